@@ -1,0 +1,301 @@
+"""Every choice that a run can be given, once.
+
+The frozen `Config` is the only list: the flags, `--help`, flagfiles and the `config.flags` that each run
+directory keeps are all made from its fields. This file imports the standard library and absl alone, so that
+`--help` and a refused flag never wait for TensorFlow.
+"""
+
+import dataclasses
+import math
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+
+class InputError(ValueError):
+    """A flag, setting or input file that can't be used: commands print it as one line and exit with status 2."""
+
+
+class RunError(RuntimeError):
+    """A failure after the start: commands print it as one line and exit with status 1."""
+
+
+class _Kind(flags.ArgumentParser):
+    """What a field may hold: `read` turns a flag's text into a value, `valid` says whether a value is allowed."""
+
+    def __init__(self, allowed: str, read: Callable[[str], Any], valid: Callable[[Any], bool]):
+        self.allowed, self.read, self.valid = allowed, read, valid
+        self.syntactic_help = allowed
+
+    def parse(self, argument: str) -> Any:
+        try:
+            value = self.read(argument)
+        except ValueError:
+            raise ValueError(f"must be {self.allowed}") from None
+        if not self.valid(value):
+            raise ValueError(f"must be {self.allowed}")
+        return value
+
+
+def _whole(low: int, high: int = 2**31 - 1) -> _Kind:
+    limits = f"a whole number, {low} or more" if high == 2**31 - 1 else f"a whole number from {low} to {high}"
+    return _Kind(limits, int, lambda v: type(v) is int and low <= v <= high)
+
+
+def _number(low: float, *, above: bool = False) -> _Kind:
+    """A finite number, `low` or more (`above`: more than `low`)."""
+    return _Kind(
+        f"a finite number {'above' if above else 'not below'} {low:g}",
+        float,
+        lambda v: type(v) in (int, float) and math.isfinite(v) and (v > low if above else v >= low),
+    )
+
+
+def _choice(*names: str) -> _Kind:
+    return _Kind("one of " + ", ".join(names), str, lambda v: v in names)
+
+
+def _text(allowed: str) -> _Kind:
+    return _Kind(allowed, str, lambda v: isinstance(v, str) and v.strip() != "" and "\n" not in v)
+
+
+def _wholes(what: str, minimum: int) -> _Kind:
+    return _Kind(
+        f"{what}: whole numbers above 0, separated by commas" + ("" if minimum else ", or nothing"),
+        lambda text: tuple(int(part) for part in text.split(",")) if text.strip() else (),
+        lambda v: isinstance(v, tuple) and len(v) >= minimum and all(type(n) is int and 0 < n < 2**20 for n in v),
+    )
+
+
+def _or_auto(kind: _Kind) -> _Kind:
+    """`kind`, or None, which is spelled `auto` on the command line."""
+    return _Kind(
+        f"auto or {kind.allowed}",
+        lambda text: None if text == "auto" else kind.read(text),
+        lambda v: v is None or kind.valid(v),
+    )
+
+
+def lr_steps(schedule: str) -> list[tuple[int, float]]:
+    """Reads `EPOCH:FACTOR,...` into [(epoch, factor)]; raises ValueError unless the epochs grow from 1 on."""
+    steps = [(int(epoch), float(factor)) for epoch, factor in (part.split(":") for part in schedule.split(","))]
+    epochs = [0] + [epoch for epoch, _ in steps]
+    if any(a >= b for a, b in zip(epochs, epochs[1:])) or not all(0 < factor < math.inf for _, factor in steps):
+        raise ValueError(schedule)
+    return steps
+
+
+def _valid_schedule(value: Any) -> bool:
+    try:
+        return value in ("constant", "cosine") or bool(lr_steps(value))
+    except (ValueError, AttributeError):
+        return False
+
+
+def _field(default: Any, kind: _Kind, help: str, *, free: bool = False) -> Any:
+    """A field of `Config`; `free` ones (paths, intervals) may differ when a run is resumed."""
+    return dataclasses.field(default=default, metadata={"kind": kind, "help": help, "free": free})
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All choices of a run; `python -m tfvae.train --help` prints the same list.
+
+    Raises:
+        InputError: a value is of the wrong type or out of range, or two values don't go together.
+    """
+
+    dataset: str = _field(
+        "auto",
+        _text("auto, digits, the name of a TFDS data set, or a path to .npy or .npz images"),
+        "the images: digits (scikit-learn's, no network), a TFDS name such as mnist, a .npy or .npz file, or auto: "
+        "mnist if it is here or can be downloaded, otherwise digits",
+    )
+    data_dir: str | None = _field(
+        None,
+        _or_auto(_text("a directory")),
+        "where TFDS keeps its data sets; auto: $TFDS_DATA_DIR or ~/tensorflow_datasets",
+        free=True,
+    )
+    binarize: str = _field(
+        "none",
+        _choice("none", "threshold", "stochastic"),
+        "pixels as they are, 1 above a half, or drawn with their grey value as the probability (anew at each visit "
+        "in training, once and for all in evaluation)",
+    )
+    validation_examples: int | None = _field(
+        None,
+        _or_auto(_whole(0)),
+        "images held out of training for validation; auto: the data set's own validation split, or 5,000 off the "
+        "end of train, or a tenth of a small set",
+    )
+    network: str = _field("mlp", _choice("mlp", "conv"), "dense layers, or convolutions with stride 2")
+    hidden_units: tuple[int, ...] = _field(
+        (512,),
+        _wholes("layer sizes", 0),
+        "sizes of the encoder's dense layers; the mlp decoder mirrors them; nothing: a linear model",
+    )
+    filters: tuple[int, ...] = _field(
+        (32, 64), _wholes("filter counts", 1), "filters of the convolutions of --network=conv; the decoder mirrors them"
+    )
+    activation: str = _field("relu", _choice("relu", "tanh", "elu", "gelu", "softplus"), "of the hidden layers")
+    latent_dim: int = _field(2, _whole(1, 2**16), "dimensions of z")
+    likelihood: str = _field(
+        "bernoulli", _choice("bernoulli", "gaussian"), "p(x|z); gaussian: each pixel normal with deviation --sigma"
+    )
+    sigma: float = _field(0.1, _number(0, above=True), "the gaussian likelihood's standard deviation, x in [0, 1]")
+    beta: float = _field(1.0, _number(0), "weight of the KL in the training objective (1: the ELBO)")
+    num_samples: int = _field(1, _whole(1, 10_000), "z's drawn for each image and step in training")
+    batch_size: int = _field(128, _whole(1), "images a step")
+    epochs: int | None = _field(
+        None,
+        _or_auto(_whole(1)),
+        "passes over the training images; auto: a million images' worth, at least 10",
+    )
+    optimizer: str = _field("adam", _choice("adam", "sgd", "rmsprop", "adagrad"), "the Keras optimizer")
+    learning_rate: float = _field(1e-3, _number(0, above=True), "the optimizer's step size")
+    lr_schedule: str = _field(
+        "constant",
+        _Kind("constant, cosine, or EPOCH:FACTOR,... with growing epochs", str, _valid_schedule),
+        "constant; cosine: down to 0 at the last epoch; 200:0.6,350:0.4: from epoch 200 on 0.6 times --learning_rate, "
+        "from 350 on 0.4 times",
+    )
+    eval_samples: int = _field(200, _whole(1, 10_000_000), "S: importance samples an image for log p(x)")
+    seed: int = _field(0, _whole(0), "of the weights, the order of the images and all noise")
+    checkpoint_every: float = _field(
+        10.0, _number(0), "seconds between checkpoints, which are taken at ends of epochs", free=True
+    )
+    run_dir: str | None = _field(
+        None, _or_auto(_text("a directory")), "the run's directory; auto: runs/<named by its settings>", free=True
+    )
+    export_dir: str = _field(
+        "saved_models", _text("a directory"), "the decoder goes to <export_dir>/<run>/<version>", free=True
+    )
+
+    def __post_init__(self) -> None:
+        for name, field in _FIELDS.items():
+            value = getattr(self, name)
+            if not field.metadata["kind"].valid(value):
+                raise InputError(f"--{name}={_to_text(value)}: must be {field.metadata['kind'].allowed}")
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that change numbers: everything but paths and intervals."""
+        return {name: getattr(self, name) for name, field in _FIELDS.items() if not field.metadata["free"]}
+
+    def name(self) -> str:
+        """A short name for the run, different for other settings (`dataset` resolved)."""
+        changed = [(k, _to_text(v)) for k, v in self.settings().items() if v != _FIELDS[k].default]
+        stem = Path(self.dataset).stem if is_file_name(self.dataset) else self.dataset
+        return f"{stem.replace('/', '-').replace(':', '-')}-z{self.latent_dim}-{zlib.crc32(repr(changed).encode()):08x}"
+
+    def to_flags(self) -> str:
+        """The flagfile that repeats this run (in a directory of its own: `run_dir` is left out)."""
+        values = {name: getattr(self, name) for name in _FIELDS if name != "run_dir"}
+        return "".join(f"--{name}={_to_text(value)}\n" for name, value in values.items())
+
+
+_FIELDS: dict[str, dataclasses.Field] = {field.name: field for field in dataclasses.fields(Config)}
+
+
+def _to_text(value: Any) -> str:
+    if value is None:
+        return "auto"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def is_file_name(dataset: str) -> bool:
+    """Whether `--dataset` names a file rather than a data set."""
+    return dataset.endswith((".npy", ".npz")) or dataset.startswith((".", "/", "~"))
+
+
+def parse(argv: Iterable[str], command: str, doc: str = "", names: Iterable[str] = tuple(_FIELDS)) -> dict[str, Any]:
+    """Reads a command line (without the program's name) into {field: value} of the flags that it sets.
+
+    The flags live in an object of their own, not in absl's global `FLAGS`: two parsers in one process don't meet.
+    `--help` prints the flags and exits with status 0.
+
+    Raises:
+        InputError: an unknown flag, a value that isn't allowed, an unreadable flagfile, a leftover argument.
+    """
+    values = flags.FlagValues()
+    for name in names:
+        field = _FIELDS[name]
+        default = f" (default: {_to_text(field.default) or 'nothing'})"
+        flags.DEFINE(
+            field.metadata["kind"], name, None, field.metadata["help"] + default, values, module_name=command
+        )
+    flags.DEFINE_boolean("help", False, "show this help", flag_values=values, module_name=command)
+    try:
+        rest = values([command, *argv])[1:]
+    except flags.Error as error:
+        raise InputError(str(error).replace("\n", " ").removeprefix("flag ")) from None
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"--flagfile: must be a readable text file: {error}") from None
+    if values["help"].value:
+        print(f"{doc.strip()}\n{values.module_help(command)}\n\n  --flagfile: read flags from this file")
+        sys.exit(0)
+    if rest:
+        raise InputError(f"{rest[0]}: arguments must be flags, --name=value")
+    return {name: values[name].value for name in names if values[name].present}
+
+
+def read_flags(path: Path) -> Config:
+    """Reads the `config.flags` of a run directory.
+
+    Raises:
+        InputError: the file is missing, or isn't one of ours.
+    """
+    if not path.is_file():
+        raise InputError(f"--run_dir={path.parent}: must be the directory of a run, and has no {path.name}")
+    try:
+        return Config(**parse([f"--flagfile={path}"], str(path)), run_dir=str(path.parent))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def of_run(given: dict[str, Any]) -> Config:
+    """The recorded config of `given["run_dir"]` with what else is given in its place: what a command on a run needs."""
+    if "run_dir" not in given:
+        raise InputError("--run_dir: must be given: the directory of a run")
+    return dataclasses.replace(read_flags(Path(given["run_dir"]) / "config.flags"), **given)
+
+
+def check_resumable(config: Config, recorded: Config) -> None:
+    """Refuses to go on with a run under settings that change its numbers; more `epochs` are welcome.
+
+    Raises:
+        InputError: names each difference.
+    """
+    old, new = recorded.settings(), config.settings()
+    if new["epochs"] > old["epochs"] and new["lr_schedule"] != "cosine":
+        old["epochs"] = new["epochs"]
+    differences = [f"--{k}={_to_text(new[k])} (there: {_to_text(old[k])})" for k in new if new[k] != old[k]]
+    if differences:
+        raise InputError(
+            f"--run_dir={config.run_dir}: was made with other settings: {', '.join(differences)}; "
+            "must be another directory, or the same settings (--epochs may be raised, but not under a cosine)"
+        )
+
+
+def require_writable(flag: str, path: str | os.PathLike[str]) -> None:
+    """Refuses a directory that can't be made or written to, before anything is; raises InputError."""
+    place = Path(path).expanduser().absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"--{flag}={path}: must be a directory that can be written, and {place} can't")
+
+
+def run(main: Callable[[dict[str, Any]], None], command: str, doc: str, names: Iterable[str] = tuple(_FIELDS)) -> None:
+    """Runs a command: 0 done, 2 bad command line or input, 1 failure after the start, 130/143 after a signal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up lines say nothing about the run
+    try:
+        main(parse(sys.argv[1:], command, doc, names))
+    except (InputError, RunError) as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)

@@ -1,0 +1,91 @@
+"""The densities: small value objects with `log_prob`, `sample(epsilon)`, `mean` and, where it is closed, `kl`.
+
+NamedTuples, so that they cross `tf.function`. Everything is in nats and float32. Over latents z [..., L] the log
+density sums over L; over images x [..., H, W, C] it sums over H, W, C. Leading axes broadcast.
+"""
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+
+LOG_2_PI = math.log(2 * math.pi)
+LOG_VARIANCE_RANGE = (-20.0, 10.0)
+
+
+@tf.custom_gradient
+def bounded_log_variance(raw: tf.Tensor) -> tuple[tf.Tensor, object]:
+    """Keeps a log-variance in [-20, 10], where its exponential and both their gradients are finite.
+
+    Inside, it is the identity. Outside, only a gradient that leads back in is passed on: a plain clip has none, and
+    what has left its range would never come back.
+    """
+    low, high = LOG_VARIANCE_RANGE
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:  # descent moves against the gradient
+        leads_out = ((raw < low) & (upstream > 0)) | ((raw > high) & (upstream < 0))
+        return tf.where(leads_out, 0.0, upstream)
+
+    return tf.clip_by_value(raw, low, high), gradient
+
+
+def normal_log_density(x: tf.Tensor, mean: tf.Tensor, log_variance: tf.Tensor) -> tf.Tensor:
+    """log N(x; mean, exp(log_variance)) of each element."""
+    return -0.5 * (LOG_2_PI + log_variance + tf.square(x - mean) * tf.exp(-log_variance))
+
+
+class DiagonalNormal(NamedTuple):
+    """N(mean, diag(exp(log_variance))) over z; both [..., L]."""
+
+    mean: tf.Tensor
+    log_variance: tf.Tensor
+
+    def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
+        """mean + deviation * epsilon, epsilon standard normal [..., L] (Kingma & Welling 2014, section 2.4)."""
+        return self.mean + tf.exp(0.5 * self.log_variance) * epsilon
+
+    def log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        """log density of z [..., L] in nats: [...]."""
+        return tf.reduce_sum(normal_log_density(z, self.mean, self.log_variance), axis=-1)
+
+    def kl(self, other: "DiagonalNormal") -> tf.Tensor:
+        """KL(self || other) in nats: [...] (Kingma & Welling 2014, appendix B, for any diagonal `other`)."""
+        d = self.log_variance - other.log_variance
+        distance = tf.square(self.mean - other.mean) * tf.exp(-other.log_variance)
+        # expm1(d) - d, for exp(d) - 1 - d cancels to nothing near d = 0
+        return 0.5 * tf.reduce_sum(tf.math.expm1(d) - d + distance, axis=-1)
+
+
+def standard_normal(latent_dim: int) -> DiagonalNormal:
+    """N(0, I) over z."""
+    return DiagonalNormal(tf.zeros([latent_dim]), tf.zeros([latent_dim]))
+
+
+class Bernoulli(NamedTuple):
+    """Independent pixels, 1 with probability sigmoid(logits); logits [..., H, W, C]."""
+
+    logits: tf.Tensor
+
+    @property
+    def mean(self) -> tf.Tensor:
+        """P(pixel = 1): [..., H, W, C]."""
+        return tf.sigmoid(self.logits)
+
+    def log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        """log p(x) in nats, [...], for x in {0, 1}; for grey x in [0, 1] minus the usual cross-entropy."""
+        positive = self.logits >= 0  # max(l, 0) - l x + log(1 + exp(-|l|)) neither overflows nor cancels
+        magnitude = tf.where(positive, self.logits, -self.logits)
+        surplus = tf.where(positive, self.logits, tf.zeros_like(self.logits))
+        nats = surplus - self.logits * x + tf.math.log1p(tf.exp(-magnitude))
+        return -tf.reduce_sum(nats, axis=(-3, -2, -1))
+
+
+class GaussianPixels(NamedTuple):
+    """Independent normal pixels; mean [..., H, W, C], log_variance of any shape that broadcasts to it."""
+
+    mean: tf.Tensor
+    log_variance: tf.Tensor
+
+    def log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        """log density of x in nats: [...]. A density: it may well be positive."""
+        return tf.reduce_sum(normal_log_density(x, self.mean, self.log_variance), axis=(-3, -2, -1))

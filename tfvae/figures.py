@@ -1,0 +1,69 @@
+"""The pictures, as arrays: pure functions from arrays to uint8 [H, W, 3 or 1], with no files and no global state.
+
+Images come as [N, H, W, C], uint8 or float32 in [0, 1].
+"""
+
+import statistics
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure  # never pyplot, which keeps every figure of a long run alive
+
+_CELL = 28  # smaller images are enlarged to about this many pixels
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    images = np.asarray(images)
+    return images if images.dtype == np.uint8 else np.uint8(np.rint(np.clip(images, 0, 1) * 255))
+
+
+def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
+    """Images row by row in a grid on white: uint8 [rows * (H + gap) + gap, columns * (W + gap) + gap, 1 or 3]."""
+    images = _pixels(images)
+    n, height, width, channels = images.shape
+    if channels not in (1, 3):
+        images, channels = images[..., :1], 1
+    scale = max(1, _CELL // max(height, width))
+    images = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    height, width = images.shape[1:3]
+    rows = -(-n // columns)
+    canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = (i // columns) * (height + gap) + gap, (i % columns) * (width + gap) + gap
+        canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+def reconstructions(images: np.ndarray, reconstructed: np.ndarray, columns: int = 10) -> np.ndarray:
+    """Rows of images, each with the row of their reconstructions below it."""
+    rows = []
+    for first in range(0, len(images), columns):
+        rows += [_pixels(images[first : first + columns]), _pixels(reconstructed[first : first + columns])]
+    return tile(np.concatenate(rows), columns)
+
+
+def manifold_latents(side: int = 20) -> np.ndarray:
+    """float32 [side * side, 2]: a grid over the unit square taken through the normal's inverse distribution function.
+
+    Equal steps of prior probability (Kingma & Welling 2014, figure 4), the first latent to the right, the second up.
+    """
+    quantiles = [statistics.NormalDist().inv_cdf((i + 0.5) / side) for i in range(side)]
+    return np.array([(right, up) for up in reversed(quantiles) for right in quantiles], np.float32)
+
+
+def latent_scatter(mean: np.ndarray, labels: np.ndarray | None, title: str) -> np.ndarray:
+    """The first two coordinates of the posterior means [N, L], coloured by label: uint8 [600, 660, 3]."""
+    figure = Figure(figsize=(6.6, 6.0), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot(aspect="equal", xlabel="z[0]", ylabel="z[1]", title=title)
+    style = {"s": 5, "alpha": 0.7, "linewidths": 0}
+    classes = [] if labels is None else np.unique(labels)
+    if 1 < len(classes) <= 20:
+        for i, label in enumerate(classes):
+            axes.scatter(*mean[labels == label, :2].T, color=f"C{i}" if len(classes) <= 10 else None, label=label, **style)
+        axes.legend(markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    else:
+        axes.scatter(*mean[:, :2].T, **style)
+    axes.grid(alpha=0.2)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,126 @@
+"""What a run shows: progress on the terminal, TensorBoard, pictures, and the words that say what a number is of."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from tfvae import figures, noise
+from tfvae.config import Config
+from tfvae.data import Dataset
+from tfvae.models import VAE
+from tfvae.noise import Stream
+
+_PICTURED = 40  # test images in the picture of reconstructions
+_SCATTERED = 5_000  # test images in the latent scatter
+
+
+class Monitor:
+    """Writes one run's scalars and pictures to `<run>/tensorboard` and `<run>/figures`, and shows its progress.
+
+    All of it happens on the host, between calls of compiled programs.
+    """
+
+    def __init__(self, run_dir: Path, config: Config, dataset: Dataset, step: int, steps: int):
+        self.run_dir, self.config, self.dataset = run_dir, config, dataset
+        self.per_epoch = steps // config.epochs
+        folder = run_dir / "tensorboard"
+        self.writers = {part: tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation")}
+        self.bar = tqdm.tqdm(
+            total=steps * config.batch_size, initial=step * config.batch_size, unit=" images", unit_scale=True,
+            disable=not sys.stderr.isatty(), smoothing=0.05, dynamic_ncols=True,
+        )  # fmt: skip
+        with self.writers["train"].as_default():
+            text = "".join(f"    {line}\n" for line in config.to_flags().splitlines())
+            tf.summary.text("config", text, step=step)
+
+    def scalars(self, part: str, values: dict[str, float], step: int) -> None:
+        """Writes values, in nats unless their names say otherwise, of `train` or `validation`."""
+        with self.writers[part].as_default():
+            for name, value in values.items():
+                tf.summary.scalar(name, value, step=step)
+
+    def advance(self, count: int, step: int, elbo: float) -> None:
+        """Moves the progress bar by `count` steps, of which the last was number `step`."""
+        self.bar.set_description(f"epoch {-(-step // self.per_epoch)}/{self.config.epochs}", refresh=False)
+        self.bar.set_postfix_str(f"train ELBO {elbo:.2f} nats", refresh=False)
+        self.bar.update(count * self.config.batch_size)
+
+    def line(self, text: str) -> None:
+        """A plain line, above the bar where there is one."""
+        self.bar.write(text) if not self.bar.disable else print(text, flush=True)
+
+    def pictures(self, vae: VAE, step: int) -> None:
+        """Draws the pictures on fixed inputs, so that steps compare: to TensorBoard, and the newest as PNG files."""
+        folder = self.run_dir / "figures"
+        folder.mkdir(exist_ok=True)
+        with self.writers["train"].as_default():
+            for name, picture in draw(vae, self.dataset, self.config).items():
+                tf.summary.image(name, picture[None], step=step)
+                matplotlib.image.imsave(folder / f"{name}.png", picture.repeat(4 - picture.shape[-1], axis=-1)[..., :3])
+        self.flush()
+
+    def flush(self) -> None:
+        for writer in self.writers.values():
+            writer.flush()
+
+    def close(self) -> None:
+        self.bar.close()
+        for writer in self.writers.values():
+            writer.close()
+
+
+def draw(vae: VAE, dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
+    """The pictures of a VAE, uint8 [H, W, 1 or 3]: of test images, and of z drawn from the prior by `config.seed`."""
+
+    def unit(images: np.ndarray) -> tf.Tensor:
+        return tf.image.convert_image_dtype(images, tf.float32)
+
+    some, many = (dataset.test.rows(slice(n)) for n in (_PICTURED, _SCATTERED))
+    z = noise.normal((100, config.latent_dim), noise.seed_for(config.seed, Stream.PRIOR))
+    pictures = {
+        "reconstructions": figures.reconstructions(some.images, vae(unit(some.images)).numpy()),
+        "samples": figures.tile(vae.decode(z).mean.numpy(), columns=10),
+    }
+    if config.latent_dim == 2:
+        manifold = vae.decode(tf.constant(figures.manifold_latents())).mean.numpy()
+        pictures["manifold"] = figures.tile(manifold, columns=20, gap=0)
+        mean = vae.encode(unit(many.images)).mean.numpy()
+        title = f"posterior means of {len(mean):,} test images"
+        pictures["latent_scatter"] = figures.latent_scatter(mean, many.labels, title)
+    return pictures
+
+
+def provenance(config: Config, examples: int, samples: int) -> dict[str, Any]:
+    """What test figures are numbers of."""
+    pixels = {"none": "grey values", "threshold": "above 0.5", "stochastic": "drawn once, fixed seed"}[config.binarize]
+    sigma = f", sigma {config.sigma:g}" if config.likelihood == "gaussian" else ""
+    return {
+        "dataset": config.dataset, "split": "test", "images": examples, "pixels": pixels,
+        "likelihood": config.likelihood + sigma, "samples": samples, "seed": config.seed, "units": "nats per image",
+    }  # fmt: skip
+
+
+def table(results: dict[str, Any]) -> str:
+    """Test figures as text, with what they are of."""
+    of, test = results["of"], results["test"]
+    rows = [
+        ("ELBO", f"{test['elbo']:10.2f}", f"mean over {of['samples']:,} samples of z"),
+        ("  log p(x|z)", f"{test['log_likelihood']:10.2f}", "log-likelihood: minus the reconstruction error"),
+        ("  KL", f"{test['kl']:10.2f}", "KL(q(z|x) || p(z)), closed form"),
+        (
+            "log p(x)",
+            f"{test['log_px']:10.2f} ± {test['log_px_standard_error']:.2f}",
+            f"by {of['samples']:,} importance samples; ± standard error over images",
+        ),
+        ("active units", f"{test['active_units']:7d}", "latents whose posterior mean varies by more than 0.01"),
+    ]
+    head = (
+        f"{of['dataset']}, {of['images']:,} {of['split']} images, pixels: {of['pixels']}, "
+        f"{of['likelihood']} likelihood, seed {of['seed']}, {of['units']}:"
+    )
+    return "\n".join([head, *(f"  {name:14}{value:22}{meaning}" for name, value, meaning in rows)])

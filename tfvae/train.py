@@ -1,0 +1,204 @@
+"""Trains a VAE, evaluates it and exports its decoder: python -m tfvae.train --latent_dim=2
+
+The same command, run again, goes on from the last checkpoint and ends with the same weights, bit for bit.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tfvae.config import Config, InputError, RunError, check_resumable, read_flags, require_writable, run
+
+_CHUNK_SECONDS = 1.0  # how long a signal may have to wait
+_PICTURES = 10  # between start and end
+
+
+def train(config: Config) -> dict[str, Any]:
+    """Trains, or goes on, or, where all is done, only reads what came out.
+
+    Returns:
+        What `<run>/results.json` holds: test figures in nats and what they are of, speed, the export.
+
+    Raises:
+        InputError: the data, or the run directory's settings, don't fit; nothing has been written.
+        RunError: the run failed after its start; the message says what is safe.
+    """
+    import tensorflow as tf
+
+    from tfvae import checkpoints, data, evaluation, monitoring, saved_model, training
+
+    name, why = data.resolve(config)
+    config = dataclasses.replace(config, dataset=name)
+    dataset = data.load(config)
+    examples = len(dataset.train.images)
+    config = dataclasses.replace(
+        config,
+        epochs=config.epochs or max(10, math.ceil(1_000_000 / examples)),
+        validation_examples=len(dataset.validation.images),
+    )
+    run_dir = Path(config.run_dir or Path("runs") / config.name())
+    config = dataclasses.replace(config, run_dir=str(run_dir))
+    if (run_dir / "config.flags").exists():
+        check_resumable(config, read_flags(run_dir / "config.flags"))
+    print(f"{why}; {dataset.describe()}", flush=True)
+    if results := _finished(run_dir, config):
+        print(f"{run_dir} is finished: {config.epochs:,} epochs\n{monitoring.table(results)}", flush=True)
+        return results
+
+    state = training.create_state(config, dataset.image_shape, examples)
+    per_epoch = training.steps_per_epoch(config, examples)
+    total = config.epochs * per_epoch
+    notes = {"image_shape": dataset.image_shape, "fingerprint": dataset.fingerprint(), "step": 0, "seconds": 0.0}
+    with _locked(run_dir), _signals_held() as signals:
+        if checkpoints.steps(run_dir):
+            saved = checkpoints.restore(run_dir, lambda _: state.variables())
+            if saved["fingerprint"] != notes["fingerprint"]:
+                raise InputError(f"--dataset={name}: must be the images that {run_dir} was made with, and they changed")
+            notes.update(step=saved["step"], seconds=saved["seconds"])
+        checkpoints.write_atomically(run_dir / "config.flags", config.to_flags())
+        step = first = notes["step"]
+        print(f"{run_dir}: {f'goes on from step {step:,}' if step else 'starts'} of {total:,} steps", flush=True)
+
+        monitor = monitoring.Monitor(run_dir, config, dataset, step, total)
+        run_steps = training.make_run_steps(state, config, dataset.train.images)
+        evaluate = evaluation.make_evaluate(state.vae, config.latent_dim, config.seed)
+        shown = {round(i * config.epochs / (_PICTURES + 1)) for i in range(1, _PICTURES + 2)}
+        saved_at, chunk = time.monotonic(), 10
+        if step == 0:
+            monitor.pictures(state.vae, step)
+        if step < total:
+            run_steps(training.epoch_order(config.seed, 0, examples), step, 0)  # compiles
+        while step < total and not signals:
+            epoch = step // per_epoch
+            if step in (first, epoch * per_epoch):
+                order = training.epoch_order(tf.constant(config.seed), tf.constant(epoch), examples)
+            count = min((epoch + 1) * per_epoch - step, chunk)
+            start = time.perf_counter()
+            sums = run_steps(order, step, count)
+            means = {k: float(v) / count for k, v in sums._asdict().items() if k != "bad_step"}
+            seconds = time.perf_counter() - start
+            if (bad := int(sums.bad_step)) >= 0:
+                raise RunError(f"step {bad + 1:,}: the loss is not finite; {checkpoints.safe_on_disk(run_dir)}")
+            step, chunk = step + count, max(1, round(count / seconds * _CHUNK_SECONDS))
+            notes.update(step=step, seconds=notes["seconds"] + seconds)
+            rates = {
+                "images_per_second": count * config.batch_size / seconds,
+                "learning_rate": float(state.optimizer.learning_rate),
+            }
+            monitor.scalars("train", {**means, **rates}, step)
+            monitor.advance(count, step, means["elbo"])
+            if step % per_epoch == 0:
+                if step == total or time.monotonic() - saved_at >= config.checkpoint_every:
+                    checkpoints.save(run_dir, state.variables(), step, notes)
+                    saved_at = time.monotonic()
+                text = f"epoch {epoch + 1:,}/{config.epochs:,}: train ELBO {means['elbo']:.2f}"
+                if len(dataset.validation.images):
+                    validation = evaluate(dataset.validation.images, 1).summary()
+                    terms = {k: validation[k] for k in ("elbo", "log_likelihood", "kl", "active_units")}
+                    monitor.scalars("validation", terms, step)
+                    text += f", validation ELBO {validation['elbo']:.2f}"
+                if epoch + 1 in shown:
+                    monitor.line(f"{text} nats, {rates['images_per_second']:,.0f} images/s")
+                    monitor.pictures(state.vae, step)
+        checkpoints.save(run_dir, state.variables(), step, notes)
+        monitor.close()
+    if signals:
+        print(f"stopped at step {step:,}; {checkpoints.safe_on_disk(run_dir)}", flush=True)
+        signal.raise_signal(signals[0])
+
+    with _locked(run_dir):
+        test = evaluate(dataset.test.images, config.eval_samples).summary()
+        exported = saved_model.export_decoder(state.vae, Path(config.export_dir) / run_dir.name)
+        speed = step * config.batch_size / notes["seconds"] if notes["seconds"] else None
+        results = {
+            "of": monitoring.provenance(config, len(dataset.test.images), config.eval_samples),
+            "test": test,
+            "train": {"images_per_second": speed, "steps": step, "epochs": config.epochs},
+            "export": str(exported),
+            "versions": {"tensorflow": tf.__version__, "keras": tf.keras.__version__},
+        }
+        checkpoints.write_atomically(run_dir / "results.json", json.dumps(results, indent=1) + "\n")
+    print(monitoring.table(results))
+    print(_next_commands(run_dir, exported), flush=True)
+    return results
+
+
+def _finished(run_dir: Path, config: Config) -> dict[str, Any] | None:
+    """The results of a run that has nothing left to do."""
+    path = run_dir / "results.json"
+    results = json.loads(path.read_text()) if path.is_file() else None
+    return results if results and results["train"]["epochs"] == config.epochs else None
+
+
+def _next_commands(run_dir: Path, exported: Path) -> str:
+    name = exported.parent.name
+    return (
+        f"next:\n  tensorboard --logdir={run_dir}/tensorboard\n  python -m tfvae.evaluate --run_dir={run_dir}\n"
+        f"  docker run -p 8501:8501 -v {exported.parent.absolute()}:/models/{name} -e MODEL_NAME={name} "
+        "tensorflow/serving"
+    )
+
+
+@contextlib.contextmanager
+def _locked(run_dir: Path) -> Iterator[None]:
+    """Makes the run directory and keeps other processes out of it."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = open(run_dir / ".lock", "w")
+    except OSError as error:
+        raise InputError(f"--run_dir={run_dir}: must be a directory that can be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"--run_dir={run_dir}: must not be in use, and another process trains there") from None
+        yield
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of letting them end the process at once."""
+    signals: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    before = {s: signal.signal(s, lambda n, _: signals.append(n)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(given: dict[str, Any]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda n, _: sys.exit(128 + n))
+    config = Config(**given)
+    if config.run_dir:
+        require_writable("run_dir", config.run_dir)
+        if (recorded := Path(config.run_dir) / "config.flags").is_file():
+            config = dataclasses.replace(read_flags(recorded), **given)  # an unset flag takes the recorded value
+    require_writable("export_dir", config.export_dir)
+    try:
+        train(config)
+    except (InputError, RunError):
+        raise
+    except Exception as error:
+        if config.run_dir:
+            from tfvae import checkpoints
+
+            error.add_note(f"tfvae.train: failed; {checkpoints.safe_on_disk(Path(config.run_dir))}")
+        raise
+
+
+if __name__ == "__main__":
+    run(main, "tfvae.train", __doc__)
