@@ -1,11 +1,11 @@
 """Variational autoencoders in TensorFlow 2 and Keras 3.
 
-    import tfvae
-    from tfvae.train import train
+import tfvae
+from tfvae.train import train
 
-    results = train(tfvae.Config(dataset="digits", latent_dim=2, run_dir="runs/mine"))
-    vae, config, step = tfvae.load("runs/mine")
-    reconstruction = vae(x)
+results = train(tfvae.Config(dataset="digits", latent_dim=2, run_dir="runs/mine"))
+vae, config, step = tfvae.load("runs/mine")
+reconstruction = vae(x)
 """
 
 from typing import Any

@@ -55,14 +55,12 @@ def steps(run_dir: Path) -> list[int]:
 
 
 def save(run_dir: Path, variables: dict[str, tf.Variable], step: int, notes: dict[str, Any]) -> None:
-    """Writes checkpoint `step` unless it is there; keeps the last three.
+    """Writes checkpoint `step`; keeps the last three.
 
     Raises:
         RunError: a variable is not finite; nothing is written.
     """
     folder = run_dir / "checkpoints"
-    if step in steps(run_dir):
-        return
     for name, variable in variables.items():
         if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
             raise RunError(f"step {step}: {name} is not finite, so it is not saved; {safe_on_disk(run_dir)}")
@@ -72,6 +70,7 @@ def save(run_dir: Path, variables: dict[str, tf.Variable], step: int, notes: dic
     tf.train.Checkpoint(variables=list(variables.values())).write(str(aside / "ckpt"))
     shapes = {name: variable.shape.as_list() for name, variable in variables.items()}
     (aside / "variables.json").write_text(json.dumps({"variables": shapes, "notes": notes}, indent=1))
+    shutil.rmtree(folder / str(step), ignore_errors=True)  # one that was damaged, and passed over
     move_into_place(aside, folder / str(step))
     for old in steps(run_dir)[:-_KEEP]:
         shutil.rmtree(folder / str(old))
@@ -82,7 +81,9 @@ def _remove_leftovers(folder: Path) -> None:
         shutil.rmtree(path)
 
 
-def restore(run_dir: Path, make: Callable[[dict[str, Any]], dict[str, tf.Variable]], prefix: str = "") -> dict[str, Any]:
+def restore(
+    run_dir: Path, make: Callable[[dict[str, Any]], dict[str, tf.Variable]], prefix: str = ""
+) -> dict[str, Any]:
     """Restores the newest good checkpoint and returns its notes; a damaged one is named and passed over.
 
     `make(notes)` gives the variables to fill; with a `prefix` only those whose names start with it.

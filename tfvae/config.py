@@ -8,13 +8,14 @@ directory keeps are all made from its fields. This file imports the standard lib
 import dataclasses
 import math
 import os
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 
 
 class InputError(ValueError):
@@ -28,7 +29,7 @@ class RunError(RuntimeError):
 class _Kind(flags.ArgumentParser):
     """What a field may hold: `read` turns a flag's text into a value, `valid` says whether a value is allowed."""
 
-    def __init__(self, allowed: str, read: Callable[[str], Any], valid: Callable[[Any], bool]):
+    def __init__(self, allowed: str, read: Callable[[str], Any], valid: Callable[[Any], bool]) -> None:
         self.allowed, self.read, self.valid = allowed, read, valid
         self.syntactic_help = allowed
 
@@ -189,9 +190,10 @@ class Config:
 
     def name(self) -> str:
         """A short name for the run, different for other settings (`dataset` resolved)."""
-        changed = [(k, _to_text(v)) for k, v in self.settings().items() if v != _FIELDS[k].default]
-        stem = Path(self.dataset).stem if is_file_name(self.dataset) else self.dataset
-        return f"{stem.replace('/', '-').replace(':', '-')}-z{self.latent_dim}-{zlib.crc32(repr(changed).encode()):08x}"
+        dataset = Path(self.dataset).stem if is_file_name(self.dataset) else self.dataset
+        settings = {**self.settings(), "dataset": dataset}
+        changed = [(k, _to_text(v)) for k, v in settings.items() if v != _FIELDS[k].default]
+        return f"{re.sub('[^A-Za-z0-9.]+', '_', dataset)}-z{self.latent_dim}-{zlib.crc32(repr(changed).encode()):08x}"
 
     def to_flags(self) -> str:
         """The flagfile that repeats this run (in a directory of its own: `run_dir` is left out)."""
@@ -226,9 +228,7 @@ def parse(argv: Iterable[str], command: str, doc: str = "", names: Iterable[str]
     for name in names:
         field = _FIELDS[name]
         default = f" (default: {_to_text(field.default) or 'nothing'})"
-        flags.DEFINE(
-            field.metadata["kind"], name, None, field.metadata["help"] + default, values, module_name=command
-        )
+        flags.DEFINE(field.metadata["kind"], name, None, field.metadata["help"] + default, values, module_name=command)
     flags.DEFINE_boolean("help", False, "show this help", flag_values=values, module_name=command)
     try:
         rest = values([command, *argv])[1:]
@@ -274,6 +274,8 @@ def check_resumable(config: Config, recorded: Config) -> None:
     old, new = recorded.settings(), config.settings()
     if new["epochs"] > old["epochs"] and new["lr_schedule"] != "cosine":
         old["epochs"] = new["epochs"]
+    if is_file_name(old["dataset"]) and is_file_name(new["dataset"]):
+        old["dataset"] = new["dataset"]  # a file may have moved: that its images are the same is checked by itself
     differences = [f"--{k}={_to_text(new[k])} (there: {_to_text(old[k])})" for k in new if new[k] != old[k]]
     if differences:
         raise InputError(
@@ -291,9 +293,25 @@ def require_writable(flag: str, path: str | os.PathLike[str]) -> None:
         raise InputError(f"--{flag}={path}: must be a directory that can be written, and {place} can't")
 
 
+def import_tensorflow() -> None:
+    """Imports TensorFlow without its start-up lines, which no log level hides; any TF_CPP_MIN_LOG_LEVEL shows them."""
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # the later ones
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
+
+
 def run(main: Callable[[dict[str, Any]], None], command: str, doc: str, names: Iterable[str] = tuple(_FIELDS)) -> None:
     """Runs a command: 0 done, 2 bad command line or input, 1 failure after the start, 130/143 after a signal."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up lines say nothing about the run
+    logging.set_verbosity(logging.ERROR)  # TFDS's warnings
     try:
         main(parse(sys.argv[1:], command, doc, names))
     except (InputError, RunError) as error:

@@ -48,8 +48,11 @@ class Dataset(NamedTuple):
         return self.train.images.shape[1:]
 
     def fingerprint(self) -> str:
-        """Changes when the training images do."""
-        return f"{zlib.crc32(np.ascontiguousarray(self.train.images)):08x}"
+        """Changes when the images do."""
+        value = 0
+        for split in self:
+            value = zlib.crc32(np.ascontiguousarray(split.images), value)
+        return f"{value:08x}"
 
     def describe(self) -> str:
         sizes = f"{len(self.train.images):,} train, {len(self.validation.images):,} validation, "
@@ -58,13 +61,16 @@ class Dataset(NamedTuple):
 
 def resolve(config: Config) -> tuple[str, str]:
     """What `--dataset` stands for, and a line that says which data are taken and why."""
-    if config.dataset != "auto":
-        return config.dataset, f"data: {config.dataset}"
+    name = config.dataset
+    if is_file_name(name):
+        name = str(Path(name).expanduser().absolute())
+    if name != "auto":
+        return name, f"data: {name}"
     try:
         _prepare("mnist", config.data_dir)
     except InputError as error:
-        return "digits", f"data: digits, scikit-learn's, for MNIST can't be had: {error.args[1]}"
-    return "mnist", "data: mnist, through TFDS"
+        return "digits", f"data: scikit-learn's digits, for mnist {error.args[1]}"
+    return "mnist", "data: mnist, for it is here"
 
 
 def load(config: Config) -> Dataset:
@@ -209,7 +215,7 @@ def _from_tfds(name: str, data_dir: str | None) -> dict[str, Split | None]:
 
 
 def _prepare(name: str, data_dir: str | None) -> Any:
-    """A TFDS builder whose data are on disk: downloads and prepares them if need be and if it can be done.
+    """A TFDS builder whose data are on disk; downloads and prepares them if need be and if it can be done.
 
     Raises:
         InputError: unknown, or not to be had; its second argument says why in a few words.
@@ -218,8 +224,8 @@ def _prepare(name: str, data_dir: str | None) -> Any:
         sys.modules["importlib_resources"] = importlib.resources
     import tensorflow_datasets as tfds
 
-    def refuse(why: str) -> InputError:
-        return InputError(f"--dataset={name}: {why}", why)
+    def refuse(why: str, ways: str = "") -> InputError:
+        return InputError(f"--dataset={name}: {why}{ways}", why)
 
     try:
         builder = tfds.builder(name, data_dir=data_dir)
@@ -234,8 +240,9 @@ def _prepare(name: str, data_dir: str | None) -> Any:
         reason = _no_network(next(iter(infos), "https://storage.googleapis.com"))
         if reason:
             raise refuse(
-                f"is not prepared in {builder._data_dir_root} and can't be downloaded ({reason}); name the directory "
-                f"that has it by --data_dir or TFDS_DATA_DIR, or put its files into {manual}"
+                f"is not prepared in {builder._data_dir_root} and can't be downloaded ({reason})",
+                f"; name the directory that has it by --data_dir or TFDS_DATA_DIR, put its files into {manual}, or "
+                "take --dataset=digits",
             )
     try:
         if not sys.stderr.isatty():

@@ -11,7 +11,7 @@ from typing import Any
 
 import tqdm
 
-from tfvae.config import Config, of_run, run
+from tfvae.config import Config, import_tensorflow, of_run, run
 
 
 def evaluate(config: Config) -> dict[str, Any]:
@@ -20,6 +20,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     Raises:
         InputError: it is no run directory, has no checkpoint, or its data can't be had.
     """
+    import_tensorflow()
     from tfvae import checkpoints, data, evaluation, monitoring
 
     run_dir = Path(config.run_dir)

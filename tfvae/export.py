@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tfvae.config import of_run, require_writable, run
+from tfvae.config import import_tensorflow, of_run, require_writable, run
 
 
 def export(run_dir: str, export_dir: str) -> Path:
@@ -12,6 +12,7 @@ def export(run_dir: str, export_dir: str) -> Path:
     Raises:
         InputError: it is no run directory, or has no checkpoint.
     """
+    import_tensorflow()
     from tfvae import checkpoints, saved_model
 
     require_writable("export_dir", export_dir)

@@ -60,7 +60,9 @@ def latent_scatter(mean: np.ndarray, labels: np.ndarray | None, title: str) -> n
     classes = [] if labels is None else np.unique(labels)
     if 1 < len(classes) <= 20:
         for i, label in enumerate(classes):
-            axes.scatter(*mean[labels == label, :2].T, color=f"C{i}" if len(classes) <= 10 else None, label=label, **style)
+            axes.scatter(
+                *mean[labels == label, :2].T, color=f"C{i}" if len(classes) <= 10 else None, label=label, **style
+            )
         axes.legend(markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     else:
         axes.scatter(*mean[:, :2].T, **style)

@@ -37,7 +37,7 @@ class _Network(keras.Model):
         activation: str = "relu",
         seed: int = 0,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.image_shape, self.latent_dim, self.network = tuple(image_shape), latent_dim, network
         self.hidden_units, self.filters, self.activation = tuple(hidden_units), tuple(filters), activation
@@ -56,7 +56,7 @@ class Encoder(_Network):
     `hidden_units`. The log-variance starts at 0, so the posterior's deviation at 1.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         conv = {"strides": 2, "padding": "same", "activation": self.activation}
         self.convolutions = tuple(
@@ -94,7 +94,7 @@ class Decoder(_Network):
     transposed convolutions of `filters` from the last to the first, stride 2 each, and one of stride 1 to the pixels.
     """
 
-    def __init__(self, *args: Any, likelihood: str = "bernoulli", sigma: float = 0.1, **kwargs: Any):
+    def __init__(self, *args: Any, likelihood: str = "bernoulli", sigma: float = 0.1, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.likelihood, self.sigma = likelihood, sigma
         height, width, channels = self.image_shape
@@ -164,7 +164,7 @@ class Sampling(keras.layers.Layer):
 class VAE(keras.Model):
     """Encoder, sampling and decoder; called on x [B, H, W, C] it gives the reconstruction, in the mean of q(z|x)."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, **kwargs: Any):
+    def __init__(self, encoder: Encoder, decoder: Decoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.encoder, self.sampling, self.decoder = encoder, Sampling(), decoder
 

@@ -25,7 +25,7 @@ class Monitor:
     All of it happens on the host, between calls of compiled programs.
     """
 
-    def __init__(self, run_dir: Path, config: Config, dataset: Dataset, step: int, steps: int):
+    def __init__(self, run_dir: Path, config: Config, dataset: Dataset, step: int, steps: int) -> None:
         self.run_dir, self.config, self.dataset = run_dir, config, dataset
         self.per_epoch = steps // config.epochs
         folder = run_dir / "tensorboard"
@@ -68,7 +68,10 @@ class Monitor:
         for writer in self.writers.values():
             writer.flush()
 
-    def close(self) -> None:
+    def __enter__(self) -> "Monitor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.bar.close()
         for writer in self.writers.values():
             writer.close()

@@ -50,6 +50,6 @@ def log_weights(vae: Any, q: Any, x: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.
 
 
 def importance_weighted_bound(vae: Any, x: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
-    """L_K, the importance-weighted bound (Burda et al. 2016, eq. 8): [B] nats; with a large K an estimate of log p(x)."""
+    """L_K, the importance-weighted bound (Burda et al. 2016, eq. 8): with a large K an estimate of log p(x)."""
     log_w, _ = log_weights(vae, vae.encode(x), x, epsilon)
     return tf.reduce_logsumexp(log_w, axis=0) - math.log(log_w.shape[0])

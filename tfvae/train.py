@@ -16,14 +16,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfvae.config import Config, InputError, RunError, check_resumable, read_flags, require_writable, run
+from tfvae.config import (
+    Config,
+    InputError,
+    RunError,
+    check_resumable,
+    import_tensorflow,
+    read_flags,
+    require_writable,
+    run,
+)
 
 _CHUNK_SECONDS = 1.0  # how long a signal may have to wait
-_PICTURES = 10  # between start and end
+_PICTURES = 10  # times that pictures are drawn between the start and the end
 
 
 def train(config: Config) -> dict[str, Any]:
-    """Trains, or goes on, or, where all is done, only reads what came out.
+    """Trains, evaluates and exports; goes on where the run directory has a checkpoint; only reads what is finished.
 
     Returns:
         What `<run>/results.json` holds: test figures in nats and what they are of, speed, the export.
@@ -32,17 +41,15 @@ def train(config: Config) -> dict[str, Any]:
         InputError: the data, or the run directory's settings, don't fit; nothing has been written.
         RunError: the run failed after its start; the message says what is safe.
     """
-    import tensorflow as tf
-
-    from tfvae import checkpoints, data, evaluation, monitoring, saved_model, training
+    import_tensorflow()
+    from tfvae import data, monitoring
 
     name, why = data.resolve(config)
     config = dataclasses.replace(config, dataset=name)
     dataset = data.load(config)
-    examples = len(dataset.train.images)
     config = dataclasses.replace(
         config,
-        epochs=config.epochs or max(10, math.ceil(1_000_000 / examples)),
+        epochs=config.epochs or max(10, math.ceil(1_000_000 / len(dataset.train.images))),
         validation_examples=len(dataset.validation.images),
     )
     run_dir = Path(config.run_dir or Path("runs") / config.name())
@@ -51,84 +58,95 @@ def train(config: Config) -> dict[str, Any]:
         check_resumable(config, read_flags(run_dir / "config.flags"))
     print(f"{why}; {dataset.describe()}", flush=True)
     if results := _finished(run_dir, config):
-        print(f"{run_dir} is finished: {config.epochs:,} epochs\n{monitoring.table(results)}", flush=True)
-        return results
+        print(f"{run_dir} is finished: {config.epochs:,} epochs")
+    else:
+        with _locked(run_dir):
+            results = _train(config, dataset, run_dir)
+    print(f"{monitoring.table(results)}\n{_next_commands(run_dir, Path(results['export']))}", flush=True)
+    return results
 
+
+def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
+    """All that writes: the loop over chunks of steps, then the evaluation and the export."""
+    import keras
+    import tensorflow as tf
+
+    from tfvae import checkpoints, evaluation, monitoring, saved_model, training
+
+    examples = len(dataset.train.images)
     state = training.create_state(config, dataset.image_shape, examples)
     per_epoch = training.steps_per_epoch(config, examples)
     total = config.epochs * per_epoch
     notes = {"image_shape": dataset.image_shape, "fingerprint": dataset.fingerprint(), "step": 0, "seconds": 0.0}
-    with _locked(run_dir), _signals_held() as signals:
-        if checkpoints.steps(run_dir):
-            saved = checkpoints.restore(run_dir, lambda _: state.variables())
-            if saved["fingerprint"] != notes["fingerprint"]:
-                raise InputError(f"--dataset={name}: must be the images that {run_dir} was made with, and they changed")
-            notes.update(step=saved["step"], seconds=saved["seconds"])
-        checkpoints.write_atomically(run_dir / "config.flags", config.to_flags())
-        step = first = notes["step"]
-        print(f"{run_dir}: {f'goes on from step {step:,}' if step else 'starts'} of {total:,} steps", flush=True)
+    if checkpoints.steps(run_dir):
+        saved = checkpoints.restore(run_dir, lambda _: state.variables())
+        if saved["fingerprint"] != notes["fingerprint"]:
+            raise InputError(
+                f"--dataset={config.dataset}: must be the images that {run_dir} was made with: they changed"
+            )
+        notes.update(saved)
+    checkpoints.write_atomically(run_dir / "config.flags", config.to_flags())
+    first = step = notes["step"]
+    print(f"{run_dir}: {f'goes on from step {step:,}' if step else 'starts'} of {total:,} steps", flush=True)
 
-        monitor = monitoring.Monitor(run_dir, config, dataset, step, total)
-        run_steps = training.make_run_steps(state, config, dataset.train.images)
-        evaluate = evaluation.make_evaluate(state.vae, config.latent_dim, config.seed)
-        shown = {round(i * config.epochs / (_PICTURES + 1)) for i in range(1, _PICTURES + 2)}
-        saved_at, chunk = time.monotonic(), 10
+    run_steps = training.make_run_steps(state, config, dataset.train.images)
+    evaluate = evaluation.make_evaluate(state.vae, config.latent_dim, config.seed)
+    pictured = {round(i * config.epochs / (_PICTURES + 1)) for i in range(_PICTURES + 2)}
+    saved_at, saved_step, chunk = time.monotonic(), first or None, 10
+    with _signals_held() as signals, monitoring.Monitor(run_dir, config, dataset, step, total) as monitor:
         if step == 0:
             monitor.pictures(state.vae, step)
-        if step < total:
-            run_steps(training.epoch_order(config.seed, 0, examples), step, 0)  # compiles
         while step < total and not signals:
             epoch = step // per_epoch
             if step in (first, epoch * per_epoch):
                 order = training.epoch_order(tf.constant(config.seed), tf.constant(epoch), examples)
+            if step == first:
+                run_steps(order, step, 0)  # compiles, so that the speed is that of training
             count = min((epoch + 1) * per_epoch - step, chunk)
             start = time.perf_counter()
-            sums = run_steps(order, step, count)
-            means = {k: float(v) / count for k, v in sums._asdict().items() if k != "bad_step"}
+            means, bad_step = run_steps(order, step, count)
             seconds = time.perf_counter() - start
-            if (bad := int(sums.bad_step)) >= 0:
-                raise RunError(f"step {bad + 1:,}: the loss is not finite; {checkpoints.safe_on_disk(run_dir)}")
+            if bad_step is not None:
+                raise RunError(f"step {bad_step:,}: the loss is not finite; {checkpoints.safe_on_disk(run_dir)}")
             step, chunk = step + count, max(1, round(count / seconds * _CHUNK_SECONDS))
             notes.update(step=step, seconds=notes["seconds"] + seconds)
-            rates = {
-                "images_per_second": count * config.batch_size / seconds,
-                "learning_rate": float(state.optimizer.learning_rate),
-            }
-            monitor.scalars("train", {**means, **rates}, step)
+            speed, rate = count * config.batch_size / seconds, float(state.optimizer.learning_rate)
+            monitor.scalars("train", {**means, "images_per_second": speed, "learning_rate": rate}, step)
             monitor.advance(count, step, means["elbo"])
-            if step % per_epoch == 0:
-                if step == total or time.monotonic() - saved_at >= config.checkpoint_every:
-                    checkpoints.save(run_dir, state.variables(), step, notes)
-                    saved_at = time.monotonic()
-                text = f"epoch {epoch + 1:,}/{config.epochs:,}: train ELBO {means['elbo']:.2f}"
-                if len(dataset.validation.images):
-                    validation = evaluate(dataset.validation.images, 1).summary()
-                    terms = {k: validation[k] for k in ("elbo", "log_likelihood", "kl", "active_units")}
-                    monitor.scalars("validation", terms, step)
-                    text += f", validation ELBO {validation['elbo']:.2f}"
-                if epoch + 1 in shown:
-                    monitor.line(f"{text} nats, {rates['images_per_second']:,.0f} images/s")
-                    monitor.pictures(state.vae, step)
-        checkpoints.save(run_dir, state.variables(), step, notes)
-        monitor.close()
+            if step % per_epoch:
+                continue
+            if step == total or time.monotonic() - saved_at >= config.checkpoint_every:
+                checkpoints.save(run_dir, state.variables(), step, notes)
+                saved_at, saved_step = time.monotonic(), step
+            text = f"epoch {epoch + 1:,}/{config.epochs:,}: train ELBO {means['elbo']:.2f}"
+            if len(dataset.validation.images):
+                validation = evaluate(dataset.validation.images, 1).summary()
+                names = ("elbo", "log_likelihood", "kl", "active_units")
+                monitor.scalars("validation", {name: validation[name] for name in names}, step)
+                text += f", validation ELBO {validation['elbo']:.2f}"
+            if epoch + 1 in pictured:
+                monitor.line(f"{text} nats, {speed:,.0f} images/s")
+                monitor.pictures(state.vae, step)
+        if step != saved_step:
+            checkpoints.save(run_dir, state.variables(), step, notes)
     if signals:
         print(f"stopped at step {step:,}; {checkpoints.safe_on_disk(run_dir)}", flush=True)
-        signal.raise_signal(signals[0])
+        signal.raise_signal(signals[0])  # to the handler that was there before: the command's leaves with 130 or 143
 
-    with _locked(run_dir):
-        test = evaluate(dataset.test.images, config.eval_samples).summary()
-        exported = saved_model.export_decoder(state.vae, Path(config.export_dir) / run_dir.name)
-        speed = step * config.batch_size / notes["seconds"] if notes["seconds"] else None
-        results = {
-            "of": monitoring.provenance(config, len(dataset.test.images), config.eval_samples),
-            "test": test,
-            "train": {"images_per_second": speed, "steps": step, "epochs": config.epochs},
-            "export": str(exported),
-            "versions": {"tensorflow": tf.__version__, "keras": tf.keras.__version__},
-        }
-        checkpoints.write_atomically(run_dir / "results.json", json.dumps(results, indent=1) + "\n")
-    print(monitoring.table(results))
-    print(_next_commands(run_dir, exported), flush=True)
+    test = evaluate(dataset.test.images, config.eval_samples).summary()
+    exported = saved_model.export_decoder(state.vae, Path(config.export_dir) / run_dir.name)
+    results = {
+        "of": monitoring.provenance(config, len(dataset.test.images), config.eval_samples),
+        "test": test,
+        "train": {
+            "images_per_second": step * config.batch_size / notes["seconds"],
+            "steps": step,
+            "epochs": config.epochs,
+        },
+        "export": str(exported),
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
+    }
+    checkpoints.write_atomically(run_dir / "results.json", json.dumps(results, indent=1) + "\n")
     return results
 
 
@@ -140,11 +158,10 @@ def _finished(run_dir: Path, config: Config) -> dict[str, Any] | None:
 
 
 def _next_commands(run_dir: Path, exported: Path) -> str:
-    name = exported.parent.name
+    name, base = exported.parent.name, exported.parent.absolute()
     return (
         f"next:\n  tensorboard --logdir={run_dir}/tensorboard\n  python -m tfvae.evaluate --run_dir={run_dir}\n"
-        f"  docker run -p 8501:8501 -v {exported.parent.absolute()}:/models/{name} -e MODEL_NAME={name} "
-        "tensorflow/serving"
+        f"  docker run -p 8501:8501 -v {base}:/models/{name} -e MODEL_NAME={name} tensorflow/serving"
     )
 
 
@@ -188,16 +205,7 @@ def main(given: dict[str, Any]) -> None:
         if (recorded := Path(config.run_dir) / "config.flags").is_file():
             config = dataclasses.replace(read_flags(recorded), **given)  # an unset flag takes the recorded value
     require_writable("export_dir", config.export_dir)
-    try:
-        train(config)
-    except (InputError, RunError):
-        raise
-    except Exception as error:
-        if config.run_dir:
-            from tfvae import checkpoints
-
-            error.add_note(f"tfvae.train: failed; {checkpoints.safe_on_disk(Path(config.run_dir))}")
-        raise
+    train(config)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ epsilon, and how many steps a call makes changes nothing.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -32,12 +32,12 @@ class TrainState(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Sums over the steps of one call of `run_steps`: of the batches' mean terms, in nats."""
+    """What a loop over steps carries: the sums of the batches' mean terms, in nats."""
 
     elbo: tf.Tensor
     log_likelihood: tf.Tensor
     kl: tf.Tensor
-    bad_step: tf.Tensor  # the first step whose loss or gradient was not finite, or -1
+    bad_step: tf.Tensor  # int32: the first step whose loss or gradient was not finite, or -1
 
 
 def steps_per_epoch(config: Config, examples: int) -> int:
@@ -77,12 +77,13 @@ def epoch_order(seed: tf.Tensor, epoch: tf.Tensor, examples: int) -> tf.Tensor:
     return noise.permutation(examples, noise.seed_for(seed, Stream.SHUFFLE, epoch))
 
 
-def make_run_steps(state: TrainState, config: Config, images: np.ndarray) -> Callable[..., Progress]:
+def make_run_steps(state: TrainState, config: Config, images: np.ndarray) -> Callable[..., Any]:
     """Compiles training on `images` ([N, H, W, C], uint8 or float32 in [0, 1]), which go to the device.
 
     Returns:
-        run_steps(order, first, count) -> Progress: makes steps first .. first+count-1 of the run, all of one epoch,
-        whose `epoch_order` is given. `count` is a run-time value: other counts don't compile again.
+        run_steps(order, first, count) -> means, bad_step: makes steps first .. first+count-1 of the run, all of one
+        epoch, whose `epoch_order` is given. `means` are the ELBO and its terms over these steps, in nats an image;
+        `bad_step` is the first whose loss or gradient was not finite, or None. Other counts don't compile again.
     """
     images = tf.constant(images)
     batch_size, per_epoch = config.batch_size, steps_per_epoch(config, len(images))
@@ -116,4 +117,9 @@ def make_run_steps(state: TrainState, config: Config, images: np.ndarray) -> Cal
         state.step.assign(tf.cast(first + count, tf.int64))
         return sums
 
-    return lambda order, first, count: run_steps(order, tf.constant(first), tf.constant(count))
+    def run(order: tf.Tensor, first: int, count: int) -> tuple[dict[str, float], int | None]:
+        sums = Progress(*(float(value) for value in run_steps(order, tf.constant(first), tf.constant(count))))
+        means = {name: getattr(sums, name) / max(count, 1) for name in objectives.Elbo._fields}
+        return means, None if sums.bad_step < 0 else int(sums.bad_step)
+
+    return run
