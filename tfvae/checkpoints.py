@@ -156,7 +156,7 @@ def load_run(run_dir: str | os.PathLike[str]) -> Run:
 
     def make(notes: dict[str, Any]) -> dict[str, tf.Variable]:
         vaes[:] = [make_vae(config, tuple(notes["image_shape"]))]
-        return {f"vae/{v.path}": v.value for v in vaes[0].variables}
+        return {v.path: v.value for v in vaes[0].variables}
 
     notes = restore(path, make, prefix="vae/")
     return Run(vaes[0], config, notes["step"])

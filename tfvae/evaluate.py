@@ -29,7 +29,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     compiled = evaluation.make_evaluate(vae, config.latent_dim, config.seed)
     with tqdm.tqdm(total=len(images), unit=" images", disable=not sys.stderr.isatty(), leave=False) as bar:
         test = compiled(images, config.eval_samples, bar.update).summary()
-    of = monitoring.provenance(config, len(images), config.eval_samples)
+    of = monitoring.provenance(config, images, config.eval_samples)
     results = {"of": {**of, "step": step}, "test": test}
     checkpoints.write_atomically(run_dir / "evaluation.json", json.dumps(results, indent=1) + "\n")
     print(f"{run_dir}, step {step:,}: {monitoring.table(results)}", flush=True)

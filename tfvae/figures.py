@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure  # never pyplot, which keeps every figure of a long run alive
 
-_CELL = 28  # smaller images are enlarged to about this many pixels
+_CELL = 40  # narrower images are enlarged to about this many pixels
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
@@ -23,7 +23,7 @@ def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
     n, height, width, channels = images.shape
     if channels not in (1, 3):
         images, channels = images[..., :1], 1
-    scale = max(1, _CELL // max(height, width))
+    scale = max(1, _CELL // width)
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = images.shape[1:3]
     rows = -(-n // columns)
@@ -35,11 +35,8 @@ def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
 
 
 def reconstructions(images: np.ndarray, reconstructed: np.ndarray, columns: int = 10) -> np.ndarray:
-    """Rows of images, each with the row of their reconstructions below it."""
-    rows = []
-    for first in range(0, len(images), columns):
-        rows += [_pixels(images[first : first + columns]), _pixels(reconstructed[first : first + columns])]
-    return tile(np.concatenate(rows), columns)
+    """Pairs in a grid: each image, and its reconstruction right below it."""
+    return tile(np.concatenate([_pixels(images), _pixels(reconstructed)], axis=1), columns, gap=2)
 
 
 def manifold_latents(side: int = 20) -> np.ndarray:
@@ -56,7 +53,7 @@ def latent_scatter(mean: np.ndarray, labels: np.ndarray | None, title: str) -> n
     figure = Figure(figsize=(6.6, 6.0), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot(aspect="equal", xlabel="z[0]", ylabel="z[1]", title=title)
-    style = {"s": 5, "alpha": 0.7, "linewidths": 0}
+    style = {"s": 5 if len(mean) > 1_000 else 25, "alpha": 0.7, "linewidths": 0}
     classes = [] if labels is None else np.unique(labels)
     if 1 < len(classes) <= 20:
         for i, label in enumerate(classes):

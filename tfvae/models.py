@@ -47,6 +47,10 @@ class _Network(keras.Model):
         names = ("image_shape", "latent_dim", "network", "hidden_units", "filters", "activation", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        if not self.built:
+            self.build()
+
 
 @keras.saving.register_keras_serializable("tfvae")
 class Encoder(_Network):
@@ -187,9 +191,12 @@ class VAE(keras.Model):
         parts = ("encoder", "decoder")
         return cls(**{k: keras.saving.deserialize_keras_object(v) if k in parts else v for k, v in config.items()})
 
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        self.build()
+
     def build(self, input_shape: Any = None) -> None:
-        self.encoder.build()
-        self.decoder.build()
+        for part in (self.encoder, self.decoder):
+            part.build_from_config({})
         self.built = True
 
     def encode(self, x: tf.Tensor) -> DiagonalNormal:
@@ -208,6 +215,8 @@ def make_vae(config: Config, image_shape: tuple[int, int, int]) -> VAE:
     """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C]."""
     names = ("latent_dim", "network", "hidden_units", "filters", "activation", "seed")
     options = {"image_shape": image_shape, **{name: getattr(config, name) for name in names}}
-    vae = VAE(Encoder(**options), Decoder(**options, likelihood=config.likelihood, sigma=config.sigma))
+    encoder = Encoder(**options, name="encoder")
+    decoder = Decoder(**options, likelihood=config.likelihood, sigma=config.sigma, name="decoder")
+    vae = VAE(encoder, decoder, name="vae")  # Keras's own names would count the models of the process
     vae.build()
     return vae

@@ -28,6 +28,7 @@ class Monitor:
     def __init__(self, run_dir: Path, config: Config, dataset: Dataset, step: int, steps: int) -> None:
         self.run_dir, self.config, self.dataset = run_dir, config, dataset
         self.per_epoch = steps // config.epochs
+        self.sum, self.count = 0.0, 0  # of this epoch's train ELBO
         folder = run_dir / "tensorboard"
         self.writers = {part: tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation")}
         self.bar = tqdm.tqdm(
@@ -45,14 +46,20 @@ class Monitor:
                 tf.summary.scalar(name, value, step=step)
 
     def advance(self, count: int, step: int, elbo: float) -> None:
-        """Moves the progress bar by `count` steps, of which the last was number `step`."""
+        """Moves the progress bar by `count` steps, of which the last was number `step`, with this mean train ELBO."""
+        if (step - count) % self.per_epoch == 0:
+            self.sum, self.count = 0.0, 0
+        self.sum, self.count = self.sum + elbo * count, self.count + count
         self.bar.set_description(f"epoch {-(-step // self.per_epoch)}/{self.config.epochs}", refresh=False)
-        self.bar.set_postfix_str(f"train ELBO {elbo:.2f} nats", refresh=False)
+        self.bar.set_postfix_str(f"train ELBO {self.sum / self.count:.2f} nats", refresh=False)
         self.bar.update(count * self.config.batch_size)
 
-    def line(self, text: str) -> None:
-        """A plain line, above the bar where there is one."""
-        self.bar.write(text) if not self.bar.disable else print(text, flush=True)
+    def epoch(self, step: int, validation_elbo: float | None, speed: float) -> None:
+        """A plain line on the epoch that ends with this step, above the bar where there is one."""
+        validation = "" if validation_elbo is None else f", validation ELBO {validation_elbo:.2f}"
+        text = f"epoch {step // self.per_epoch:,}/{self.config.epochs:,}: train ELBO {self.sum / self.count:.2f}"
+        tqdm.tqdm.write(f"{text}{validation} nats, {speed:,.0f} images/s")
+        sys.stdout.flush()
 
     def pictures(self, vae: VAE, step: int) -> None:
         """Draws the pictures on fixed inputs, so that steps compare: to TensorBoard, and the newest as PNG files."""
@@ -91,19 +98,24 @@ def draw(vae: VAE, dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
     }
     if config.latent_dim == 2:
         manifold = vae.decode(tf.constant(figures.manifold_latents())).mean.numpy()
-        pictures["manifold"] = figures.tile(manifold, columns=20, gap=0)
+        pictures["manifold"] = figures.tile(manifold, columns=20)
         mean = vae.encode(unit(many.images)).mean.numpy()
         title = f"posterior means of {len(mean):,} test images"
         pictures["latent_scatter"] = figures.latent_scatter(mean, many.labels, title)
     return pictures
 
 
-def provenance(config: Config, examples: int, samples: int) -> dict[str, Any]:
-    """What test figures are numbers of."""
-    pixels = {"none": "grey values", "threshold": "above 0.5", "stochastic": "drawn once, fixed seed"}[config.binarize]
+def provenance(config: Config, images: np.ndarray, samples: int) -> dict[str, Any]:
+    """What test figures are numbers of; `images` are the test images."""
+    binary = np.isin(images, (0, 255) if images.dtype == np.uint8 else (0, 1)).all()
+    pixels = {
+        "none": "binary, as they come" if binary else "grey values",
+        "threshold": "1 above 0.5",
+        "stochastic": "drawn with their grey value, once, by a fixed seed",
+    }[config.binarize]
     sigma = f", sigma {config.sigma:g}" if config.likelihood == "gaussian" else ""
     return {
-        "dataset": config.dataset, "split": "test", "images": examples, "pixels": pixels,
+        "dataset": config.dataset, "split": "test", "images": len(images), "pixels": pixels,
         "likelihood": config.likelihood + sigma, "samples": samples, "seed": config.seed, "units": "nats per image",
     }  # fmt: skip
 

@@ -118,14 +118,13 @@ def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
             if step == total or time.monotonic() - saved_at >= config.checkpoint_every:
                 checkpoints.save(run_dir, state.variables(), step, notes)
                 saved_at, saved_step = time.monotonic(), step
-            text = f"epoch {epoch + 1:,}/{config.epochs:,}: train ELBO {means['elbo']:.2f}"
+            validation = None
             if len(dataset.validation.images):
                 validation = evaluate(dataset.validation.images, 1).summary()
                 names = ("elbo", "log_likelihood", "kl", "active_units")
                 monitor.scalars("validation", {name: validation[name] for name in names}, step)
-                text += f", validation ELBO {validation['elbo']:.2f}"
             if epoch + 1 in pictured:
-                monitor.line(f"{text} nats, {speed:,.0f} images/s")
+                monitor.epoch(step, validation and validation["elbo"], speed)
                 monitor.pictures(state.vae, step)
         if step != saved_step:
             checkpoints.save(run_dir, state.variables(), step, notes)
@@ -136,7 +135,7 @@ def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
     test = evaluate(dataset.test.images, config.eval_samples).summary()
     exported = saved_model.export_decoder(state.vae, Path(config.export_dir) / run_dir.name)
     results = {
-        "of": monitoring.provenance(config, len(dataset.test.images), config.eval_samples),
+        "of": monitoring.provenance(config, dataset.test.images, config.eval_samples),
         "test": test,
         "train": {
             "images_per_second": step * config.batch_size / notes["seconds"],

@@ -26,8 +26,8 @@ class TrainState(NamedTuple):
 
     def variables(self) -> dict[str, tf.Variable]:
         """Every variable by a name of its own."""
-        named = {f"vae/{v.path}": v.value for v in self.vae.variables}
-        named |= {f"optimizer/{v.path}": v.value for v in self.optimizer.variables}
+        named = {v.path: v.value for v in self.vae.variables}
+        named |= {v.path: v.value for v in self.optimizer.variables}
         return named | {"step": self.step}
 
 
@@ -66,7 +66,7 @@ def create_state(config: Config, image_shape: tuple[int, int, int], examples: in
         "sgd": keras.optimizers.SGD,
         "rmsprop": keras.optimizers.RMSprop,
         "adagrad": keras.optimizers.Adagrad,
-    }[config.optimizer](make_learning_rate(config, steps_per_epoch(config, examples)))
+    }[config.optimizer](make_learning_rate(config, steps_per_epoch(config, examples)), name="optimizer")
     optimizer.build(vae.trainable_variables)
     return TrainState(vae, optimizer, tf.Variable(0, dtype=tf.int64, trainable=False, name="step"))
 

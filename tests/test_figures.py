@@ -1,0 +1,52 @@
+"""The pictures: each pixel at its place."""
+
+import numpy as np
+import scipy.stats
+
+from tfvae import figures
+
+
+def test_tile_puts_each_image_at_its_place():
+    images = np.arange(5 * 50 * 40, dtype=np.uint32).astype(np.uint8).reshape(5, 50, 40, 1)
+    picture = figures.tile(images, columns=3)
+    assert picture.shape == (2 * 51 + 1, 3 * 41 + 1, 1) and picture.dtype == np.uint8
+    np.testing.assert_array_equal(picture[52:102, 42:82], images[4])
+    assert (picture[52:102, 83:123] == 255).all()  # the sixth place is empty
+
+
+def test_tile_enlarges_small_images_and_keeps_colour():
+    images = np.zeros((1, 8, 4, 3), np.float32)
+    images[0, 7, 3] = 0.5, 1.0, 2.0
+    picture = figures.tile(images, columns=1)
+    assert picture.shape == (82, 42, 3)
+    np.testing.assert_array_equal(picture[71:81, 31:41], np.broadcast_to([128, 255, 255], (10, 10, 3)))
+    assert not picture[1:71, 1:31].any()
+
+
+def test_reconstructions_stand_below_their_images():
+    images, reconstructed = np.zeros((4, 40, 40, 1), np.uint8), np.full((4, 40, 40, 1), 0.5, np.float32)
+    picture = figures.reconstructions(images, reconstructed, columns=2)
+    assert picture.shape == (2 * 82 + 2, 2 * 42 + 2, 1)
+    assert not picture[2:42, 2:42].any() and (picture[42:82, 2:42] == 128).all()
+
+
+def test_manifold_latents_are_prior_quantiles_from_the_upper_left():
+    z = figures.manifold_latents(side=5)
+    assert z.shape == (25, 2) and z.dtype == np.float32
+    quantiles = scipy.stats.norm.cdf(z)
+    np.testing.assert_allclose(quantiles[0], [0.1, 0.9], atol=1e-6)
+    np.testing.assert_allclose(quantiles[1], [0.3, 0.9], atol=1e-6)
+    np.testing.assert_allclose(quantiles[-1], [0.9, 0.1], atol=1e-6)
+
+
+def test_latent_scatter_colours_by_label():
+    mean = np.random.default_rng(0).normal(size=(60, 3)).astype("f")
+    coloured = figures.latent_scatter(mean, np.arange(60) % 3, "three classes")
+    plain = figures.latent_scatter(mean, None, "no labels")
+    assert coloured.shape == plain.shape == (600, 660, 3) and coloured.dtype == np.uint8
+
+    def has_green(picture):
+        red, green, blue = picture.astype(int).transpose(2, 0, 1)
+        return ((green > red + 40) & (green > blue + 40)).any()
+
+    assert has_green(coloured) and not has_green(plain)

@@ -1,0 +1,62 @@
+"""Randomness is a pure function of (seed, stream, step), the same inside and outside XLA."""
+
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+from tfvae import noise
+from tfvae.noise import Stream
+
+
+def drives(function):
+    """The same draw, of step 11, made eagerly, in a graph and under XLA."""
+    return [f(tf.constant(11)) for f in (function, tf.function(function), tf.function(function, jit_compile=True))]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda seed: noise.normal((5, 3), seed),
+        lambda seed: noise.integers((7,), seed),
+        lambda seed: noise.bernoulli(tf.fill([4, 5], 0.3), seed),
+        lambda seed: noise.permutation(100, seed),
+    ],
+    ids=["normal", "integers", "bernoulli", "permutation"],
+)
+def test_every_draw_is_the_same_in_eager_graph_and_xla(draw):
+    eager, graph, xla = drives(lambda step: draw(noise.seed_for(3, Stream.POSTERIOR, step)))
+    np.testing.assert_array_equal(eager, graph)
+    np.testing.assert_array_equal(eager, xla)
+
+
+def test_seeds_of_other_seed_stream_or_step_differ():
+    seeds = [noise.seed_for(s, stream, t).numpy() for s in (0, 1) for stream in Stream for t in (0, 1, 2)]
+    assert len({tuple(s) for s in seeds}) == len(seeds)
+
+
+def test_streams_are_uncorrelated():
+    draws = [noise.normal((20_000,), noise.seed_for(0, stream, t)).numpy() for stream in Stream for t in (0, 1)]
+    correlation = np.corrcoef(draws) - np.eye(len(draws))
+    assert np.abs(correlation).max() < 5 / np.sqrt(20_000)
+
+
+def test_normal_is_standard_normal():
+    draws = noise.normal((100_000,), noise.seed_for(0, Stream.PRIOR)).numpy()
+    assert scipy.stats.kstest(draws, "norm").pvalue > 1e-3
+
+
+def test_bernoulli_has_its_probabilities_and_keeps_0_and_1():
+    p = np.repeat(np.float32([0, 0.1, 0.5, 0.9, 1]), 100_000).reshape(5, -1)
+    ones = noise.bernoulli(tf.constant(p), noise.seed_for(0, Stream.BINARIZE)).numpy()
+    assert set(np.unique(ones)) == {0, 1}
+    assert ones[0].sum() == 0 and ones[4].all()
+    deviation = np.sqrt(p[:, 0] * (1 - p[:, 0]) / p.shape[1])
+    assert (np.abs(ones.mean(axis=1) - p[:, 0]) <= 5 * deviation).all()
+
+
+def test_permutation_holds_each_index_once_and_is_uniform():
+    orders = np.stack([noise.permutation(6, noise.seed_for(0, Stream.SHUFFLE, t)).numpy() for t in range(1200)])
+    assert (np.sort(orders, axis=1) == np.arange(6)).all()
+    counts = np.stack([np.bincount(column, minlength=6) for column in orders.T])
+    assert scipy.stats.chisquare(counts.ravel()).pvalue > 1e-3

@@ -1,0 +1,120 @@
+"""The step: its gradient and loss against an eager one, and the compiled loop's independence of how it is called."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfvae import noise, objectives, training
+from tfvae.config import Config
+from tfvae.noise import Stream
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (50, 6, 5, 1), dtype=np.uint8)
+OPTIONS = {"hidden_units": (8,), "batch_size": 16, "epochs": 4}
+
+
+def trained(calls, images=IMAGES, **options):
+    """The state after calls of `run_steps` with these (first, count), and what the calls returned."""
+    config = Config(**{**OPTIONS, **options})
+    state = training.create_state(config, images.shape[1:], len(images))
+    run_steps = training.make_run_steps(state, config, images)
+    per_epoch = training.steps_per_epoch(config, len(images))
+    results = []
+    for first, count in calls:
+        order = training.epoch_order(tf.constant(config.seed), tf.constant(first // per_epoch), len(images))
+        results.append(run_steps(order, first, count))
+    return state, results
+
+
+def weights(state):
+    return {name: variable.numpy() for name, variable in state.variables().items()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"network": "conv", "filters": (4,)}, {"binarize": "stochastic"}, {"num_samples": 3}],
+    ids=["mlp", "conv", "stochastic", "3 samples"],
+)
+def test_other_chunks_give_the_same_weights_bit_for_bit(options):
+    straight, _ = trained([(0, 3), (3, 3)], **options)
+    chunked, _ = trained([(0, 1), (1, 2), (3, 0), (3, 2), (5, 1)], **options)
+    for name, value in weights(straight).items():
+        np.testing.assert_array_equal(value, weights(chunked)[name], err_msg=name)
+    assert straight.step == 6
+
+
+@pytest.mark.parametrize("binarize", ["none", "stochastic"])
+def test_a_step_is_plain_gradient_descent_on_minus_the_elbo(binarize):
+    state, [(means, bad_step)] = trained([(0, 1)], optimizer="sgd", learning_rate=0.01, beta=2.0, binarize=binarize)
+    config = Config(**OPTIONS)
+    fresh = training.create_state(config, IMAGES.shape[1:], len(IMAGES)).vae
+    order = training.epoch_order(tf.constant(0), tf.constant(0), len(IMAGES)).numpy()
+    x = tf.constant(IMAGES[order[:16]] / np.float32(255))
+    if binarize == "stochastic":
+        x = noise.bernoulli(x, noise.seed_for(tf.constant(0), Stream.BINARIZE, tf.constant(0)))
+        assert set(np.unique(x)) == {0, 1}
+    epsilon = noise.normal((1, 16, 2), noise.seed_for(tf.constant(0), Stream.POSTERIOR, tf.constant(0)))
+    with tf.GradientTape() as tape:
+        q = fresh.encode(x)
+        logits = fresh.decode(q.mean + tf.exp(q.log_variance / 2) * epsilon[0]).logits
+        cross_entropy = tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(x, logits), axis=(1, 2, 3))
+        kl = -0.5 * tf.reduce_sum(1 + q.log_variance - q.mean**2 - tf.exp(q.log_variance), axis=-1)
+        loss = tf.reduce_mean(cross_entropy + 2.0 * kl)
+    for before, gradient, after in zip(
+        fresh.trainable_variables, tape.gradient(loss, fresh.trainable_variables), state.vae.trainable_variables
+    ):
+        np.testing.assert_allclose(after.numpy(), before.numpy() - 0.01 * gradient, atol=1e-6)
+    assert bad_step is None
+    np.testing.assert_allclose(means["elbo"], -tf.reduce_mean(cross_entropy + kl), rtol=1e-5)
+    np.testing.assert_allclose(means["kl"], tf.reduce_mean(kl), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(means["elbo"], means["log_likelihood"] - means["kl"], rtol=1e-5)
+
+
+def test_an_epoch_visits_each_image_at_most_once_and_epochs_differ():
+    orders = [training.epoch_order(tf.constant(0), tf.constant(e), 50).numpy() for e in range(3)]
+    assert all((np.sort(o) == np.arange(50)).all() for o in orders)
+    assert len({tuple(o) for o in orders}) == 3
+
+
+def test_a_loss_that_is_not_finite_is_named_by_its_first_step():
+    _, results = trained([(0, 3)], optimizer="sgd", learning_rate=1e30)
+    assert results[0][1] in (1, 2)
+    _, results = trained([(0, 3)])
+    assert results[0][1] is None
+
+
+@pytest.mark.parametrize(
+    "schedule, expected",
+    [
+        ("constant", [0.5] * 12),
+        ("1:0.5,3:0.1", [0.5] * 3 + [0.25] * 6 + [0.05] * 3),
+        ("cosine", [0.25 * (1 + np.cos(np.pi * t / 12)) for t in range(12)]),
+    ],
+)
+def test_learning_rate_schedules(schedule, expected):
+    rate = training.make_learning_rate(Config(**OPTIONS, lr_schedule=schedule, learning_rate=0.5), epoch_steps=3)
+    rates = [float(rate(t)) if callable(rate) else rate for t in range(12)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop", "adagrad"])
+def test_every_optimizer_raises_the_elbo_and_keeps_its_state_among_the_variables(optimizer):
+    state, results = trained([(0, 3)] + [(3, 3)] * 40, optimizer=optimizer, learning_rate=0.003)
+    assert results[-1][0]["elbo"] > results[0][0]["elbo"] + 0.1
+    names = set(state.variables())
+    assert isinstance(state.optimizer, keras.optimizers.Optimizer)
+    assert len(names) == len(state.vae.variables) + len(state.optimizer.variables) + 1
+
+
+def test_two_models_in_one_process_don_t_meet():
+    first, _ = trained([(0, 2)])
+    second, _ = trained([(0, 2)], latent_dim=3)
+    again, _ = trained([(0, 2)])
+    assert second.vae.encoder.latent_dim == 3
+    for name, value in weights(first).items():
+        np.testing.assert_array_equal(value, weights(again)[name])
+
+
+def test_the_loss_that_is_minimised_is_minus_the_objective():
+    terms = objectives.Elbo(tf.constant([1.0]), tf.constant([3.0]), tf.constant([2.0]))
+    assert objectives.loss(terms) == -terms.elbo
