@@ -195,7 +195,7 @@ def test_every_recipe_parses():
         ("optimizer", "lion", "adam, sgd, rmsprop, adagrad"),
         ("activation", "", "relu, tanh, elu, gelu, softplus"),
         ("hidden_units", "512,,2", "separated by commas"),
-        ("hidden_units", "512,0", "above 0"),
+        ("hidden_units", "512,0", "whole numbers"),
         ("hidden_units", "9999999", "104857"),
         ("filters", "", "separated by commas"),
         ("lr_schedule", "linear", "EPOCH:FACTOR"),

@@ -294,10 +294,9 @@ def require_writable(flag: str, path: str | os.PathLike[str]) -> None:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without its start-up lines, which no log level hides; any TF_CPP_MIN_LOG_LEVEL shows them."""
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    """Imports TensorFlow without its start-up lines, which no log level hides; TF_CPP_MIN_LOG_LEVEL=0 shows them."""
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # the later ones
     sys.stderr.flush()
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

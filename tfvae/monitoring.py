@@ -56,9 +56,9 @@ class Monitor:
 
     def epoch(self, step: int, validation_elbo: float | None, speed: float) -> None:
         """A plain line on the epoch that ends with this step, above the bar where there is one."""
-        validation = "" if validation_elbo is None else f", validation ELBO {validation_elbo:.2f}"
+        validation = "" if validation_elbo is None else f", validation ELBO {validation_elbo:.2f} (one z an image)"
         text = f"epoch {step // self.per_epoch:,}/{self.config.epochs:,}: train ELBO {self.sum / self.count:.2f}"
-        tqdm.tqdm.write(f"{text}{validation} nats, {speed:,.0f} images/s")
+        tqdm.tqdm.write(f"{text}{validation}, {speed:,.0f} images/s")
         sys.stdout.flush()
 
     def pictures(self, vae: VAE, step: int) -> None:
@@ -105,17 +105,21 @@ def draw(vae: VAE, dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
     return pictures
 
 
+def pixels(config: Config, images: np.ndarray) -> str:
+    """What the pixels are that a likelihood is of: figures for grey and binarized ones differ by tens of nats."""
+    if config.binarize != "none":
+        drawn = "drawn with their grey value as the probability"
+        return {"threshold": "pixels 1 above 0.5", "stochastic": f"pixels {drawn}"}[config.binarize]
+    binary = np.isin(images, (0, 255) if images.dtype == np.uint8 else (0, 1)).all()
+    return "binary pixels as they come" if binary else "grey values"
+
+
 def provenance(config: Config, images: np.ndarray, samples: int) -> dict[str, Any]:
     """What test figures are numbers of; `images` are the test images."""
-    binary = np.isin(images, (0, 255) if images.dtype == np.uint8 else (0, 1)).all()
-    pixels = {
-        "none": "binary, as they come" if binary else "grey values",
-        "threshold": "1 above 0.5",
-        "stochastic": "drawn with their grey value, once, by a fixed seed",
-    }[config.binarize]
     sigma = f", sigma {config.sigma:g}" if config.likelihood == "gaussian" else ""
+    once = " (once, by a fixed seed)" if config.binarize == "stochastic" else ""
     return {
-        "dataset": config.dataset, "split": "test", "images": len(images), "pixels": pixels,
+        "dataset": config.dataset, "split": "test", "images": len(images), "pixels": pixels(config, images) + once,
         "likelihood": config.likelihood + sigma, "samples": samples, "seed": config.seed, "units": "nats per image",
     }  # fmt: skip
 
@@ -135,7 +139,7 @@ def table(results: dict[str, Any]) -> str:
         ("active units", f"{test['active_units']:7d}", "latents whose posterior mean varies by more than 0.01"),
     ]
     head = (
-        f"{of['dataset']}, {of['images']:,} {of['split']} images, pixels: {of['pixels']}, "
+        f"{of['dataset']}, {of['images']:,} {of['split']} images, {of['pixels']}, "
         f"{of['likelihood']} likelihood, seed {of['seed']}, {of['units']}:"
     )
     return "\n".join([head, *(f"  {name:14}{value:22}{meaning}" for name, value, meaning in rows)])

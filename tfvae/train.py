@@ -42,7 +42,9 @@ def train(config: Config) -> dict[str, Any]:
         RunError: the run failed after its start; the message says what is safe.
     """
     import_tensorflow()
-    from tfvae import data, monitoring
+    import tensorflow as tf
+
+    from tfvae import checkpoints, data, monitoring
 
     name, why = data.resolve(config)
     config = dataclasses.replace(config, dataset=name)
@@ -61,7 +63,11 @@ def train(config: Config) -> dict[str, Any]:
         print(f"{run_dir} is finished: {config.epochs:,} epochs")
     else:
         with _locked(run_dir):
-            results = _train(config, dataset, run_dir)
+            try:
+                results = _train(config, dataset, run_dir)
+            except (OSError, tf.errors.OpError) as error:
+                what = " ".join(str(error).split())[:200]
+                raise RunError(f"{type(error).__name__}: {what}; {checkpoints.safe_on_disk(run_dir)}") from error
     print(f"{monitoring.table(results)}\n{_next_commands(run_dir, Path(results['export']))}", flush=True)
     return results
 
@@ -87,7 +93,9 @@ def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
         notes.update(saved)
     checkpoints.write_atomically(run_dir / "config.flags", config.to_flags())
     first = step = notes["step"]
-    print(f"{run_dir}: {f'goes on from step {step:,}' if step else 'starts'} of {total:,} steps", flush=True)
+    begins = f"goes on from step {step:,}" if step else "starts"
+    of = f"{monitoring.pixels(config, dataset.test.images)}, {config.likelihood} likelihood, seed {config.seed}"
+    print(f"{run_dir}: {begins} of {total:,} steps; {of}; ELBO in nats an image", flush=True)
 
     run_steps = training.make_run_steps(state, config, dataset.train.images)
     evaluate = evaluation.make_evaluate(state.vae, config.latent_dim, config.seed)

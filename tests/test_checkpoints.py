@@ -1,0 +1,322 @@
+"""A checkpoint brings back every variable, and no damage to it goes unnoticed or takes the run away."""
+
+import json
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfvae
+from tfvae import Config, InputError, RunError
+from tfvae.checkpoints import restore, save, steps, write_atomically
+from tfvae.training import TrainState, create_state
+
+IMAGE = (8, 8, 1)
+DATA, INDEX, NAMES = "ckpt.data-00000-of-00001", "ckpt.index", "variables.json"
+
+
+def make_state(seed: int | None = None, **settings: Any) -> TrainState:
+    """A state on 8x8 images; with a seed every one of its variables is random, the optimizer's too."""
+    state = create_state(Config(**{"hidden_units": (5,), **settings}), IMAGE, 1437)
+    if seed is not None:
+        random = np.random.default_rng(seed)
+        for variable in state.variables().values():
+            value = random.normal(size=variable.shape) if variable.dtype.is_floating else random.integers(1_000_000)
+            variable.assign(tf.cast(value, variable.dtype))
+    return state
+
+
+def values(state: TrainState) -> dict[str, bytes]:
+    return {name: variable.numpy().tobytes() for name, variable in state.variables().items()}
+
+
+def notes(step: int) -> dict[str, Any]:
+    return {"image_shape": IMAGE, "step": step}
+
+
+def save_states(run_dir: Path, *saved: int) -> dict[int, dict[str, bytes]]:
+    """Saves a state of its own for each step, and returns what it holds."""
+    states = {step: make_state(step) for step in saved}
+    for step, state in states.items():
+        save(run_dir, state.variables(), step, notes(step))
+    return {step: values(state) for step, state in states.items()}
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hidden_units": (7, 5, 3)},
+        {"hidden_units": ()},
+        {"network": "conv", "hidden_units": (5,), "filters": (2, 3)},
+        {"optimizer": "sgd"},
+        {"optimizer": "rmsprop", "lr_schedule": "cosine", "epochs": 3},
+        {"optimizer": "adagrad"},
+    ],
+    ids=str,
+)
+def test_restores_every_variable_bit_for_bit(tmp_path: Path, settings: dict[str, Any]) -> None:
+    saved = make_state(1, **settings)
+    assert len(saved.variables()) == len(saved.vae.variables) + len(saved.optimizer.variables) + 1
+    save(tmp_path, saved.variables(), 30, notes(30))
+    other = make_state(2, **settings)
+    assert values(other).keys() == values(saved).keys()
+    assert all(values(other)[name] != value for name, value in values(saved).items())
+    assert restore(tmp_path, lambda _: other.variables()) == {"image_shape": list(IMAGE), "step": 30}
+    assert values(other) == values(saved)
+
+
+def test_adam_has_two_slots_for_each_weight() -> None:
+    state = make_state(hidden_units=(7, 5, 3))
+    assert len(state.vae.trainable_variables) == len(state.vae.variables) == 2 * 9
+    assert len(state.variables()) == 3 * 2 * 9 + 3  # the iteration, the step size, the step
+
+
+def test_keeps_the_last_three(tmp_path: Path) -> None:
+    saved = save_states(tmp_path, 9, 10, 100, 101)
+    assert steps(tmp_path) == [10, 100, 101]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["10", "100", "101"]
+    state = make_state()
+    assert restore(tmp_path, lambda _: state.variables())["step"] == 101
+    assert values(state) == saved[101]
+
+
+def cut(name: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-20])
+
+
+def empty(name: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_bytes(b"")
+
+
+def zero(name: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_bytes(bytes((folder / name).stat().st_size))
+
+
+def remove(name: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).unlink()
+
+
+def flip(name: str, place: float) -> Callable[[Path], Any]:
+    def damage(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[int(place * len(content))] ^= 1
+        (folder / name).write_bytes(content)
+
+    return damage
+
+
+def replace_text(old: str, new: str) -> Callable[[Path], Any]:
+    def damage(folder: Path) -> None:
+        text = (folder / NAMES).read_text()
+        assert old in text
+        (folder / NAMES).write_text(text.replace(old, new))
+
+    return damage
+
+
+def make_empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+DAMAGES = {
+    "data truncated": cut(DATA),
+    "data empty": empty(DATA),
+    "data zeroed": zero(DATA),
+    "data missing": remove(DATA),
+    "data's first byte flipped": flip(DATA, 0),
+    "data byte flipped": flip(DATA, 0.5),
+    "index truncated": cut(INDEX),
+    "index empty": empty(INDEX),
+    "index byte flipped": flip(INDEX, 0.5),
+    "index missing": remove(INDEX),
+    "names missing": remove(NAMES),
+    "names empty": empty(NAMES),
+    "names truncated": cut(NAMES),
+    "names zeroed": zero(NAMES),
+    "names not UTF-8": lambda folder: (folder / NAMES).write_bytes(b"\xff\xfe\xfa"),
+    "names of another kind": lambda folder: (folder / NAMES).write_text("[1]"),
+    "a name changed": replace_text("encoder", "encodes"),
+    "the notes' step changed": replace_text('"step": 30', '"step": 31'),
+    "empty directory": make_empty,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_newest_is_named_and_passed_over(
+    tmp_path: Path, damage: Callable[[Path], Any], capfd: pytest.CaptureFixture
+) -> None:
+    saved = save_states(tmp_path, 10, 20, 30)
+    damage(tmp_path / "checkpoints" / "30")
+    state = make_state(4)
+    assert restore(tmp_path, lambda _: state.variables())["step"] == 20
+    assert values(state) == saved[20]
+    printed = capfd.readouterr().out
+    assert printed.startswith(f"{tmp_path / 'checkpoints' / '30'} is damaged and passed over (")
+    assert printed.count("\n") == 1
+
+
+def test_all_damaged(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    save_states(tmp_path, 10, 20, 30)
+    for step, name in ((10, "data byte flipped"), (20, "names missing"), (30, "empty directory")):
+        DAMAGES[name](tmp_path / "checkpoints" / str(step))
+    state = make_state(4)
+    before = values(state)
+    with pytest.raises(RunError, match=f"none of the checkpoints in {tmp_path / 'checkpoints'} can be read"):
+        restore(tmp_path, lambda _: state.variables())
+    assert values(state) == before
+    assert [f"/{step} is damaged" in capfd.readouterr().out or step for step in (30,)] == [True]
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_no_checkpoint(tmp_path: Path, made: bool) -> None:
+    if made:
+        (tmp_path / "checkpoints" / ".10.tmp").mkdir(parents=True)
+    with pytest.raises(InputError, match="--run_dir=.* that has a checkpoint"):
+        restore(tmp_path, lambda _: {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"latent_dim": 3}, ["encoder/mean/kernel", "[5, 2]", "[5, 3]"]),
+        ({"hidden_units": (6,)}, ["encoder/hidden_0/kernel", "[64, 5]", "[64, 6]"]),
+        ({"hidden_units": (5, 5)}, ["encoder/hidden_1/kernel", "None", "[5, 5]"]),
+        ({"optimizer": "sgd"}, ["[]", "None"]),
+    ],
+    ids=str,
+)
+def test_another_model_is_refused(tmp_path: Path, settings: dict[str, Any], named: list[str]) -> None:
+    save_states(tmp_path, 10, 20)
+    state, before = make_state(4, **settings), tree(tmp_path)
+    held = values(state)
+    with pytest.raises(InputError) as error:
+        restore(tmp_path, lambda _: state.variables())
+    assert all(text in str(error.value) for text in ["same model", str(tmp_path / "checkpoints" / "20"), *named])
+    assert values(state) == held and tree(tmp_path) == before
+
+
+def test_leftovers_of_a_killed_save_are_ignored_then_removed(tmp_path: Path) -> None:
+    saved = save_states(tmp_path, 10)
+    folder = tmp_path / "checkpoints"
+    for leftover in (".20.tmp", ".15.tmp"):
+        shutil.copytree(folder / "10", folder / leftover)
+        (folder / leftover / DATA).write_bytes(b"half")
+    state = make_state()
+    assert steps(tmp_path) == [10]
+    assert restore(tmp_path, lambda _: state.variables())["step"] == 10 and values(state) == saved[10]
+    save_states(tmp_path, 20)
+    assert sorted(p.name for p in folder.iterdir()) == ["10", "20"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("part", ["vae/decoder/pixels/bias", "velocity"])
+def test_variables_that_are_not_finite_are_not_saved(tmp_path: Path, part: str, value: float) -> None:
+    saved, state = save_states(tmp_path, 10), make_state(2)
+    name, variable = next((n, v) for n, v in state.variables().items() if part in n)
+    variable.assign(tf.fill(variable.shape, value))
+    before = tree(tmp_path)
+    with pytest.raises(RunError) as error:
+        save(tmp_path, state.variables(), 20, notes(20))
+    assert f"step 20: {name} is not finite" in str(error.value) and "step 10 is safe" in str(error.value)
+    assert tree(tmp_path) == before
+    restore(tmp_path, lambda _: state.variables())
+    assert values(state) == saved[10]
+
+
+def test_write_that_fails_leaves_the_older_checkpoints(tmp_path: Path) -> None:
+    saved, state = save_states(tmp_path, 10, 20, 30), make_state(4)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as a full disk would
+    try:
+        with pytest.raises((OSError, tf.errors.OpError, RunError)):
+            save(tmp_path, state.variables(), 40, notes(40))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert steps(tmp_path) == [10, 20, 30]
+    assert restore(tmp_path, lambda _: state.variables())["step"] == 30 and values(state) == saved[30]
+    save(tmp_path, state.variables(), 40, notes(40))
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["20", "30", "40"]
+
+
+def test_damaged_checkpoint_is_replaced_when_its_step_is_saved_again(tmp_path: Path) -> None:
+    save_states(tmp_path, 10, 20)
+    DAMAGES["data byte flipped"](tmp_path / "checkpoints" / "20")
+    (tmp_path / "checkpoints" / "20" / "more").write_text("")
+    state = make_state()
+    assert restore(tmp_path, lambda _: state.variables())["step"] == 10
+    again = make_state(5)
+    save(tmp_path, again.variables(), 20, notes(20))
+    assert steps(tmp_path) == [10, 20] and not (tmp_path / "checkpoints" / "20" / "more").exists()
+    assert restore(tmp_path, lambda _: state.variables())["step"] == 20 and values(state) == values(again)
+
+
+def test_damaged_newer_checkpoints_never_push_out_the_good_ones(tmp_path: Path) -> None:
+    save_states(tmp_path, 10, 20, 30)
+    shutil.copytree(tmp_path / "checkpoints" / "30", tmp_path / "checkpoints" / "40")  # killed before it removed 10
+    for step in (20, 30, 40):
+        DAMAGES["data byte flipped"](tmp_path / "checkpoints" / str(step))
+    state = make_state()
+    assert restore(tmp_path, lambda _: state.variables())["step"] == 10
+    saved = save_states(tmp_path, 15)
+    assert restore(tmp_path, lambda _: state.variables())["step"] == 15 and values(state) == saved[15]
+
+
+# tfvae.load
+
+
+@pytest.mark.parametrize(
+    "settings", [{"hidden_units": (7, 5)}, {"network": "conv", "filters": (2, 3), "likelihood": "gaussian"}], ids=str
+)
+def test_load_gives_the_trained_vae(tmp_path: Path, settings: dict[str, Any]) -> None:
+    state = make_state(1, latent_dim=3, **settings)
+    config = Config(
+        **{"hidden_units": (5,), "dataset": "digits", "latent_dim": 3, "run_dir": str(tmp_path), **settings}
+    )
+    write_atomically(tmp_path / "config.flags", config.to_flags())
+    save(tmp_path, state.variables(), 30, notes(30))
+    x = np.random.default_rng(0).random((4, *IMAGE), np.float32)
+    vae, loaded, step = tfvae.load(tmp_path)
+    assert (loaded, step) == (config, 30)
+    np.testing.assert_array_equal(vae(x), state.vae(x))
+    np.testing.assert_array_equal(vae.encode(x).mean, state.vae.encode(x).mean)
+
+    save(tmp_path, make_state(2, latent_dim=3, **settings).variables(), 40, notes(40))
+    DAMAGES["data byte flipped"](tmp_path / "checkpoints" / "40")
+    vae, _, step = tfvae.load(str(tmp_path))
+    assert step == 30
+    np.testing.assert_array_equal(vae(x), state.vae(x))
+
+
+def test_load_refuses_what_is_no_trained_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must be the directory of a run"):
+        tfvae.load(tmp_path / "nowhere")
+    write_atomically(tmp_path / "config.flags", Config(dataset="digits", latent_dim=3, hidden_units=(5,)).to_flags())
+    with pytest.raises(InputError, match="that has a checkpoint"):
+        tfvae.load(tmp_path)
+    save_states(tmp_path, 10)
+    with pytest.raises(InputError, match="encoder/mean/kernel has the shape"):
+        tfvae.load(tmp_path)
+
+
+# write_atomically
+
+
+def test_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new, and then \ud800")
+    assert path.read_text() == "old"
+    write_atomically(path, json.dumps({"π": 3.14}, ensure_ascii=False))
+    assert json.loads(path.read_text(encoding="utf-8")) == {"π": 3.14}
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]

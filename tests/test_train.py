@@ -1,0 +1,136 @@
+"""The whole path of a user, for real: train, look at what it leaves, evaluate, export."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import tfvae
+from tfvae import data, evaluate, export, monitoring
+from tfvae.config import Config, read_flags
+
+FLAGS = ["--dataset=digits", "--epochs=3", "--hidden_units=32", "--binarize=threshold", "--run_dir=runs/small"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run by the real command, and what it printed."""
+    folder = tmp_path_factory.mktemp("whole")
+    command = [sys.executable, "-m", "tfvae.train", *FLAGS]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=None)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_it_prints_what_it_took_and_found_and_what_to_type_next(trained):
+    _, done = trained
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0] == "data: digits; 1,437 train, 180 validation, 180 test images of 8x8x1"
+    assert "starts of 33 steps; pixels 1 above 0.5, bernoulli likelihood, seed 0" in lines[1]
+    assert any(line.startswith("epoch 3/3: train ELBO -") and "validation ELBO -" in line for line in lines)
+    assert "  tensorboard --logdir=runs/small/tensorboard" in lines
+    assert "  python -m tfvae.evaluate --run_dir=runs/small" in lines
+    assert lines[-1].endswith("tensorflow/serving")
+
+
+def test_results_say_what_they_are_of_and_can_be_recomputed(trained):
+    folder, _ = trained
+    results = json.loads((folder / "runs/small/results.json").read_text())
+    assert results["of"] | {"seed": 0} == results["of"]
+    assert {results["of"][k] for k in ("dataset", "split", "pixels", "likelihood", "units")} == {
+        "digits", "test", "pixels 1 above 0.5", "bernoulli", "nats per image",
+    }  # fmt: skip
+    assert results["of"]["samples"] == 200 and results["of"]["images"] == 180
+    assert results["train"]["images_per_second"] > 0
+    vae, config, step = tfvae.load(folder / "runs/small")
+    assert step == 33 and config.hidden_units == (32,)
+    # the ELBO once more, by other means: NumPy's noise, Keras's cross-entropy
+    x = data.load(config).test.images / np.float32(255)
+    q = vae.encode(x)
+    z = q.mean + np.exp(q.log_variance / 2) * np.random.default_rng(0).normal(size=(500, *q.mean.shape)).astype("f")
+    logits = vae.decode(z).logits
+    likelihood = (
+        -tf.nn.sigmoid_cross_entropy_with_logits(np.broadcast_to(x, logits.shape), logits).numpy().sum((2, 3, 4))
+    )
+    kl = 0.5 * np.sum(q.mean**2 + np.exp(q.log_variance) - 1 - q.log_variance, axis=-1)
+    elbo = (likelihood.mean(0) - kl).mean()
+    error = 5 * (likelihood.std(0) / np.sqrt(200)).mean() / np.sqrt(180)
+    np.testing.assert_allclose(results["test"]["elbo"], elbo, atol=2 * error)
+    np.testing.assert_allclose(results["test"]["kl"], kl.mean(), rtol=1e-5)
+    assert results["test"]["elbo"] < results["test"]["log_px"]
+
+
+def test_tensorboard_finds_scalars_images_and_the_config(trained):
+    folder, _ = trained
+    parts = {}
+    for part in ("train", "validation"):
+        parts[part] = EventAccumulator(str(folder / "runs/small/tensorboard" / part), size_guidance={"tensors": 0})
+        parts[part].Reload()
+    tags = {part: set(events.Tags()["tensors"]) for part, events in parts.items()}
+    assert tags["validation"] == {"elbo", "log_likelihood", "kl", "active_units"}
+    pictures = {"reconstructions", "samples", "manifold", "latent_scatter"}
+    assert tags["train"] == {"elbo", "log_likelihood", "kl", "learning_rate", "images_per_second", "config"} | pictures
+    steps = [event.step for event in parts["validation"].Tensors("elbo")]
+    assert steps == [11, 22, 33]
+    assert [event.step for event in parts["train"].Tensors("manifold")] == [0, 11, 22, 33]
+    rate = parts["train"].Tensors("learning_rate")[-1].tensor_proto
+    np.testing.assert_allclose(tf.make_ndarray(rate), 1e-3)
+
+
+def test_pictures_are_png_files(trained):
+    folder, _ = trained
+    shapes = {p.stem: matplotlib.image.imread(p).shape[:2] for p in (folder / "runs/small/figures").glob("*.png")}
+    assert shapes == {
+        "reconstructions": (4 * 82 + 2, 10 * 42 + 2),
+        "samples": (411, 411),
+        "manifold": (821, 821),
+        "latent_scatter": (600, 660),
+    }
+
+
+def test_evaluate_agrees_with_the_run_and_takes_other_samples(trained, monkeypatch, capsys):
+    folder, _ = trained
+    monkeypatch.chdir(folder)
+    evaluate.main({"run_dir": "runs/small"})
+    ours = json.loads(Path("runs/small/evaluation.json").read_text())
+    assert ours["test"] == json.loads(Path("runs/small/results.json").read_text())["test"]
+    evaluate.main({"run_dir": "runs/small", "eval_samples": 3})
+    few = json.loads(Path("runs/small/evaluation.json").read_text())
+    assert few["of"]["samples"] == 3 and few["test"]["log_px"] < ours["test"]["log_px"]
+    assert "by 3 importance samples" in capsys.readouterr().out
+
+
+def test_export_gives_the_next_version_of_the_same_decoder(trained, monkeypatch):
+    folder, _ = trained
+    monkeypatch.chdir(folder)
+    export.main({"run_dir": "runs/small"})
+    assert sorted(p.name for p in Path("saved_models/small").iterdir()) == ["1", "2"]
+    loaded = [tf.saved_model.load(f"saved_models/small/{v}") for v in (1, 2)]
+    z = tf.random.stateless_normal([4, 2], [1, 2])
+    first, second = (m.signatures["serving_default"](z=z)["image"] for m in loaded)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, tfvae.load("runs/small").vae.decode(z).mean, atol=1e-6)
+
+
+def test_config_flags_repeats_the_run(trained):
+    folder, _ = trained
+    recorded = read_flags(folder / "runs/small/config.flags")
+    expected = Config(
+        dataset="digits", epochs=3, hidden_units=(32,), binarize="threshold", validation_examples=180,
+        run_dir=str(folder / "runs/small"),
+    )  # fmt: skip
+    assert recorded == expected
+
+
+def test_pixels_are_named(trained):
+    binary, grey = np.uint8([[0, 255]]), np.float32([[0, 0.5]])
+    assert monitoring.pixels(Config(), binary) == "binary pixels as they come"
+    assert monitoring.pixels(Config(), grey) == "grey values"
+    assert monitoring.pixels(Config(binarize="stochastic"), grey).startswith("pixels drawn")
