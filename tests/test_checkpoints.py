@@ -1,6 +1,7 @@
 """A checkpoint brings back every variable, and no damage to it goes unnoticed or takes the run away."""
 
 import json
+import os
 import resource
 import shutil
 from collections.abc import Callable
@@ -90,7 +91,7 @@ def test_keeps_the_last_three(tmp_path: Path) -> None:
 
 
 def cut(name: str) -> Callable[[Path], Any]:
-    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-20])
+    return lambda folder: os.truncate(folder / name, (folder / name).stat().st_size // 2)
 
 
 def empty(name: str) -> Callable[[Path], Any]:
@@ -174,7 +175,7 @@ def test_all_damaged(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     with pytest.raises(RunError, match=f"none of the checkpoints in {tmp_path / 'checkpoints'} can be read"):
         restore(tmp_path, lambda _: state.variables())
     assert values(state) == before
-    assert [f"/{step} is damaged" in capfd.readouterr().out or step for step in (30,)] == [True]
+    assert capfd.readouterr().out.count("is damaged and passed over") == 3
 
 
 @pytest.mark.parametrize("made", [False, True])
@@ -191,7 +192,7 @@ def test_no_checkpoint(tmp_path: Path, made: bool) -> None:
         ({"latent_dim": 3}, ["encoder/mean/kernel", "[5, 2]", "[5, 3]"]),
         ({"hidden_units": (6,)}, ["encoder/hidden_0/kernel", "[64, 5]", "[64, 6]"]),
         ({"hidden_units": (5, 5)}, ["encoder/hidden_1/kernel", "None", "[5, 5]"]),
-        ({"optimizer": "sgd"}, ["[]", "None"]),
+        ({"optimizer": "sgd"}, ["None here"]),
     ],
     ids=str,
 )
@@ -291,7 +292,7 @@ def test_load_gives_the_trained_vae(tmp_path: Path, settings: dict[str, Any]) ->
     np.testing.assert_array_equal(vae.encode(x).mean, state.vae.encode(x).mean)
 
     save(tmp_path, make_state(2, latent_dim=3, **settings).variables(), 40, notes(40))
-    DAMAGES["data byte flipped"](tmp_path / "checkpoints" / "40")
+    DAMAGES["data zeroed"](tmp_path / "checkpoints" / "40")
     vae, _, step = tfvae.load(str(tmp_path))
     assert step == 30
     np.testing.assert_array_equal(vae(x), state.vae(x))

@@ -1,5 +1,6 @@
 """The images: what each kind of source becomes, how it is split and binarized, and what is refused."""
 
+import gzip
 import os
 import zipfile
 from collections import Counter
@@ -498,9 +499,20 @@ def test_real_mnist():
 
 
 @pytest.mark.slow
-def test_real_mnist_in_its_own_order():
+def test_real_mnist_is_lecuns_image_by_image():
+    """TFDS keeps its examples in an order of its own, so the first test image is not LeCun's first, a 7."""
     prepared("mnist")
-    assert load("mnist").test.labels[0] == 7
+    test = load("mnist").test
+    assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    folder = Path(__file__).parents[2] / "shared" / "data" / "mnist"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} does not hold the original files to compare with")
+    images = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())
+    images = np.frombuffer(images, np.uint8, offset=16).reshape(10_000, 28, 28, 1)
+    labels = np.frombuffer(labels, np.uint8, offset=8)
+    assert labels[0] == 7
+    assert rows(test.images, test.labels) == rows(images, labels)
 
 
 @pytest.mark.slow

@@ -19,7 +19,14 @@ from absl import flags, logging
 
 
 class InputError(ValueError):
-    """A flag, setting or input file that can't be used: commands print it as one line and exit with status 2."""
+    """A flag, setting or input file that can't be used: commands print it as one line and exit with status 2.
+
+    `why` is the reason alone, where another message is to quote it.
+    """
+
+    def __init__(self, message: str, why: str = "") -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class RunError(RuntimeError):

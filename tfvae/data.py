@@ -69,7 +69,7 @@ def resolve(config: Config) -> tuple[str, str]:
     try:
         _prepare("mnist", config.data_dir)
     except InputError as error:
-        return "digits", f"data: scikit-learn's digits, for mnist {error.args[1]}"
+        return "digits", f"data: scikit-learn's digits, for mnist {error.why}"
     return "mnist", "data: mnist, for it is here"
 
 
@@ -218,7 +218,7 @@ def _prepare(name: str, data_dir: str | None) -> Any:
     """A TFDS builder whose data are on disk; downloads and prepares them if need be and if it can be done.
 
     Raises:
-        InputError: unknown, or not to be had; its second argument says why in a few words.
+        InputError: unknown, or not to be had.
     """
     if importlib.util.find_spec("importlib_resources") is None:  # TFDS 4.9.10 imports it and doesn't depend on it
         sys.modules["importlib_resources"] = importlib.resources

@@ -33,7 +33,7 @@ class Monitor:
         self.writers = {part: tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation")}
         self.bar = tqdm.tqdm(
             total=steps * config.batch_size, initial=step * config.batch_size, unit=" images", unit_scale=True,
-            disable=not sys.stderr.isatty(), smoothing=0.05, dynamic_ncols=True,
+            disable=not sys.stderr.isatty(), dynamic_ncols=True,
         )  # fmt: skip
         with self.writers["train"].as_default():
             text = "".join(f"    {line}\n" for line in config.to_flags().splitlines())
