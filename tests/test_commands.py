@@ -19,6 +19,7 @@ from tfvae import data  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 DIGITS = "--dataset=digits"
+LONG = "a" * 300  # longer than a file's name may be
 RECORDED = Config(dataset="digits", epochs=5, validation_examples=180, latent_dim=2)
 NAMES = {"train": tuple(config._FIELDS), "evaluate": ("run_dir", "eval_samples", "data_dir")}
 NAMES["export"] = ("run_dir", "export_dir")
@@ -68,6 +69,7 @@ def folder(tmp_path, monkeypatch):
     Path("garbage.npy").write_bytes(b"some words")
     Path("folder.npy").mkdir()
     Path("file").write_text("a file\n")
+    Path("file").chmod(0o755)
     Path("binary.flags").write_bytes(bytes(range(256)))
     Path("typo.flags").write_text("--latent_dim=2\n--laten_dim=2\n")
     Path("words.flags").write_text("--latent_dim=2\nsome words\n")
@@ -204,6 +206,11 @@ BAD_LINES = {  # arguments, and what the line says besides
     "run_dir is a file": ([DIGITS, "--run_dir=file"], "--run_dir=file: must be"),
     "run_dir below a file": ([DIGITS, "--run_dir=file/a/b"], "--run_dir=file/a/b: must be"),
     "run_dir where nothing can be made": ([DIGITS, "--run_dir=/proc/none/run"], "--run_dir=/proc/none/run: must be"),
+    "run_dir with a long name": ([DIGITS, f"--run_dir={LONG}"], f"--run_dir={LONG}: must be"),
+    "export_dir with a long name": ([DIGITS, f"--export_dir={LONG}/a"], f"--export_dir={LONG}/a: must be"),
+    "data_dir with a long name": (["--dataset=mnist", f"--data_dir={LONG}"], "--dataset=mnist: "),
+    "dataset with a long name": ([f"--dataset={LONG}.npy"], f"{LONG}.npy: must be a readable"),
+    "flagfile with a long name": ([f"--flagfile={LONG}"], "--flagfile"),
     "export_dir is a file": ([DIGITS, "--export_dir=file"], "--export_dir=file: must be"),
     "export_dir below a file": ([DIGITS, "--export_dir=file/a"], "--export_dir=file/a: must be"),
     "other latent_dim": (["--run_dir=run", "--latent_dim=3"], "--latent_dim=3 (there: 2)"),
@@ -224,6 +231,7 @@ BAD_LINES_OF_OTHERS = {
     "evaluate auto": ("evaluate", ["--run_dir=auto"], "--run_dir"),
     "evaluate missing": ("evaluate", ["--run_dir=none"], "--run_dir=none: must be the directory of a run"),
     "evaluate no run": ("evaluate", ["--run_dir=no_run"], "--run_dir=no_run: must be the directory of a run"),
+    "evaluate a long name": ("evaluate", [f"--run_dir={LONG}"], f"--run_dir={LONG}: must be the directory of a run"),
     "evaluate a file": ("evaluate", ["--run_dir=file"], "--run_dir=file: must be the directory of a run"),
     "evaluate spoiled": ("evaluate", ["--run_dir=spoiled"], "--latent_dim=many"),
     "evaluate untrained": ("evaluate", ["--run_dir=run"], "--run_dir=run: must be the directory of a run that has"),
@@ -268,15 +276,26 @@ def test_a_bad_command_line_of_evaluate_and_export(folder, monkeypatch, capsys, 
     assert tree(folder) == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads and writes everywhere")
-@pytest.mark.parametrize("flag", ["dataset", "run_dir", "export_dir"])
-def test_what_the_user_may_not_touch(folder, monkeypatch, capsys, flag):
-    path = folder / ("good.npy" if flag == "dataset" else "no_run")
+@pytest.mark.parametrize(
+    ("command", "flag", "below"),
+    [
+        ("train", "dataset", "good.npy"),
+        ("train", "run_dir", "run"),
+        ("train", "run_dir", "run/a/b"),
+        ("train", "export_dir", "run"),
+        ("train", "export_dir", "run/a/b"),
+        ("evaluate", "run_dir", "run"),
+    ],
+)
+def test_what_the_user_may_not_touch(folder, monkeypatch, capsys, command, flag, below):
+    path = folder / below.split("/")[0]
     path.chmod(0)
-    status, error = run(monkeypatch, capsys, "train", [DIGITS, f"--{flag}={path}"])
+    if os.access(path, os.R_OK):
+        pytest.skip("root reads and writes everywhere")
+    status, error = run(monkeypatch, capsys, command, [f"--{flag}={folder / below}"])
     path.chmod(0o700)
     assert status == 2
-    assert_one_clear_line(error, "train", f"--{flag}={path}: must be")
+    assert_one_clear_line(error, command, f"--{flag}={folder / below}: must be")
 
 
 def test_the_lists_are_of_the_commands():

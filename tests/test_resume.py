@@ -6,7 +6,6 @@ The kill test by itself, with what happens as it goes: python tests/test_resume.
 import contextlib
 import fcntl
 import json
-import os
 import random
 import re
 import shutil
@@ -229,9 +228,8 @@ def started(folder: Path, *flags: str) -> Iterator[subprocess.Popen]:
     command = [sys.executable, "-m", "tfvae.train", "--dataset=digits", *flags]
     command += [f"--run_dir={folder / 'run'}", f"--export_dir={folder / 'export'}"]
     root = Path(__file__).resolve().parents[1]
-    env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}  # set by train() in this process
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, cwd=root, env=env) as process:
+    with subprocess.Popen(command, **pipes, text=True, cwd=root) as process:
         try:
             yield process
         finally:

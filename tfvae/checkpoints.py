@@ -5,10 +5,14 @@ whole or not at all. `variables.json` in it names every variable with its shape,
 would forget layers in lists and restore by position without a word.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,6 +137,37 @@ def safe_on_disk(run_dir: Path) -> str:
     if not found:
         return f"no checkpoint in {run_dir} yet: the same command starts anew"
     return f"the checkpoint of step {found[-1]:,} is safe in {run_dir}: the same command goes on from there"
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Makes the run directory and keeps other processes out of it."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = open(run_dir / ".lock", "w")
+    except OSError as error:
+        raise InputError(f"--run_dir={run_dir}: must be a directory that can be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"--run_dir={run_dir}: must not be in use, and another process trains there") from None
+        yield
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of letting them end the process at once."""
+    signals: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    before = {s: signal.signal(s, lambda n, _: signals.append(n)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Run(NamedTuple):

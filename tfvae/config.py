@@ -51,8 +51,7 @@ class _Kind(flags.ArgumentParser):
 
 
 def _whole(low: int, high: int = 2**31 - 1) -> _Kind:
-    limits = f"a whole number, {low} or more" if high == 2**31 - 1 else f"a whole number from {low} to {high}"
-    return _Kind(limits, int, lambda v: type(v) is int and low <= v <= high)
+    return _Kind(f"a whole number from {low} to {high}", int, lambda v: type(v) is int and low <= v <= high)
 
 
 def _number(low: float, *, above: bool = False) -> _Kind:
@@ -74,7 +73,7 @@ def _text(allowed: str) -> _Kind:
 
 def _wholes(what: str, minimum: int) -> _Kind:
     return _Kind(
-        f"{what}: whole numbers above 0, separated by commas" + ("" if minimum else ", or nothing"),
+        f"{what}: whole numbers from 1 to {2**20 - 1}, separated by commas" + ("" if minimum else ", or nothing"),
         lambda text: tuple(int(part) for part in text.split(",")) if text.strip() else (),
         lambda v: isinstance(v, tuple) and len(v) >= minimum and all(type(n) is int and 0 < n < 2**20 for n in v),
     )
@@ -190,6 +189,10 @@ class Config:
             value = getattr(self, name)
             if not field.metadata["kind"].valid(value):
                 raise InputError(f"--{name}={_to_text(value)}: must be {field.metadata['kind'].allowed}")
+            if type(field.default) is float:
+                object.__setattr__(self, name, float(value))  # 1 and 1.0 are one setting, of one name
+            if name.endswith("_dir") and value is not None:
+                object.__setattr__(self, name, os.path.expanduser(value))  # shells leave the ~ of --flag=~/place
 
     def settings(self) -> dict[str, Any]:
         """The fields that change numbers: everything but paths and intervals."""
@@ -198,7 +201,7 @@ class Config:
     def name(self) -> str:
         """A short name for the run, different for other settings (`dataset` resolved)."""
         dataset = Path(self.dataset).stem if is_file_name(self.dataset) else self.dataset
-        settings = {**self.settings(), "dataset": dataset}
+        settings = {**self.settings(), "dataset": Path(self.dataset).name if is_file_name(self.dataset) else dataset}
         changed = [(k, _to_text(v)) for k, v in settings.items() if v != _FIELDS[k].default]
         return f"{re.sub('[^A-Za-z0-9.]+', '_', dataset)}-z{self.latent_dim}-{zlib.crc32(repr(changed).encode()):08x}"
 
@@ -237,8 +240,14 @@ def parse(argv: Iterable[str], command: str, doc: str = "", names: Iterable[str]
         default = f" (default: {_to_text(field.default) or 'nothing'})"
         flags.DEFINE(field.metadata["kind"], name, None, field.metadata["help"] + default, values, module_name=command)
     flags.DEFINE_boolean("help", False, "show this help", flag_values=values, module_name=command)
+    argv = list(argv)
+    if any(argument.lstrip("-") == "flagfile=" for argument in argv):
+        raise InputError("--flagfile=: must be a readable text file")
     try:
         rest = values([command, *argv])[1:]
+    except flags.CantOpenFlagFileError as error:
+        reason = str(error).partition("flagfile: ")[2]
+        raise InputError(f"--flagfile: must be a readable text file: {reason}") from None
     except flags.Error as error:
         raise InputError(str(error).replace("\n", " ").removeprefix("flag ")) from None
     except (OSError, UnicodeError) as error:
@@ -257,7 +266,7 @@ def read_flags(path: Path) -> Config:
     Raises:
         InputError: the file is missing, or isn't one of ours.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises where it may not look
         raise InputError(f"--run_dir={path.parent}: must be the directory of a run, and has no {path.name}")
     try:
         return Config(**parse([f"--flagfile={path}"], str(path)), run_dir=str(path.parent))
@@ -267,7 +276,7 @@ def read_flags(path: Path) -> Config:
 
 def of_run(given: dict[str, Any]) -> Config:
     """The recorded config of `given["run_dir"]` with what else is given in its place: what a command on a run needs."""
-    if "run_dir" not in given:
+    if given.get("run_dir") is None:
         raise InputError("--run_dir: must be given: the directory of a run")
     return dataclasses.replace(read_flags(Path(given["run_dir"]) / "config.flags"), **given)
 
@@ -279,7 +288,7 @@ def check_resumable(config: Config, recorded: Config) -> None:
         InputError: names each difference.
     """
     old, new = recorded.settings(), config.settings()
-    if new["epochs"] > old["epochs"] and new["lr_schedule"] != "cosine":
+    if (new["epochs"] or 0) > (old["epochs"] or math.inf) and new["lr_schedule"] != "cosine":
         old["epochs"] = new["epochs"]
     if is_file_name(old["dataset"]) and is_file_name(new["dataset"]):
         old["dataset"] = new["dataset"]  # a file may have moved: that its images are the same is checked by itself
@@ -293,9 +302,12 @@ def check_resumable(config: Config, recorded: Config) -> None:
 
 def require_writable(flag: str, path: str | os.PathLike[str]) -> None:
     """Refuses a directory that can't be made or written to, before anything is; raises InputError."""
-    place = Path(path).expanduser().absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = Path(path).absolute()
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+    except OSError as error:
+        raise InputError(f"--{flag}={path}: must be a directory that can be written: {error.strerror}") from None
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise InputError(f"--{flag}={path}: must be a directory that can be written, and {place} can't")
 

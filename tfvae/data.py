@@ -8,8 +8,8 @@ import importlib.util
 import os
 import sys
 import threading
+import urllib.error
 import urllib.request
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,6 +87,9 @@ def load(config: Config) -> Dataset:
     else:
         parts = _from_tfds(name, config.data_dir)
     parts = {part: Split(_as_images(name, s.images), s.labels) for part, s in parts.items() if s is not None}
+    if all(s.images.dtype == np.uint8 and s.images.max() <= 1 for s in parts.values()):
+        # binary sets come as 0 and 1 as often as 0 and 255
+        parts = {part: s._replace(images=s.images * np.uint8(255)) for part, s in parts.items()}
     dataset = _split(parts, config.validation_examples)
     if len({s.images.shape[1:] for s in dataset}) > 1 or len({s.images.dtype for s in dataset}) > 1:
         raise InputError(f"--dataset={name}: must have images of one shape and type in all its parts")
@@ -116,8 +119,9 @@ def _split(parts: dict[str, Split], validation_examples: int | None) -> Dataset:
         # a small set spares a tenth of what it had before the test images were taken off
         spare = min(5_000, round(sum(len(s.images) for s in (train, test)) / 10))
         validation_examples = min(spare, size // 2) if validation is None else size
-    if validation_examples > (size - 1 if validation is None else size):
-        raise InputError(f"--validation_examples={validation_examples}: must be auto or below {size:,}")
+    limit = size - 1 if validation is None else size
+    if validation_examples > limit:
+        raise InputError(f"--validation_examples={validation_examples}: must be auto or at most {limit:,}")
     if validation is None:
         cut = size - validation_examples
         train, validation = train.rows(slice(cut)), train.rows(slice(cut, None))
@@ -147,8 +151,7 @@ def _as_images(name: str, array: np.ndarray) -> np.ndarray:
         low, high = int(array.min()), int(array.max())
         if low < 0 or high > 255:
             raise InputError(f"{where} of whole numbers from 0 to 255, and has some from {low} to {high}")
-        # binary sets come as 0 and 1 as often as 0 and 255
-        array = array.astype(np.uint8) * (255 if high <= 1 else 1)
+        array = array.astype(np.uint8)
     elif np.issubdtype(array.dtype, np.floating):
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
             raise InputError(f"{where} of finite numbers in [0, 1] (or whole numbers from 0 to 255)")
@@ -170,12 +173,16 @@ def _from_file(path: Path) -> dict[str, Split | None]:
     labels in `y_train`, `y_validation`, `y_test`, or `labels`."""
     where = f"--dataset={path}"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except AttributeError:  # one array is no context manager
-        arrays = {"images": np.load(path, allow_pickle=False)}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
-        raise InputError(f"{where}: must be a readable .npy or .npz file without pickles: {error}") from None
+        with open(path, "rb") as file:  # NumPy itself leaves a damaged .npz open
+            loaded = np.load(file, allow_pickle=False)
+            arrays = (
+                {"images": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
+            )
+    except Exception as error:  # a damaged file raises anything from OSError to TokenError
+        reason = " ".join(str(error).split())
+        raise InputError(f"{where}: must be a readable .npy or .npz file without pickles: {reason}") from None
+    if wrong := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise InputError(f"{where}: must hold arrays alone, and {wrong[0]} is none")
 
     def part(name: str) -> Split | None:
         found = [k for k in (f"x_{name}", name, *(("images",) if name == "train" else ())) if k in arrays]
@@ -229,14 +236,17 @@ def _prepare(name: str, data_dir: str | None) -> Any:
 
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-    except (ValueError, tfds.core.registered.DatasetNotFoundError, ImportError, AttributeError):
+    except Exception:  # AssertionError for a version, TypeError for a setting, ...
         raise refuse("must be auto, digits, the name of a TFDS data set, or a path to .npy or .npz images") from None
-    if builder.is_prepared():
-        return builder
+    try:
+        if builder.is_prepared():
+            return builder
+    except OSError as error:
+        raise refuse(f"can't be looked for in {builder._data_dir_root}: {error.strerror}") from None
     manual = Path(builder._data_dir_root) / "downloads" / "manual"
     infos = builder.url_infos
     at_hand = [(manual / os.path.basename(url)) for url in infos]
-    if not infos or not all(f.is_file() and f.stat().st_size == i.size for f, i in zip(at_hand, infos.values())):
+    if not infos or not all(os.path.isfile(f) and f.stat().st_size == i.size for f, i in zip(at_hand, infos.values())):
         reason = _no_network(next(iter(infos), "https://storage.googleapis.com"))
         if reason:
             raise refuse(
@@ -261,7 +271,9 @@ def _no_network(url: str) -> str | None:
         try:
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_NETWORK_SECONDS)
             found.append(None)
-        except OSError as error:  # URLError and HTTPError are OSErrors
+        except urllib.error.HTTPError as error:
+            found.append(None if error.code in (405, 501) else f"the server answers {error.code}")  # those mind HEAD
+        except OSError as error:
             found.append(f"no network: {getattr(error, 'reason', None) or error}")
 
     thread = threading.Thread(target=ask, daemon=True)  # a look-up of a name has no time limit of its own

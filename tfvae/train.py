@@ -3,16 +3,12 @@
 The same command, run again, goes on from the last checkpoint and ends with the same weights, bit for bit.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import json
 import math
 import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +58,7 @@ def train(config: Config) -> dict[str, Any]:
     if results := _finished(run_dir, config):
         print(f"{run_dir} is finished: {config.epochs:,} epochs")
     else:
-        with _locked(run_dir):
+        with checkpoints.locked(run_dir):
             try:
                 results = _train(config, dataset, run_dir)
             except (OSError, tf.errors.OpError) as error:
@@ -101,7 +97,7 @@ def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
     evaluate = evaluation.make_evaluate(state.vae, config.latent_dim, config.seed)
     pictured = {round(i * config.epochs / (_PICTURES + 1)) for i in range(_PICTURES + 2)}
     saved_at, saved_step, chunk = time.monotonic(), first or None, 10
-    with _signals_held() as signals, monitoring.Monitor(run_dir, config, dataset, step, total) as monitor:
+    with checkpoints.signals_held() as signals, monitoring.Monitor(run_dir, config, dataset, step, total) as monitor:
         if step == 0:
             monitor.pictures(state.vae, step)
         while step < total and not signals:
@@ -170,37 +166,6 @@ def _next_commands(run_dir: Path, exported: Path) -> str:
         f"next:\n  tensorboard --logdir={run_dir}/tensorboard\n  python -m tfvae.evaluate --run_dir={run_dir}\n"
         f"  docker run -p 8501:8501 -v {base}:/models/{name} -e MODEL_NAME={name} tensorflow/serving"
     )
-
-
-@contextlib.contextmanager
-def _locked(run_dir: Path) -> Iterator[None]:
-    """Makes the run directory and keeps other processes out of it."""
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock = open(run_dir / ".lock", "w")
-    except OSError as error:
-        raise InputError(f"--run_dir={run_dir}: must be a directory that can be written: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"--run_dir={run_dir}: must not be in use, and another process trains there") from None
-        yield
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of letting them end the process at once."""
-    signals: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield signals
-        return
-    before = {s: signal.signal(s, lambda n, _: signals.append(n)) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main(given: dict[str, Any]) -> None:
