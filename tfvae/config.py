@@ -104,6 +104,14 @@ def _valid_schedule(value: Any) -> bool:
         return False
 
 
+def _read_sigma(text: str) -> float | str:
+    return text if text in ("learned", "per_pixel", "of_z") else float(text)
+
+
+def _valid_sigma(value: Any) -> bool:
+    return value in ("learned", "per_pixel", "of_z") or type(value) in (int, float) and 0 < value < math.inf
+
+
 def _field(default: Any, kind: _Kind, help: str, *, free: bool = False) -> Any:
     """A field of `Config`; `free` ones (paths, intervals) may differ when a run is resumed."""
     return dataclasses.field(default=default, metadata={"kind": kind, "help": help, "free": free})
@@ -152,12 +160,45 @@ class Config:
     )
     activation: str = _field("relu", _choice("relu", "tanh", "elu", "gelu", "softplus"), "of the hidden layers")
     latent_dim: int = _field(2, _whole(1, 2**16), "dimensions of z")
-    likelihood: str = _field(
-        "bernoulli", _choice("bernoulli", "gaussian"), "p(x|z); gaussian: each pixel normal with deviation --sigma"
+    likelihood: str = _field("bernoulli", _choice("bernoulli", "gaussian"), "p(x|z), each pixel by itself given z")
+    sigma: float | str = _field(
+        0.1,
+        _Kind("learned, per_pixel, of_z or a finite number above 0", _read_sigma, _valid_sigma),
+        "the gaussian likelihood's deviation, x in [0, 1]: a number, one that is learned, one for each pixel, or a "
+        "function of z",
     )
-    sigma: float = _field(0.1, _number(0, above=True), "the gaussian likelihood's standard deviation, x in [0, 1]")
+    sigma_floor: float = _field(0.01, _number(0, above=True), "below which no learned --sigma falls")
+    dequantize: bool = _field(
+        False,
+        _Kind("true or false", lambda text: text == "True", lambda v: isinstance(v, bool)),
+        "add uniform noise to 8-bit pixels, (x + u) / 256, so that gaussian densities are bits per dimension",
+    )
+    posterior: str = _field(
+        "diagonal", _choice("isotropic", "diagonal", "full", "laplace", "logistic"), "the family of q(z|x)"
+    )
+    prior: str = _field("standard", _choice("standard", "normal", "mixture"), "p(z): N(0, I), or learned")
+    prior_components: int = _field(10, _whole(1, 10_000), "of --prior=mixture")
+    objective: str = _field(
+        "elbo",
+        _choice("elbo", "iwae", "dreg", "autoencoder"),
+        "what is maximised: the ELBO, the importance-weighted bound, the same with doubly reparameterised gradient, "
+        "or log p(x|z) at the posterior's mean alone",
+    )
+    kl: str = _field(
+        "auto",
+        _choice("auto", "analytic", "monte_carlo"),
+        "the ELBO's KL: closed, sampled, or auto: closed if it can be",
+    )
+    estimator: str = _field(
+        "reparameterized", _choice("reparameterized", "score_function"), "of the ELBO's gradient in the encoder"
+    )
+    baseline: str = _field(
+        "none", _choice("none", "leave_one_out"), "of --estimator=score_function: the mean of the other samples"
+    )
     beta: float = _field(1.0, _number(0), "weight of the KL in the training objective (1: the ELBO)")
-    num_samples: int = _field(1, _whole(1, 10_000), "z's drawn for each image and step in training")
+    kl_warmup_epochs: float = _field(0.0, _number(0), "epochs in which the weight of the KL rises from 0 to --beta")
+    free_bits: float = _field(0.0, _number(0), "nats below which a latent's KL costs nothing")
+    num_samples: int = _field(1, _whole(1, 10_000), "m or K: z's drawn for each image and step in training")
     batch_size: int = _field(128, _whole(1), "images a step")
     epochs: int | None = _field(
         None,
@@ -189,10 +230,52 @@ class Config:
             value = getattr(self, name)
             if not field.metadata["kind"].valid(value):
                 raise InputError(f"--{name}={_to_text(value)}: must be {field.metadata['kind'].allowed}")
-            if type(field.default) is float:
+            if type(field.default) is float and type(value) is int:
                 object.__setattr__(self, name, float(value))  # 1 and 1.0 are one setting, of one name
             if name.endswith("_dir") and value is not None:
                 object.__setattr__(self, name, os.path.expanduser(value))  # shells leave the ~ of --flag=~/place
+
+        for name, wrong, why in self._clashes():
+            if wrong:
+                raise InputError(f"--{name}={_to_text(getattr(self, name))}: {why}")
+
+    @property
+    def closed_kl(self) -> bool:
+        """Whether the ELBO's KL is the closed one."""
+        return self.kl == "analytic" or (self.kl == "auto" and self._has_closed_kl())
+
+    def _has_closed_kl(self) -> bool:
+        return self.posterior in ("isotropic", "diagonal", "full") and self.prior != "mixture"
+
+    def _clashes(self) -> list[tuple[str, bool, str]]:
+        """The combinations that make no sense: (the flag to blame, whether it is so, what is allowed)."""
+        of_elbo = f"must not be set: --objective={self.objective} has no KL term by itself"
+        not_elbo = self.objective != "elbo"
+        per_latent = self.posterior in ("isotropic", "diagonal") and self.closed_kl
+        return [
+            ("kl", self.kl == "analytic" and not self._has_closed_kl(), "must be monte_carlo or auto: it is closed "
+             "only from --posterior=isotropic, diagonal or full to --prior=standard or normal"),
+            ("kl", not_elbo and self.kl != "auto", of_elbo),
+            ("beta", not_elbo and self.beta != 1, of_elbo),
+            ("kl_warmup_epochs", not_elbo and self.kl_warmup_epochs > 0, of_elbo),
+            ("free_bits", not_elbo and self.free_bits > 0, of_elbo),
+            ("free_bits", self.free_bits > 0 and not per_latent, "must be 0, or the KL closed for each latent by "
+             "itself: --posterior=isotropic or diagonal, --prior=standard or normal, --kl=analytic"),
+            ("free_bits", self.free_bits > 0 and self.estimator != "reparameterized",
+             "must be 0 with --estimator=score_function"),
+            ("estimator", self.estimator == "score_function" and not_elbo,
+             f"must be reparameterized with --objective={self.objective}"),
+            ("baseline", self.baseline != "none" and (self.estimator != "score_function" or self.num_samples < 2),
+             "must be none, or --estimator=score_function and --num_samples 2 or more"),
+            ("num_samples", self.objective == "autoencoder" and self.num_samples > 1,
+             "must be 1: --objective=autoencoder draws no z"),
+            ("prior", self.objective == "autoencoder" and self.prior != "standard",
+             "must be standard: --objective=autoencoder has no prior to learn"),
+            ("dequantize", self.dequantize and (self.likelihood != "gaussian" or self.binarize != "none"),
+             "must be false, or --likelihood=gaussian and --binarize=none"),
+            ("sigma_floor", not isinstance(self.sigma, str) and self.sigma_floor != 0.01,
+             "must not be set: --sigma is a number, and not learned"),
+        ]  # fmt: skip
 
     def settings(self) -> dict[str, Any]:
         """The fields that change numbers: everything but paths and intervals."""
@@ -238,7 +321,11 @@ def parse(argv: Iterable[str], command: str, doc: str = "", names: Iterable[str]
     for name in names:
         field = _FIELDS[name]
         default = f" (default: {_to_text(field.default) or 'nothing'})"
-        flags.DEFINE(field.metadata["kind"], name, None, field.metadata["help"] + default, values, module_name=command)
+        text = field.metadata["help"] + default
+        if type(field.default) is bool:
+            flags.DEFINE_boolean(name, None, text, flag_values=values, module_name=command)
+        else:
+            flags.DEFINE(field.metadata["kind"], name, None, text, values, module_name=command)
     flags.DEFINE_boolean("help", False, "show this help", flag_values=values, module_name=command)
     argv = list(argv)
     if any(argument.lstrip("-") == "flagfile=" for argument in argv):

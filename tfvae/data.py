@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from tfvae import noise
 from tfvae.config import Config, InputError, is_file_name
@@ -97,6 +98,10 @@ def load(config: Config) -> Dataset:
         raise InputError(
             f"--batch_size={config.batch_size}: must be at most the {len(dataset.train.images):,} training images"
         )
+    if config.dequantize:
+        if dataset.train.images.dtype != np.uint8:
+            raise InputError(f"--dequantize=True: must have 8-bit pixels, and {name} has fractions")
+        return dataset._replace(validation=_dequantize(dataset.validation, 1), test=_dequantize(dataset.test, 2))
     return dataset._replace(
         train=_binarize(dataset.train, "none" if config.binarize == "stochastic" else config.binarize, 0),
         validation=_binarize(dataset.validation, config.binarize, 1),
@@ -138,6 +143,14 @@ def _binarize(split: Split, how: str, part: int) -> Split:
     else:
         ones = noise.bernoulli(images, noise.seed_for(_SPLIT_SEED, Stream.BINARIZE, part)).numpy() > 0
     return split._replace(images=ones.astype(np.uint8) * 255)
+
+
+def _dequantize(split: Split, part: int) -> Split:
+    """Adds the uniform noise of `--dequantize` once and for all: float32."""
+    if not len(split.images):
+        return split
+    images = tf.image.convert_image_dtype(split.images, tf.float32)
+    return split._replace(images=noise.dequantize(images, noise.seed_for(_SPLIT_SEED, Stream.BINARIZE, part)).numpy())
 
 
 def _as_images(name: str, array: np.ndarray) -> np.ndarray:

@@ -48,12 +48,99 @@ class DiagonalNormal(NamedTuple):
         """log density of z [..., L] in nats: [...]."""
         return tf.reduce_sum(normal_log_density(z, self.mean, self.log_variance), axis=-1)
 
-    def kl(self, other: "DiagonalNormal") -> tf.Tensor:
-        """KL(self || other) in nats: [...] (Kingma & Welling 2014, appendix B, for any diagonal `other`)."""
+    def kl_per_latent(self, other: "DiagonalNormal") -> tf.Tensor:
+        """KL(self || other) of each latent in nats: [..., L]."""
         d = self.log_variance - other.log_variance
         distance = tf.square(self.mean - other.mean) * tf.exp(-other.log_variance)
-        # expm1(d) - d, for exp(d) - 1 - d cancels to nothing near d = 0
-        return 0.5 * tf.reduce_sum(tf.math.expm1(d) - d + distance, axis=-1)
+        return 0.5 * (tf.math.expm1(d) - d + distance)  # exp(d) - 1 - d would cancel to nothing near d = 0
+
+    def kl(self, other: "DiagonalNormal") -> tf.Tensor:
+        """KL(self || other) in nats: [...] (Kingma & Welling 2014, appendix B, for any diagonal `other`)."""
+        return tf.reduce_sum(self.kl_per_latent(other), axis=-1)
+
+
+class FullNormal(NamedTuple):
+    """N(mean, C C') over z, C = below + diag(exp(log_variance / 2)): mean and log_variance [..., L], below [..., L, L].
+
+    `below` is strictly lower triangular; `log_variance` is of each latent given those before it.
+    """
+
+    mean: tf.Tensor
+    log_variance: tf.Tensor
+    below: tf.Tensor
+
+    def cholesky(self) -> tf.Tensor:
+        """C: [..., L, L]."""
+        return self.below + tf.linalg.diag(tf.exp(0.5 * self.log_variance))
+
+    def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
+        """mean + C epsilon, epsilon standard normal [..., L]."""
+        return self.mean + tf.linalg.matvec(self.cholesky(), epsilon)
+
+    def log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        """log density of z [..., L] in nats: [...]."""
+        epsilon = tf.linalg.triangular_solve(self.cholesky(), (z - self.mean)[..., None])[..., 0]
+        return -0.5 * tf.reduce_sum(LOG_2_PI + self.log_variance + tf.square(epsilon), axis=-1)
+
+    def kl(self, other: DiagonalNormal) -> tf.Tensor:
+        """KL(self || other) in nats: [...]; with `below` 0 it is the diagonal normal's."""
+        off_diagonal = tf.reduce_sum(tf.square(self.below) * tf.exp(-other.log_variance)[..., None], axis=(-2, -1))
+        return DiagonalNormal(self.mean, self.log_variance).kl(other) + 0.5 * off_diagonal
+
+
+class Laplace(NamedTuple):
+    """Independent Laplace latents of this mean and log-variance, both [..., L]; no closed KL to a normal prior."""
+
+    mean: tf.Tensor
+    log_variance: tf.Tensor
+
+    def log_scale(self) -> tf.Tensor:
+        return 0.5 * (self.log_variance - math.log(2.0))
+
+    def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
+        """Standard normal epsilon [..., L] taken through the normal's and the Laplace's distribution functions."""
+        standard = -tf.sign(epsilon) * tf.math.log(tf.math.erfc(tf.abs(epsilon) * math.sqrt(0.5)))
+        return self.mean + tf.exp(self.log_scale()) * standard
+
+    def log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        """log density of z [..., L] in nats: [...]."""
+        log_scale = self.log_scale()
+        nats = math.log(2.0) + log_scale + tf.abs(z - self.mean) * tf.exp(-log_scale)
+        return -tf.reduce_sum(nats, axis=-1)
+
+
+class Logistic(NamedTuple):
+    """Independent logistic latents of this mean and log-variance, both [..., L]; no closed KL to a normal prior."""
+
+    mean: tf.Tensor
+    log_variance: tf.Tensor
+
+    def log_scale(self) -> tf.Tensor:
+        return 0.5 * (self.log_variance + math.log(3.0) - 2 * math.log(math.pi))
+
+    def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
+        """Standard normal epsilon [..., L] taken through the normal's and the logistic's distribution functions."""
+        above, below = (tf.math.erfc(sign * epsilon * math.sqrt(0.5)) for sign in (1, -1))
+        return self.mean + tf.exp(self.log_scale()) * (tf.math.log(below) - tf.math.log(above))
+
+    def log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        """log density of z [..., L] in nats: [...]."""
+        log_scale = self.log_scale()
+        y = tf.abs(z - self.mean) * tf.exp(-log_scale)  # the density is symmetric
+        return -tf.reduce_sum(y + 2 * tf.math.log1p(tf.exp(-y)) + log_scale, axis=-1)
+
+
+class NormalMixture(NamedTuple):
+    """A mixture of C diagonal normals over z: logits [C], mean and log_variance [C, L]; no closed KL."""
+
+    logits: tf.Tensor
+    mean: tf.Tensor
+    log_variance: tf.Tensor
+
+    def log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        """log density of z [..., L] in nats: [...]."""
+        components = DiagonalNormal(self.mean, self.log_variance).log_prob(z[..., None, :])
+        return tf.reduce_logsumexp(tf.nn.log_softmax(self.logits) + components, axis=-1)
 
 
 def standard_normal(latent_dim: int) -> DiagonalNormal:

@@ -26,7 +26,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     run_dir = Path(config.run_dir)
     vae, _, step = checkpoints.load_run(run_dir)
     images = data.load(config).test.images
-    compiled = evaluation.make_evaluate(vae, config.latent_dim, config.seed)
+    compiled = evaluation.make_evaluate(vae, config.latent_dim, config.seed, config.closed_kl)
     with tqdm.tqdm(total=len(images), unit=" images", disable=not sys.stderr.isatty(), leave=False) as bar:
         test = compiled(images, config.eval_samples, bar.update).summary()
     of = monitoring.provenance(config, images, config.eval_samples)

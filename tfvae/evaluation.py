@@ -24,16 +24,20 @@ class PerImage(NamedTuple):
     log_likelihood: np.ndarray  # mean over the S samples of log p(x|z)
     kl: np.ndarray
     log_px: np.ndarray  # L_S (Burda et al. 2016, eq. 8)
+    log_px_variance: np.ndarray  # of log_px over other draws of the S samples, by the delta method; nats^2
+    squared_error: np.ndarray  # of the reconstruction at the mean of q(z|x): mean over pixels, x in [0, 1]
     mean: np.ndarray  # of q(z|x): [N, L]
 
     def summary(self) -> dict[str, float | int]:
-        """Means over the images, with the standard error (over images) of log p(x), and the active units."""
-        terms = {name: float(np.mean(getattr(self, name), dtype=np.float64)) for name in self._fields[:3]}
+        """Means over the images, two standard errors of log p(x) (over images, Monte-Carlo), and the active units."""
+        names = ("log_likelihood", "kl", "log_px", "squared_error")
+        terms = {name: float(np.mean(getattr(self, name), dtype=np.float64)) for name in names}
         error = np.std(self.log_px, dtype=np.float64, ddof=min(1, len(self.log_px) - 1)) / len(self.log_px) ** 0.5
         return {
             "elbo": terms["log_likelihood"] - terms["kl"],
             **terms,
             "log_px_standard_error": float(error),
+            "log_px_monte_carlo_error": float(np.sqrt(np.sum(self.log_px_variance, dtype=np.float64)) / len(self.kl)),
             "active_units": active_units(self.mean),
         }
 
@@ -43,8 +47,8 @@ def active_units(posterior_mean: np.ndarray) -> int:
     return int(np.sum(np.var(posterior_mean, axis=0, dtype=np.float64) > ACTIVE_VARIANCE))
 
 
-def make_evaluate(vae: Any, latent_dim: int, seed: int) -> Callable[..., PerImage]:
-    """Compiles evaluation of `vae`, its noise a function of `seed`.
+def make_evaluate(vae: Any, latent_dim: int, seed: int, closed_kl: bool = True) -> Callable[..., PerImage]:
+    """Compiles evaluation of `vae`, its noise a function of `seed`; without `closed_kl` the KL is sampled too.
 
     Returns:
         evaluate(images, samples, on_block=None) -> PerImage: for images [N, H, W, C] (uint8, or float32 in [0, 1]),
@@ -57,18 +61,26 @@ def make_evaluate(vae: Any, latent_dim: int, seed: int) -> Callable[..., PerImag
         q = vae.encode(x)
         seed_of_block = noise.seed_for(seed, Stream.EVALUATION, block)
 
-        def body(s: tf.Tensor, total: tf.Tensor, top: tf.Tensor, rest: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def body(s: tf.Tensor, sums: tf.Tensor, top: tf.Tensor) -> tuple[tf.Tensor, ...]:
             epsilon = noise.normal((1, _BLOCK, latent_dim), noise.fold_in(seed_of_block, s))
             log_w, log_likelihood = (t[0] for t in objectives.log_weights(vae, q, x, epsilon))
-            new_top = tf.maximum(top, log_w)  # sum_s exp(log_w_s) = exp(top) rest, without overflow
-            rest = rest * tf.exp(top - new_top) + tf.exp(log_w - new_top)
-            return s + 1, total + log_likelihood, new_top, rest
+            higher = tf.maximum(top, log_w)  # sum_s exp(log_w_s) = exp(top) w, without overflow
+            ratio, w = tf.exp(top - higher), tf.exp(log_w - higher)
+            scale = tf.stack([tf.ones_like(w), tf.ones_like(w), ratio, tf.square(ratio)])
+            return s + 1, sums * scale + tf.stack([log_likelihood, log_likelihood - log_w, w, tf.square(w)]), higher
 
-        start = (tf.constant(0), tf.zeros([_BLOCK]), tf.fill([_BLOCK], -float("inf")), tf.zeros([_BLOCK]))
-        _, total, top, rest = tf.while_loop(lambda s, *_: s < samples, body, start)
+        start = (tf.constant(0), tf.zeros([4, _BLOCK]), tf.fill([_BLOCK], -float("inf")))
+        _, sums, top = tf.while_loop(lambda s, *_: s < samples, body, start)
         number = tf.cast(samples, tf.float32)
-        log_px = top + tf.math.log(rest) - tf.math.log(number)
-        return total / number, q.kl(vae.prior), log_px, q.mean
+        log_likelihood, kl = sums[0] / number, sums[1] / number
+        if closed_kl:
+            kl = q.kl(vae.prior)
+        log_px = top + tf.math.log(sums[2] / number)
+        # of the mean weight, relative to it: (mean w^2 / (mean w)^2 - 1) / (S - 1)
+        spread = sums[3] / tf.square(sums[2]) * number - 1.0
+        variance = tf.maximum(spread, 0.0) / tf.maximum(number - 1.0, 1.0)
+        error = tf.reduce_mean(tf.square(vae.decode(q.mean).mean - x), axis=(1, 2, 3))
+        return log_likelihood, kl, log_px, variance, error, q.mean
 
     def evaluate(images: np.ndarray, samples: int, on_block: Callable[[int], Any] | None = None) -> PerImage:
         blocks = []

@@ -9,10 +9,24 @@ import zlib
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfvae.config import Config
-from tfvae.distributions import Bernoulli, DiagonalNormal, GaussianPixels, bounded_log_variance, standard_normal
+from tfvae.distributions import (
+    Bernoulli,
+    DiagonalNormal,
+    FullNormal,
+    GaussianPixels,
+    Laplace,
+    Logistic,
+    NormalMixture,
+    bounded_log_variance,
+    standard_normal,
+)
+
+Posterior = DiagonalNormal | FullNormal | Laplace | Logistic
+_START_LOG_VARIANCE = 2 * math.log(0.5)  # of pixels, where it is learned
 
 
 def _options(layer: keras.Layer, seed: int, name: str) -> dict[str, Any]:
@@ -54,14 +68,15 @@ class _Network(keras.Model):
 
 @keras.saving.register_keras_serializable("tfvae")
 class Encoder(_Network):
-    """q(z|x): x [B, H, W, C] -> DiagonalNormal over z [B, L].
+    """q(z|x): x [B, H, W, C] -> a distribution over z [B, L]: `isotropic`, `diagonal`, `full`, `laplace`, `logistic`.
 
     `mlp`: dense layers of `hidden_units`. `conv`: 3x3 convolutions of `filters`, stride 2 each, then dense layers of
     `hidden_units`. The log-variance starts at 0, so the posterior's deviation at 1.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, posterior: str = "diagonal", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.posterior = posterior
         conv = {"strides": 2, "padding": "same", "activation": self.activation}
         self.convolutions = tuple(
             keras.layers.Conv2D(size, 3, **conv, **_options(self, self.seed, f"convolution_{i}"))
@@ -73,39 +88,69 @@ class Encoder(_Network):
             for i, size in enumerate(self.hidden_units)
         )
         self.mean = keras.layers.Dense(self.latent_dim, **_options(self, self.seed, "mean"))
-        self.log_variance = keras.layers.Dense(self.latent_dim, kernel_initializer="zeros", name="log_variance")
+        spread = 1 if posterior == "isotropic" else self.latent_dim
+        self.log_variance = keras.layers.Dense(spread, kernel_initializer="zeros", name="log_variance")
+        self.heads = (self.mean, self.log_variance)
+        if (
+            posterior == "full"
+        ):  # the entries of the Cholesky factor below its diagonal, row by row, and one for the rest
+            size = self.latent_dim * (self.latent_dim - 1) // 2
+            self.heads += (keras.layers.Dense(size + 1, kernel_initializer="zeros", name="below"),)
+            self.places = np.full((self.latent_dim, self.latent_dim), size)
+            self.places[np.tril_indices(self.latent_dim, -1)] = np.arange(size)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "posterior": self.posterior}
 
     def build(self, input_shape: Any = None) -> None:
         shape = (None, *self.image_shape)
         for layer in (*self.convolutions, self.flatten, *self.hidden):
             layer.build(shape)
             shape = layer.compute_output_shape(shape)
-        self.mean.build(shape)
-        self.log_variance.build(shape)
+        for head in self.heads:
+            head.build(shape)
         self.built = True
 
-    def call(self, x: tf.Tensor) -> DiagonalNormal:
+    def call(self, x: tf.Tensor) -> Posterior:
         for layer in (*self.convolutions, self.flatten, *self.hidden):
             x = layer(x)
-        return DiagonalNormal(self.mean(x), bounded_log_variance(self.log_variance(x)))
+        mean = self.mean(x)
+        log_variance = tf.broadcast_to(bounded_log_variance(self.log_variance(x)), tf.shape(mean))
+        if self.posterior == "full":
+            below = tf.gather(self.heads[2](x), self.places, axis=-1)  # [B, L, L]
+            return FullNormal(mean, log_variance, below * np.tril(np.ones(self.places.shape, np.float32), -1))
+        family = {"laplace": Laplace, "logistic": Logistic}.get(self.posterior, DiagonalNormal)
+        return family(mean, log_variance)
 
 
 @keras.saving.register_keras_serializable("tfvae")
 class Decoder(_Network):
-    """p(x|z): z [..., L] -> Bernoulli, or normal pixels with deviation `sigma`, over x [..., H, W, C].
+    """p(x|z): z [..., L] -> Bernoulli or normal pixels over x [..., H, W, C].
+
+    The deviation of normal pixels is the number `sigma`, or learned: `learned` is one for all pixels, `per_pixel` one
+    each, `of_z` a function of z. A learned variance is `sigma_floor`^2 and more: the density is bounded.
 
     `mlp`: dense layers of `hidden_units` from the last to the first. `conv`: a dense layer to the smallest image, 3x3
     transposed convolutions of `filters` from the last to the first, stride 2 each, and one of stride 1 to the pixels.
     """
 
-    def __init__(self, *args: Any, likelihood: str = "bernoulli", sigma: float = 0.1, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        likelihood: str = "bernoulli",
+        sigma: float | str = 0.1,
+        sigma_floor: float = 0.01,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.likelihood, self.sigma = likelihood, sigma
+        self.likelihood, self.sigma, self.sigma_floor = likelihood, sigma, sigma_floor
         height, width, channels = self.image_shape
+        if likelihood == "gaussian" and sigma == "of_z":
+            channels *= 2
         conv = {"kernel_size": 3, "padding": "same"}
         if self.network == "mlp":
             sizes = self.hidden_units[::-1]
-            self.small = (math.prod(self.image_shape),)
+            self.small = (height * width * channels,)
         else:
             scale = 2 ** len(self.filters)
             self.small = (-(-height // scale), -(-width // scale), self.filters[-1])
@@ -125,7 +170,8 @@ class Decoder(_Network):
             ) + (keras.layers.Conv2DTranspose(channels, **conv, **_options(self, self.seed, "pixels")),)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "likelihood": self.likelihood, "sigma": self.sigma}
+        names = ("likelihood", "sigma", "sigma_floor")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def build(self, input_shape: Any = None) -> None:
         shape = (None, self.latent_dim)
@@ -136,6 +182,10 @@ class Decoder(_Network):
         for layer in self.pixels:
             layer.build(shape)
             shape = layer.compute_output_shape(shape)
+        if self.likelihood == "gaussian" and self.sigma in ("learned", "per_pixel"):
+            start = keras.initializers.Constant(_START_LOG_VARIANCE)
+            shape = self.image_shape if self.sigma == "per_pixel" else ()
+            self.log_variance = self.add_weight(name="log_variance", shape=shape, initializer=start)
         self.built = True
 
     def call(self, z: tf.Tensor) -> Bernoulli | GaussianPixels:
@@ -149,33 +199,53 @@ class Decoder(_Network):
             h = layer(h)
         if self.network == "conv":
             h = h[:, :height, :width]  # the smallest image was rounded up
-        pixels = tf.reshape(h, tf.concat([tf.shape(z)[:-1], self.image_shape], axis=0))
-        pixels.set_shape([*z.shape[:-1], *self.image_shape])
+        of_z = self.likelihood == "gaussian" and self.sigma == "of_z"
+        shape = [height, width, channels * (1 + of_z)]
+        pixels = tf.reshape(h, tf.concat([tf.shape(z)[:-1], shape], axis=0))
+        pixels.set_shape([*z.shape[:-1], *shape])
         if self.likelihood == "bernoulli":
             return Bernoulli(pixels)
-        return GaussianPixels(pixels, tf.constant(2 * math.log(self.sigma)))
+        if not isinstance(self.sigma, str):
+            return GaussianPixels(pixels, tf.constant(2 * math.log(self.sigma)))
+        if of_z:
+            pixels, log_variance = pixels[..., :channels], pixels[..., channels:] + _START_LOG_VARIANCE
+        else:
+            log_variance = tf.convert_to_tensor(self.log_variance)
+        floor = tf.fill(tf.shape(log_variance), 2 * math.log(self.sigma_floor))
+        return GaussianPixels(pixels, tf.reduce_logsumexp([bounded_log_variance(log_variance), floor], axis=0))
 
 
 @keras.saving.register_keras_serializable("tfvae")
 class Sampling(keras.layers.Layer):
     """z ~ q(z|x) by the reparameterisation z = mean + deviation * epsilon: the one way in which z is drawn."""
 
-    def call(self, q: DiagonalNormal, epsilon: tf.Tensor) -> tf.Tensor:
+    def call(self, q: Posterior, epsilon: tf.Tensor) -> tf.Tensor:
         return q.sample(epsilon)
 
 
 @keras.saving.register_keras_serializable("tfvae")
 class VAE(keras.Model):
-    """Encoder, sampling and decoder; called on x [B, H, W, C] it gives the reconstruction, in the mean of q(z|x)."""
+    """Encoder, sampling, decoder and prior; called on x [B, H, W, C] it reconstructs it, in the mean of q(z|x).
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, **kwargs: Any) -> None:
+    The prior p(z) is N(0, I) (`standard`), or learned: a diagonal `normal`, or a `mixture` of `components` of them.
+    """
+
+    def __init__(
+        self, encoder: Encoder, decoder: Decoder, prior: str = "standard", components: int = 10, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.encoder, self.sampling, self.decoder = encoder, Sampling(), decoder
+        self.prior_family, self.components = prior, components
 
     @property
-    def prior(self) -> DiagonalNormal:
-        """p(z) = N(0, I)."""
-        return standard_normal(self.encoder.latent_dim)
+    def prior(self) -> DiagonalNormal | NormalMixture:
+        """p(z)."""
+        if self.prior_family == "standard":
+            return standard_normal(self.encoder.latent_dim)
+        mean, raw = tf.convert_to_tensor(self.prior_mean), tf.convert_to_tensor(self.prior_log_variance)
+        if self.prior_family == "normal":
+            return DiagonalNormal(mean[0], bounded_log_variance(raw[0]))
+        return NormalMixture(tf.convert_to_tensor(self.prior_logits), mean, bounded_log_variance(raw))
 
     @property
     def xla(self) -> bool:
@@ -184,7 +254,9 @@ class VAE(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         parts = {"encoder": self.encoder, "decoder": self.decoder}
-        return {**super().get_config(), **{k: keras.saving.serialize_keras_object(v) for k, v in parts.items()}}
+        options = {"prior": self.prior_family, "components": self.components}
+        parts = {k: keras.saving.serialize_keras_object(v) for k, v in parts.items()}
+        return {**super().get_config(), **options, **parts}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "VAE":
@@ -197,9 +269,18 @@ class VAE(keras.Model):
     def build(self, input_shape: Any = None) -> None:
         for part in (self.encoder, self.decoder):
             part.build_from_config({})
+        if self.prior_family != "standard":
+            number = 1 if self.prior_family == "normal" else self.components
+            shape = (number, self.encoder.latent_dim)
+            apart = _options(self, self.encoder.seed, "prior")["kernel_initializer"]
+            start = keras.initializers.RandomNormal(0.0, 1.0 if number > 1 else 0.0, seed=apart.seed)
+            self.prior_mean = self.add_weight(name="prior_mean", shape=shape, initializer=start)
+            self.prior_log_variance = self.add_weight(name="prior_log_variance", shape=shape, initializer="zeros")
+            if number > 1 or self.prior_family == "mixture":
+                self.prior_logits = self.add_weight(name="prior_logits", shape=(number,), initializer="zeros")
         self.built = True
 
-    def encode(self, x: tf.Tensor) -> DiagonalNormal:
+    def encode(self, x: tf.Tensor) -> Posterior:
         """q(z|x) over [B, L]."""
         return self.encoder(x)
 
@@ -215,8 +296,10 @@ def make_vae(config: Config, image_shape: tuple[int, int, int]) -> VAE:
     """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C]."""
     names = ("latent_dim", "network", "hidden_units", "filters", "activation", "seed")
     options = {"image_shape": image_shape, **{name: getattr(config, name) for name in names}}
-    encoder = Encoder(**options, name="encoder")
-    decoder = Decoder(**options, likelihood=config.likelihood, sigma=config.sigma, name="decoder")
-    vae = VAE(encoder, decoder, name="vae")  # Keras's own names would count the models of the process
+    encoder = Encoder(**options, posterior=config.posterior, name="encoder")
+    pixels = {name: getattr(config, name) for name in ("likelihood", "sigma", "sigma_floor")}
+    decoder = Decoder(**options, **pixels, name="decoder")
+    # Keras's own names would count the models of the process
+    vae = VAE(encoder, decoder, prior=config.prior, components=config.prior_components, name="vae")
     vae.build()
     return vae

@@ -52,6 +52,13 @@ def bernoulli(probabilities: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.cast(bits < probabilities * 2.0**24, tf.float32)
 
 
+def dequantize(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """(level + u) / 256 for images of 256 levels k / 255, u uniform on [0, 1) (Theis et al. 2016, section 3.1)."""
+    bits = tf.bitwise.right_shift(integers(tuple(images.shape), seed), tf.constant(9, tf.uint32))
+    fraction = (tf.cast(tf.bitcast(bits, tf.int32), tf.float32) + 0.5) / 2.0**23
+    return (tf.round(images * 255.0) + fraction) / 256.0
+
+
 def permutation(size: int, seed: tf.Tensor) -> tf.Tensor:
     """A uniformly drawn order of 0 .. size-1: int32 [size]."""
     bits = tf.bitcast(integers((size,), seed), tf.int32)

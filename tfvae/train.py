@@ -94,7 +94,7 @@ def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
     print(f"{run_dir}: {begins} of {total:,} steps; {of}; ELBO in nats an image", flush=True)
 
     run_steps = training.make_run_steps(state, config, dataset.train.images)
-    evaluate = evaluation.make_evaluate(state.vae, config.latent_dim, config.seed)
+    evaluate = evaluation.make_evaluate(state.vae, config.latent_dim, config.seed, config.closed_kl)
     pictured = {round(i * config.epochs / (_PICTURES + 1)) for i in range(_PICTURES + 2)}
     saved_at, saved_step, chunk = time.monotonic(), first or None, 10
     with checkpoints.signals_held() as signals, monitoring.Monitor(run_dir, config, dataset, step, total) as monitor:

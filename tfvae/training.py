@@ -71,6 +71,20 @@ def create_state(config: Config, image_shape: tuple[int, int, int], examples: in
     return TrainState(vae, optimizer, tf.Variable(0, dtype=tf.int64, trainable=False, name="step"))
 
 
+def loss_and_terms(
+    config: Config, vae: VAE, x: tf.Tensor, epsilon: tf.Tensor, beta: float | tf.Tensor
+) -> tuple[tf.Tensor, objectives.Elbo]:
+    """What `config` says to minimise, [B] nats, and the ELBO and its terms."""
+    if config.objective == "autoencoder":
+        return objectives.autoencoder_loss(vae, x)
+    if config.objective in ("iwae", "dreg"):
+        return objectives.importance_weighted_loss(vae, x, epsilon, config.objective == "dreg")
+    kl = "analytic" if config.closed_kl else "monte_carlo"
+    if config.estimator == "score_function":
+        return objectives.score_function_loss(vae, x, epsilon, kl, beta, config.baseline)
+    return objectives.elbo_loss(vae, x, epsilon, kl, beta, config.free_bits)
+
+
 @tf.function(jit_compile=True)
 def epoch_order(seed: tf.Tensor, epoch: tf.Tensor, examples: int) -> tf.Tensor:
     """The order of the images in an epoch: int32 [examples]."""
@@ -96,13 +110,18 @@ def make_run_steps(state: TrainState, config: Config, images: np.ndarray) -> Cal
         x = tf.image.convert_image_dtype(tf.gather(images, rows), tf.float32)  # [B, H, W, C] in [0, 1]
         if config.binarize == "stochastic":
             x = noise.bernoulli(x, noise.seed_for(config.seed, Stream.BINARIZE, t))
+        if config.dequantize:
+            x = noise.dequantize(x, noise.seed_for(config.seed, Stream.BINARIZE, t))
         epsilon = noise.normal(latents, noise.seed_for(config.seed, Stream.POSTERIOR, t))
+        beta = config.beta
+        if config.kl_warmup_epochs:
+            beta *= tf.minimum(1.0, tf.cast(t, tf.float32) / (config.kl_warmup_epochs * per_epoch))
         with tf.GradientTape() as tape:
-            terms = objectives.elbo(state.vae, x, epsilon)
-            loss = tf.reduce_sum(objectives.loss(terms, config.beta)) / batch_size
+            losses, terms = loss_and_terms(config, state.vae, x, epsilon, beta)
+            loss = tf.reduce_sum(losses) / batch_size
         gradients = tape.gradient(loss, variables)
         state.optimizer.apply(gradients, variables)
-        checksum = loss + tf.add_n([tf.reduce_sum(gradient) for gradient in gradients])
+        checksum = loss + tf.add_n([tf.reduce_sum(gradient) for gradient in gradients if gradient is not None])
         return objectives.Elbo(*(tf.reduce_mean(term) for term in terms)), tf.math.is_finite(checksum)
 
     @tf.function(jit_compile=state.vae.xla, autograph=False)
