@@ -79,6 +79,10 @@ def _wholes(what: str, minimum: int) -> _Kind:
     )
 
 
+def _flag() -> _Kind:
+    return _Kind("true or false", lambda text: text == "True", lambda v: isinstance(v, bool))
+
+
 def _or_auto(kind: _Kind) -> _Kind:
     """`kind`, or None, which is spelled `auto` on the command line."""
     return _Kind(
@@ -170,7 +174,7 @@ class Config:
     sigma_floor: float = _field(0.01, _number(0, above=True), "below which no learned --sigma falls")
     dequantize: bool = _field(
         False,
-        _Kind("true or false", lambda text: text == "True", lambda v: isinstance(v, bool)),
+        _flag(),
         "add uniform noise to 8-bit pixels, (x + u) / 256, so that gaussian densities are bits per dimension",
     )
     posterior: str = _field(
@@ -308,6 +312,17 @@ def is_file_name(dataset: str) -> bool:
     return dataset.endswith((".npy", ".npz")) or dataset.startswith((".", "/", "~"))
 
 
+# Flags that one command has beside those of `Config`.
+COMMAND_FIELDS: dict[str, dataclasses.Field] = {
+    "baselines": _field(False, _flag(), "also PCA, probabilistic PCA and a Gaussian mixture on the same split"),
+    "task": _field(
+        "samples",
+        _choice("samples", "interpolation", "traversal", "imputation", "features", "fine_tuning"),
+        "what to do with the trained model",
+    ),
+}
+
+
 def parse(argv: Iterable[str], command: str, doc: str = "", names: Iterable[str] = tuple(_FIELDS)) -> dict[str, Any]:
     """Reads a command line (without the program's name) into {field: value} of the flags that it sets.
 
@@ -319,7 +334,7 @@ def parse(argv: Iterable[str], command: str, doc: str = "", names: Iterable[str]
     """
     values = flags.FlagValues()
     for name in names:
-        field = _FIELDS[name]
+        field = _FIELDS.get(name) or COMMAND_FIELDS[name]
         default = f" (default: {_to_text(field.default) or 'nothing'})"
         text = field.metadata["help"] + default
         if type(field.default) is bool:
