@@ -6,7 +6,17 @@ import scipy.integrate
 import scipy.stats
 import tensorflow as tf
 
-from tfvae.distributions import Bernoulli, DiagonalNormal, GaussianPixels, bounded_log_variance, standard_normal
+from tfvae.distributions import (
+    Bernoulli,
+    DiagonalNormal,
+    FullNormal,
+    GaussianPixels,
+    Laplace,
+    Logistic,
+    NormalMixture,
+    bounded_log_variance,
+    standard_normal,
+)
 
 RNG = np.random.default_rng(0)
 MEAN, LOG_VARIANCE = RNG.normal(size=(4, 3)), RNG.normal(size=(4, 3))
@@ -94,3 +104,81 @@ def test_bounded_log_variance_stays_in_range_and_lets_gradients_lead_back(raw, v
             loss = sign * bounded
         assert bounded == value
         assert tape.gradient(loss, raw) == sign * expected
+
+
+def full_normal(dtype=tf.float64):
+    below = np.tril(np.random.default_rng(3).normal(size=(4, 3, 3)), -1)
+    return FullNormal(*(tf.constant(a, dtype) for a in (MEAN, LOG_VARIANCE, below)))
+
+
+def test_full_normal_is_scipys_multivariate_normal():
+    q, z = full_normal(), RNG.normal(size=(5, 4, 3))
+    cholesky = q.cholesky().numpy()
+    for i in range(4):
+        oracle = scipy.stats.multivariate_normal(MEAN[i], cholesky[i] @ cholesky[i].T)
+        np.testing.assert_allclose(q.log_prob(tf.constant(z))[:, i], oracle.logpdf(z[:, i]), rtol=1e-9)
+    epsilon = RNG.normal(size=(5, 4, 3))
+    expected = MEAN + np.einsum("bij,kbj->kbi", cholesky, epsilon)
+    np.testing.assert_allclose(q.sample(tf.constant(epsilon)), expected, rtol=1e-9)
+
+
+def test_full_normal_kl_is_the_textbooks():
+    q, p = full_normal(), DiagonalNormal(tf.constant(MEAN[0] / 2), tf.constant(LOG_VARIANCE[1]))
+    inverse = np.diag(np.exp(-LOG_VARIANCE[1]))
+    for i, kl in enumerate(q.kl(p).numpy()):
+        covariance = q.cholesky().numpy()[i] @ q.cholesky().numpy()[i].T
+        d = MEAN[0] / 2 - MEAN[i]
+        logs = np.linalg.slogdet(covariance)[1] - LOG_VARIANCE[1].sum()
+        np.testing.assert_allclose(kl, 0.5 * (np.trace(inverse @ covariance) + d @ inverse @ d - 3 - logs), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "family, oracle, unit",
+    [(Laplace, scipy.stats.laplace, np.sqrt(2)), (Logistic, scipy.stats.logistic, np.pi / np.sqrt(3))],
+)
+def test_laplace_and_logistic_are_scipys_with_the_given_variance(family, oracle, unit):
+    q = family(tf.constant(MEAN), tf.constant(LOG_VARIANCE))
+    theirs = oracle(MEAN, np.exp(LOG_VARIANCE / 2) / unit)
+    np.testing.assert_allclose(theirs.var(), np.exp(LOG_VARIANCE))
+    z, epsilon = RNG.normal(size=(5, 4, 3)) * 3, RNG.normal(size=(5, 4, 3)) * 2
+    np.testing.assert_allclose(q.log_prob(tf.constant(z)), theirs.logpdf(z).sum(-1), rtol=1e-9)
+    np.testing.assert_allclose(q.sample(tf.constant(epsilon)), theirs.ppf(scipy.stats.norm.cdf(epsilon)), rtol=1e-7)
+    tails = family(tf.zeros([2]), tf.zeros([2])).sample(tf.constant([-9.0, 9.0]))  # float32, far out
+    expected = [
+        oracle(scale=1 / unit).ppf(scipy.stats.norm.cdf(-9)),
+        oracle(scale=1 / unit).isf(scipy.stats.norm.sf(9)),
+    ]
+    np.testing.assert_allclose(tails, expected, rtol=1e-4)
+
+
+def test_normal_mixture_is_the_weighted_sum_of_scipys_densities():
+    logits, z = RNG.normal(size=4), RNG.normal(size=(7, 3))
+    weights = scipy.special.softmax(logits)
+    densities = [scipy.stats.norm(m, np.exp(lv / 2)).pdf(z).prod(-1) for m, lv in zip(MEAN, LOG_VARIANCE)]
+    mixture = NormalMixture(*(tf.constant(a) for a in (logits, MEAN, LOG_VARIANCE)))
+    np.testing.assert_allclose(mixture.log_prob(tf.constant(z)), np.log(weights @ densities), rtol=1e-9)
+
+
+@pytest.mark.parametrize("make", [lambda: normal(tf.float64), full_normal], ids=["diagonal", "full"])
+def test_analytic_and_monte_carlo_kl_agree_within_the_standard_error(make):
+    q, p = make(), DiagonalNormal(tf.constant(MEAN[0] / 2), tf.constant(LOG_VARIANCE[1]))
+    z = q.sample(tf.constant(np.random.default_rng(7).normal(size=(40_000, 4, 3))))
+    ratio = (q.log_prob(z) - p.log_prob(z)).numpy()
+    error = ratio.std(0) / np.sqrt(len(ratio))
+    assert (np.abs(ratio.mean(0) - q.kl(p)) < 4 * error).all() and (error < 0.05).all()
+
+
+@pytest.mark.parametrize("log_variance", [-100.0, 100.0])
+@pytest.mark.parametrize("family", [DiagonalNormal, FullNormal, Laplace, Logistic])
+def test_extreme_log_variances_give_finite_values_and_gradients(family, log_variance):
+    raw, mean = tf.fill([1, 2], log_variance), tf.ones([1, 2])
+    with tf.GradientTape() as tape:
+        tape.watch([raw, mean])
+        extra = (tf.constant([[[0.0, 0.0], [1.0, 0.0]]]),) if family is FullNormal else ()
+        q = family(mean, bounded_log_variance(raw), *extra)
+        z = q.sample(tf.constant([[1.5, -0.5]]))
+        value = q.log_prob(z) - standard_normal(2).log_prob(z) + q.log_prob(mean)
+        if hasattr(q, "kl"):
+            value += q.kl(standard_normal(2))
+    gradients = tape.gradient(value, [raw, mean])
+    assert np.isfinite(value).all() and all(np.isfinite(g).all() for g in gradients)

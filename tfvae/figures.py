@@ -66,3 +66,18 @@ def latent_scatter(mean: np.ndarray, labels: np.ndarray | None, title: str) -> n
     axes.grid(alpha=0.2)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def accuracies(rows: dict[str, dict[str, float]], title: str) -> np.ndarray:
+    """Fractions in [0, 1] as bars, a group for each row: uint8 [400, 660, 3]."""
+    figure = Figure(figsize=(6.6, 4.0), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot(ylabel="accuracy on the test images", ylim=(0, 1.1), title=title)
+    names = list(next(iter(rows.values())))
+    for i, name in enumerate(names):
+        places = np.arange(len(rows)) + (i - (len(names) - 1) / 2) * 0.4
+        axes.bar_label(axes.bar(places, [row[name] for row in rows.values()], 0.36, label=name), fmt="%.3f")
+    axes.set_xticks(range(len(rows)), list(rows))
+    axes.legend(ncols=len(names), loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -288,6 +288,15 @@ class VAE(keras.Model):
         """p(x|z) over [..., H, W, C]."""
         return self.decoder(z)
 
+    def sample_prior(self, epsilon: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+        """z ~ p(z) [..., L]: epsilon [..., L] standard normal; uniform [...] on [0, 1) picks a mixture's component."""
+        prior = self.prior
+        if isinstance(prior, NormalMixture):
+            edges = tf.cumsum(tf.nn.softmax(prior.logits))[:-1]
+            chosen = tf.reduce_sum(tf.cast(uniform[..., None] >= edges, tf.int32), axis=-1)
+            prior = DiagonalNormal(tf.gather(prior.mean, chosen), tf.gather(prior.log_variance, chosen))
+        return self.sampling(prior, epsilon)
+
     def call(self, x: tf.Tensor) -> tf.Tensor:
         return self.decode(self.encode(x).mean).mean
 
