@@ -15,6 +15,7 @@ from tfvae import noise, objectives
 from tfvae.noise import Stream
 
 _BLOCK = 256  # images a block: part of the numbers, for the noise is drawn by block
+_CHUNK = 1_000  # samples a call
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 
 
@@ -26,14 +27,15 @@ class PerImage(NamedTuple):
     log_px: np.ndarray  # L_S (Burda et al. 2016, eq. 8)
     mean: np.ndarray  # of q(z|x): [N, L]
 
-    def summary(self) -> dict[str, float | int]:
+    def summary(self) -> dict[str, float | int | None]:
         """Means over the images, with the standard error (over images) of log p(x), and the active units."""
         terms = {name: float(np.mean(getattr(self, name), dtype=np.float64)) for name in self._fields[:3]}
-        error = np.std(self.log_px, dtype=np.float64, ddof=min(1, len(self.log_px) - 1)) / len(self.log_px) ** 0.5
+        n = len(self.log_px)
+        error = float(np.std(self.log_px, dtype=np.float64, ddof=1) / n**0.5) if n > 1 else None  # one tells nothing
         return {
             "elbo": terms["log_likelihood"] - terms["kl"],
             **terms,
-            "log_px_standard_error": float(error),
+            "log_px_standard_error": error,
             "active_units": active_units(self.mean),
         }
 
@@ -52,7 +54,7 @@ def make_evaluate(vae: Any, latent_dim: int, seed: int) -> Callable[..., PerImag
     """
 
     @tf.function(jit_compile=vae.xla, autograph=False)
-    def run_block(images: tf.Tensor, block: tf.Tensor, samples: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def run_block(images: tf.Tensor, block: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, ...]:
         x = tf.image.convert_image_dtype(images, tf.float32)
         q = vae.encode(x)
         seed_of_block = noise.seed_for(seed, Stream.EVALUATION, block)
@@ -64,22 +66,24 @@ def make_evaluate(vae: Any, latent_dim: int, seed: int) -> Callable[..., PerImag
             rest = rest * tf.exp(top - new_top) + tf.exp(log_w - new_top)
             return s + 1, total + log_likelihood, new_top, rest
 
-        start = (tf.constant(0), tf.zeros([_BLOCK]), tf.fill([_BLOCK], -float("inf")), tf.zeros([_BLOCK]))
-        _, total, top, rest = tf.while_loop(lambda s, *_: s < samples, body, start)
-        number = tf.cast(samples, tf.float32)
-        log_px = top + tf.math.log(rest) - tf.math.log(number)
-        return total / number, q.kl(vae.prior), log_px, q.mean
+        start = (first, tf.zeros([_BLOCK]), tf.fill([_BLOCK], -float("inf")), tf.zeros([_BLOCK]))
+        _, total, top, rest = tf.while_loop(lambda s, *_: s < last, body, start)
+        return total, top + tf.math.log(rest), q.kl(vae.prior), q.mean
+
+    def evaluate_block(images: np.ndarray, block: int, samples: int) -> tuple[np.ndarray, ...]:
+        chunks = []  # a call makes at most _CHUNK samples: float32 sums stay exact, and a signal is heard
+        for first in range(0, samples, _CHUNK):
+            arguments = (block, first, min(first + _CHUNK, samples))
+            chunks.append([r.numpy() for r in run_block(tf.constant(images), *map(tf.constant, arguments))])
+        totals, log_sums = (np.array([chunk[i] for chunk in chunks], np.float64) for i in (0, 1))
+        log_px = np.logaddexp.reduce(log_sums, axis=0) - np.log(samples)
+        return totals.sum(axis=0) / samples, chunks[0][2], log_px, chunks[0][3]
 
     def evaluate(images: np.ndarray, samples: int, on_block: Callable[[int], Any] | None = None) -> PerImage:
         blocks = []
         for first in range(0, len(images), _BLOCK):
-            rows = np.arange(first, first + _BLOCK)
-            results = run_block(
-                tf.constant(images[np.minimum(rows, len(images) - 1)]),
-                tf.constant(first // _BLOCK),
-                tf.constant(samples),
-            )
-            blocks.append([result.numpy() for result in results])
+            rows = np.minimum(np.arange(first, first + _BLOCK), len(images) - 1)
+            blocks.append(evaluate_block(images[rows], first // _BLOCK, samples))
             if on_block:
                 on_block(min(_BLOCK, len(images) - first))
         return PerImage(*(np.concatenate(column)[: len(images)] for column in zip(*blocks)))

@@ -127,13 +127,14 @@ def provenance(config: Config, images: np.ndarray, samples: int) -> dict[str, An
 def table(results: dict[str, Any]) -> str:
     """Test figures as text, with what they are of."""
     of, test = results["of"], results["test"]
+    error = test["log_px_standard_error"]
     rows = [
         ("ELBO", f"{test['elbo']:10.2f}", f"mean over {of['samples']:,} samples of z"),
         ("  log p(x|z)", f"{test['log_likelihood']:10.2f}", "log-likelihood: minus the reconstruction error"),
         ("  KL", f"{test['kl']:10.2f}", "KL(q(z|x) || p(z)), closed form"),
         (
             "log p(x)",
-            f"{test['log_px']:10.2f} ± {test['log_px_standard_error']:.2f}",
+            f"{test['log_px']:10.2f} ± {'unknown' if error is None else f'{error:.2f}'}",
             f"by {of['samples']:,} importance samples; ± standard error over images",
         ),
         ("active units", f"{test['active_units']:7d}", "latents whose posterior mean varies by more than 0.01"),
