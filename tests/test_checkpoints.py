@@ -14,7 +14,8 @@ import tensorflow as tf
 
 import tfvae
 from tfvae import Config, InputError, RunError
-from tfvae.checkpoints import restore, save, steps, write_atomically
+from tfvae.checkpoints import restore, save, steps
+from tfvae.safety import write_atomically
 from tfvae.training import TrainState, create_state
 
 IMAGE = (8, 8, 1)
@@ -37,7 +38,7 @@ def values(state: TrainState) -> dict[str, bytes]:
 
 
 def notes(step: int) -> dict[str, Any]:
-    return {"image_shape": IMAGE, "step": step}
+    return {"image_shape": IMAGE, "step": step, "fingerprint": "0"}
 
 
 def save_states(run_dir: Path, *saved: int) -> dict[int, dict[str, bytes]]:
@@ -71,7 +72,7 @@ def test_restores_every_variable_bit_for_bit(tmp_path: Path, settings: dict[str,
     other = make_state(2, **settings)
     assert values(other).keys() == values(saved).keys()
     assert all(values(other)[name] != value for name, value in values(saved).items())
-    assert restore(tmp_path, lambda _: other.variables()) == {"image_shape": list(IMAGE), "step": 30}
+    assert restore(tmp_path, lambda _: other.variables()) == {**notes(30), "image_shape": list(IMAGE)}
     assert values(other) == values(saved)
 
 
@@ -286,14 +287,14 @@ def test_load_gives_the_trained_vae(tmp_path: Path, settings: dict[str, Any]) ->
     write_atomically(tmp_path / "config.flags", config.to_flags())
     save(tmp_path, state.variables(), 30, notes(30))
     x = np.random.default_rng(0).random((4, *IMAGE), np.float32)
-    vae, loaded, step = tfvae.load(tmp_path)
+    vae, loaded, step, _ = tfvae.load(tmp_path)
     assert (loaded, step) == (config, 30)
     np.testing.assert_array_equal(vae(x), state.vae(x))
     np.testing.assert_array_equal(vae.encode(x).mean, state.vae.encode(x).mean)
 
     save(tmp_path, make_state(2, latent_dim=3, **settings).variables(), 40, notes(40))
     DAMAGES["data zeroed"](tmp_path / "checkpoints" / "40")
-    vae, _, step = tfvae.load(str(tmp_path))
+    vae, _, step, _ = tfvae.load(str(tmp_path))
     assert step == 30
     np.testing.assert_array_equal(vae(x), state.vae(x))
 

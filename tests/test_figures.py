@@ -26,8 +26,8 @@ def test_tile_enlarges_small_images_and_keeps_colour():
 def test_reconstructions_stand_below_their_images():
     images, reconstructed = np.zeros((4, 40, 40, 1), np.uint8), np.full((4, 40, 40, 1), 0.5, np.float32)
     picture = figures.reconstructions(images, reconstructed, columns=2)
-    assert picture.shape == (2 * 82 + 2, 2 * 42 + 2, 1)
-    assert not picture[2:42, 2:42].any() and (picture[42:82, 2:42] == 128).all()
+    assert picture.shape == (2 * 84 + 3, 2 * 43 + 3, 1)
+    assert not picture[3:43, 3:43].any() and (picture[44:84, 3:43] == 128).all()
 
 
 def test_manifold_latents_are_prior_quantiles_from_the_upper_left():

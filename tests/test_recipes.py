@@ -17,7 +17,6 @@ BANDS = {  # published: 105.57 (pytorch/examples), about 104 (google/flax); 2-D:
 
 
 @pytest.mark.slow
-@pytest.mark.real_data
 @pytest.mark.parametrize("recipe", BANDS)
 def test_recipe(recipe, tmp_path):
     if not (Path(os.environ.get("TFDS_DATA_DIR", "")) / "mnist").is_dir():

@@ -1,11 +1,7 @@
 """Variational autoencoders in TensorFlow 2 and Keras 3.
 
-import tfvae
-from tfvae.train import train
-
-results = train(tfvae.Config(dataset="digits", latent_dim=2, run_dir="runs/mine"))
-vae, config, step = tfvae.load("runs/mine")
-reconstruction = vae(x)
+`tfvae.train.train(tfvae.Config(dataset="digits", run_dir="runs/mine"))` trains one; `tfvae.load("runs/mine").vae` is
+the trained Keras model, from x [B, H, W, C] in [0, 1] to its reconstruction.
 """
 
 from typing import Any
@@ -13,6 +9,7 @@ from typing import Any
 from tfvae.config import Config as Config
 from tfvae.config import InputError as InputError
 from tfvae.config import RunError as RunError
+from tfvae.config import import_tensorflow
 
 __version__ = "0.1.0"
 
@@ -20,6 +17,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """`tfvae.load`, without making `import tfvae` wait for TensorFlow."""
     if name == "load":
+        import_tensorflow()
         from tfvae.checkpoints import load_run
 
         return load_run

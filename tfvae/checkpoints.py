@@ -5,14 +5,11 @@ whole or not at all. `variables.json` in it names every variable with its shape,
 would forget layers in lists and restore by position without a word.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,36 +18,9 @@ import tensorflow as tf
 
 from tfvae.config import Config, InputError, RunError, read_flags
 from tfvae.models import VAE, make_vae
+from tfvae.safety import move_into_place
 
 _KEEP = 3
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file such that it is there whole or not at all, also after a power cut."""
-    aside = path.with_name(f".{path.name}.tmp")
-    with open(aside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Flushes a directory's entries to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def move_into_place(aside: Path, final: Path) -> None:
-    """Flushes every file below `aside` to disk and renames it to `final`; raises OSError if that exists."""
-    for path in [p for p in aside.rglob("*")] + [aside]:
-        sync_directory(path)
-    os.rename(aside, final)
-    sync_directory(final.parent)
 
 
 def steps(run_dir: Path) -> list[int]:
@@ -68,21 +38,27 @@ def save(run_dir: Path, variables: dict[str, tf.Variable], step: int, notes: dic
     for name, variable in variables.items():
         if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
             raise RunError(f"step {step}: {name} is not finite, so it is not saved; {safe_on_disk(run_dir)}")
+    for leftover in folder.glob(".*.tmp"):  # of a process that was killed
+        shutil.rmtree(leftover)
     aside = folder / f".{step}.tmp"
-    _remove_leftovers(folder)
     aside.mkdir(parents=True)
-    tf.train.Checkpoint(variables=list(variables.values())).write(str(aside / "ckpt"))
-    shapes = {name: variable.shape.as_list() for name, variable in variables.items()}
-    (aside / "variables.json").write_text(json.dumps({"variables": shapes, "notes": notes}, indent=1))
-    shutil.rmtree(folder / str(step), ignore_errors=True)  # one that was damaged, and passed over
-    move_into_place(aside, folder / str(step))
-    for old in steps(run_dir)[:-_KEEP]:
-        shutil.rmtree(folder / str(old))
+    try:
+        tf.train.Checkpoint(variables=list(variables.values())).write(str(aside / "ckpt"))
+        shapes = {name: variable.shape.as_list() for name, variable in variables.items()}
+        content = {"variables": shapes, "notes": notes}
+        (aside / "variables.json").write_text(json.dumps({**content, "crc32": _crc32(content)}, indent=1))
+        shutil.rmtree(folder / str(step), ignore_errors=True)  # one that was damaged, and passed over
+        move_into_place(aside, folder / str(step))
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    found = steps(run_dir)
+    kept = [s for s in found if s <= step][-_KEEP:]  # later ones were damaged and passed over
+    for other in set(found) - set(kept):
+        shutil.rmtree(folder / str(other))
 
 
-def _remove_leftovers(folder: Path) -> None:
-    for path in folder.glob(".*.tmp"):
-        shutil.rmtree(path)
+def _crc32(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content).encode())
 
 
 def restore(
@@ -103,6 +79,8 @@ def restore(
         folder = run_dir / "checkpoints" / str(step)
         try:
             saved = json.loads((folder / "variables.json").read_text())
+            if saved.pop("crc32") != _crc32(saved):
+                raise ValueError("variables.json was changed")
             variables = make(saved["notes"])
             _check_same(folder, saved["variables"], {k: v.shape.as_list() for k, v in variables.items()}, prefix)
             reader = tf.train.load_checkpoint(str(folder / "ckpt"))
@@ -139,47 +117,17 @@ def safe_on_disk(run_dir: Path) -> str:
     return f"the checkpoint of step {found[-1]:,} is safe in {run_dir}: the same command goes on from there"
 
 
-@contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Makes the run directory and keeps other processes out of it."""
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock = open(run_dir / ".lock", "w")
-    except OSError as error:
-        raise InputError(f"--run_dir={run_dir}: must be a directory that can be written: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"--run_dir={run_dir}: must not be in use, and another process trains there") from None
-        yield
-
-
-@contextlib.contextmanager
-def signals_held() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of letting them end the process at once."""
-    signals: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield signals
-        return
-    before = {s: signal.signal(s, lambda n, _: signals.append(n)) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class Run(NamedTuple):
-    """A trained VAE and how it came to be."""
+    """A trained VAE and how it came to be; `fingerprint` is that of its images."""
 
     vae: VAE
     config: Config
     step: int
+    fingerprint: str
 
 
 def load_run(run_dir: str | os.PathLike[str]) -> Run:
-    """The trained VAE of a run directory, with its config: `vae, config, step = tfvae.load(run_dir)`.
+    """The trained VAE of a run directory, with its config: `run.vae`, `run.config`.
 
     Raises:
         InputError: it is no run directory, or has no checkpoint yet.
@@ -194,4 +142,4 @@ def load_run(run_dir: str | os.PathLike[str]) -> Run:
         return {v.path: v.value for v in vaes[0].variables}
 
     notes = restore(path, make, prefix="vae/")
-    return Run(vaes[0], config, notes["step"])
+    return Run(vaes[0], config, notes["step"], notes["fingerprint"])

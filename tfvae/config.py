@@ -9,6 +9,7 @@ import dataclasses
 import math
 import os
 import re
+import signal
 import sys
 import zlib
 from collections.abc import Callable, Iterable
@@ -30,7 +31,7 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A failure after the start: commands print it as one line and exit with status 1."""
+    """A failure after the start: commands print it, like an OSError, as one line and exit with status 1."""
 
 
 class _Kind(flags.ArgumentParser):
@@ -286,11 +287,12 @@ class Config:
         return {name: getattr(self, name) for name, field in _FIELDS.items() if not field.metadata["free"]}
 
     def name(self) -> str:
-        """A short name for the run, different for other settings (`dataset` resolved)."""
+        """A short name for the run, different for other settings (`dataset` resolved): digits-512-2-212c6024."""
         dataset = Path(self.dataset).stem if is_file_name(self.dataset) else self.dataset
-        settings = {**self.settings(), "dataset": Path(self.dataset).name if is_file_name(self.dataset) else dataset}
-        changed = [(k, _to_text(v)) for k, v in settings.items() if v != _FIELDS[k].default]
-        return f"{re.sub('[^A-Za-z0-9.]+', '_', dataset)}-z{self.latent_dim}-{zlib.crc32(repr(changed).encode()):08x}"
+        sizes = (self.network,) if self.network == "conv" else self.hidden_units
+        changed = [(k, _to_text(v)) for k, v in self.settings().items() if v != _FIELDS[k].default]
+        parts = (dataset, *sizes, self.latent_dim, f"{zlib.crc32(repr(changed).encode()):08x}")
+        return "-".join(re.sub("[^A-Za-z0-9.]+", "_", str(part)) for part in parts)
 
     def to_flags(self) -> str:
         """The flagfile that repeats this run (in a directory of its own: `run_dir` is left out)."""
@@ -432,8 +434,10 @@ def import_tensorflow() -> None:
 def run(main: Callable[[dict[str, Any]], None], command: str, doc: str, names: Iterable[str] = tuple(_FIELDS)) -> None:
     """Runs a command: 0 done, 2 bad command line or input, 1 failure after the start, 130/143 after a signal."""
     logging.set_verbosity(logging.ERROR)  # TFDS's warnings
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda n, _: sys.exit(128 + n))
     try:
         main(parse(sys.argv[1:], command, doc, names))
-    except (InputError, RunError) as error:
+    except (InputError, RunError, OSError) as error:
         print(f"{command}: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)

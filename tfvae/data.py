@@ -70,8 +70,8 @@ def resolve(config: Config) -> tuple[str, str]:
     try:
         _prepare("mnist", config.data_dir)
     except InputError as error:
-        return "digits", f"data: scikit-learn's digits, for mnist {error.why}"
-    return "mnist", "data: mnist, for it is here"
+        return "digits", f"data: digits (mnist {error.why})"
+    return "mnist", "data: mnist (it is here)"
 
 
 def load(config: Config) -> Dataset:
@@ -88,6 +88,8 @@ def load(config: Config) -> Dataset:
     else:
         parts = _from_tfds(name, config.data_dir)
     parts = {part: Split(_as_images(name, s.images), s.labels) for part, s in parts.items() if s is not None}
+    if "train" not in parts:
+        raise InputError(f"--dataset={name}: must have a train split")
     if all(s.images.dtype == np.uint8 and s.images.max() <= 1 for s in parts.values()):
         # binary sets come as 0 and 1 as often as 0 and 255
         parts = {part: s._replace(images=s.images * np.uint8(255)) for part, s in parts.items()}
@@ -107,6 +109,11 @@ def load(config: Config) -> Dataset:
         validation=_binarize(dataset.validation, config.binarize, 1),
         test=_binarize(dataset.test, config.binarize, 2),
     )
+
+
+def changed(config: Config, run_dir: os.PathLike[str]) -> InputError:
+    """What to raise where the images are not those of a run."""
+    return InputError(f"--dataset={config.dataset}: must be the images that {run_dir} was made with: they changed")
 
 
 def _split(parts: dict[str, Split], validation_examples: int | None) -> Dataset:
@@ -287,7 +294,8 @@ def _no_network(url: str) -> str | None:
         except urllib.error.HTTPError as error:
             found.append(None if error.code in (405, 501) else f"the server answers {error.code}")  # those mind HEAD
         except OSError as error:
-            found.append(f"no network: {getattr(error, 'reason', None) or error}")
+            reason = getattr(error, "reason", error)
+            found.append(f"no network: {getattr(reason, 'strerror', None) or reason}")
 
     thread = threading.Thread(target=ask, daemon=True)  # a look-up of a name has no time limit of its own
     thread.start()

@@ -11,7 +11,7 @@ from typing import Any
 
 import tqdm
 
-from tfvae.config import Config, import_tensorflow, of_run, run
+from tfvae.config import Config, import_tensorflow, of_run, require_writable, run
 
 
 def evaluate(config: Config, with_baselines: bool = False) -> dict[str, Any]:
@@ -23,25 +23,28 @@ def evaluate(config: Config, with_baselines: bool = False) -> dict[str, Any]:
         InputError: it is no run directory, has no checkpoint, or its data can't be had.
     """
     import_tensorflow()
-    from tfvae import checkpoints, data, evaluation, monitoring
+    from tfvae import checkpoints, data, evaluation, monitoring, safety
 
     run_dir = Path(config.run_dir)
-    vae, _, step = checkpoints.load_run(run_dir)
-    dataset = data.load(config)
+    require_writable("run_dir", run_dir)
+    trained, dataset = checkpoints.load_run(run_dir), data.load(config)
+    if trained.fingerprint != dataset.fingerprint():
+        raise data.changed(config, run_dir)
     images = dataset.test.images
-    compiled = evaluation.make_evaluate(vae, config.latent_dim, config.seed, config.closed_kl)
+    compiled = evaluation.make_evaluate(trained.vae, config.latent_dim, config.seed, config.closed_kl)
     with tqdm.tqdm(total=len(images), unit=" images", disable=not sys.stderr.isatty(), leave=False) as bar:
-        test = compiled(images, config.eval_samples, bar.update).summary()
-    of = monitoring.provenance(config, images, config.eval_samples)
-    results = {"of": {**of, "step": step}, "test": test}
-    text = f"{run_dir}, step {step:,}: {monitoring.table(results)}"
+        per_image = compiled(images, config.eval_samples, bar.update)
+    results = {
+        "of": {**monitoring.provenance(config, images, config.eval_samples), "step": trained.step},
+        "test": monitoring.test_figures(config, per_image.summary(), dataset.image_shape),
+    }
+    print(f"{run_dir}, step {trained.step:,}: {monitoring.table(results)}", flush=True)
     if with_baselines:
         from tfvae import baselines
 
-        results["baselines"] = baselines.compare(config, dataset, vae)
-        text += "\n" + baselines.table(results["of"], results["baselines"])
-    checkpoints.write_atomically(run_dir / "evaluation.json", json.dumps(results, indent=1) + "\n")
-    print(text, flush=True)
+        results["baselines"] = baselines.compare(config, dataset, trained.vae)
+        print(baselines.table(results["of"], results["baselines"]), flush=True)
+    safety.write_atomically(run_dir / "evaluation.json", json.dumps(results, indent=1) + "\n")
     return results
 
 

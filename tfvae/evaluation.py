@@ -15,6 +15,7 @@ from tfvae import noise, objectives
 from tfvae.noise import Stream
 
 _BLOCK = 256  # images a block: part of the numbers, for the noise is drawn by block
+_CHUNK = 1_000  # samples a call
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 
 
@@ -24,20 +25,21 @@ class PerImage(NamedTuple):
     log_likelihood: np.ndarray  # mean over the S samples of log p(x|z)
     kl: np.ndarray
     log_px: np.ndarray  # L_S (Burda et al. 2016, eq. 8)
-    log_px_variance: np.ndarray  # of log_px over other draws of the S samples, by the delta method; nats^2
+    log_px_variance: np.ndarray  # of log_px over other draws of its S samples, by the delta method: nats^2
     squared_error: np.ndarray  # of the reconstruction at the mean of q(z|x): mean over pixels, x in [0, 1]
     mean: np.ndarray  # of q(z|x): [N, L]
 
-    def summary(self) -> dict[str, float | int]:
+    def summary(self) -> dict[str, float | int | None]:
         """Means over the images, two standard errors of log p(x) (over images, Monte-Carlo), and the active units."""
         names = ("log_likelihood", "kl", "log_px", "squared_error")
         terms = {name: float(np.mean(getattr(self, name), dtype=np.float64)) for name in names}
-        error = np.std(self.log_px, dtype=np.float64, ddof=min(1, len(self.log_px) - 1)) / len(self.log_px) ** 0.5
+        n = len(self.log_px)
+        error = float(np.std(self.log_px, dtype=np.float64, ddof=1) / n**0.5) if n > 1 else None  # one tells nothing
         return {
             "elbo": terms["log_likelihood"] - terms["kl"],
             **terms,
-            "log_px_standard_error": float(error),
-            "log_px_monte_carlo_error": float(np.sqrt(np.sum(self.log_px_variance, dtype=np.float64)) / len(self.kl)),
+            "log_px_standard_error": error,
+            "log_px_monte_carlo_error": float(np.sum(self.log_px_variance, dtype=np.float64) ** 0.5 / n),
             "active_units": active_units(self.mean),
         }
 
@@ -56,7 +58,7 @@ def make_evaluate(vae: Any, latent_dim: int, seed: int, closed_kl: bool = True) 
     """
 
     @tf.function(jit_compile=vae.xla, autograph=False)
-    def run_block(images: tf.Tensor, block: tf.Tensor, samples: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def run_block(images: tf.Tensor, block: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, ...]:
         x = tf.image.convert_image_dtype(images, tf.float32)
         q = vae.encode(x)
         seed_of_block = noise.seed_for(seed, Stream.EVALUATION, block)
@@ -64,34 +66,37 @@ def make_evaluate(vae: Any, latent_dim: int, seed: int, closed_kl: bool = True) 
         def body(s: tf.Tensor, sums: tf.Tensor, top: tf.Tensor) -> tuple[tf.Tensor, ...]:
             epsilon = noise.normal((1, _BLOCK, latent_dim), noise.fold_in(seed_of_block, s))
             log_w, log_likelihood = (t[0] for t in objectives.log_weights(vae, q, x, epsilon))
-            higher = tf.maximum(top, log_w)  # sum_s exp(log_w_s) = exp(top) w, without overflow
-            ratio, w = tf.exp(top - higher), tf.exp(log_w - higher)
-            scale = tf.stack([tf.ones_like(w), tf.ones_like(w), ratio, tf.square(ratio)])
-            return s + 1, sums * scale + tf.stack([log_likelihood, log_likelihood - log_w, w, tf.square(w)]), higher
+            higher = tf.maximum(top, log_w)  # sum_s w_s = exp(top) times a sum that can't overflow
+            before, w = tf.exp(top - higher), tf.exp(log_w - higher)
+            scale = tf.stack([tf.ones_like(w), tf.ones_like(w), before, tf.square(before)])
+            return s + 1, sums * scale + tf.stack([log_likelihood, log_w, w, tf.square(w)]), higher
 
-        start = (tf.constant(0), tf.zeros([4, _BLOCK]), tf.fill([_BLOCK], -float("inf")))
-        _, sums, top = tf.while_loop(lambda s, *_: s < samples, body, start)
-        number = tf.cast(samples, tf.float32)
-        log_likelihood, kl = sums[0] / number, sums[1] / number
-        if closed_kl:
-            kl = q.kl(vae.prior)
-        log_px = top + tf.math.log(sums[2] / number)
-        # of the mean weight, relative to it: (mean w^2 / (mean w)^2 - 1) / (S - 1)
-        spread = sums[3] / tf.square(sums[2]) * number - 1.0
-        variance = tf.maximum(spread, 0.0) / tf.maximum(number - 1.0, 1.0)
+        start = (first, tf.zeros([4, _BLOCK]), tf.fill([_BLOCK], -float("inf")))
+        _, sums, top = tf.while_loop(lambda s, *_: s < last, body, start)
+        logs = tf.stack([top + tf.math.log(sums[2]), 2 * top + tf.math.log(sums[3])])  # of sum w and sum w^2
+        kl = q.kl(vae.prior) if closed_kl else tf.zeros([_BLOCK])
         error = tf.reduce_mean(tf.square(vae.decode(q.mean).mean - x), axis=(1, 2, 3))
-        return log_likelihood, kl, log_px, variance, error, q.mean
+        return sums[:2], logs, kl, error, q.mean
+
+    def evaluate_block(images: np.ndarray, block: int, samples: int) -> tuple[np.ndarray, ...]:
+        chunks = []  # a call makes at most _CHUNK samples: float32 sums stay exact, and a signal is heard
+        for first in range(0, samples, _CHUNK):
+            arguments = (block, first, min(first + _CHUNK, samples))
+            chunks.append([r.numpy() for r in run_block(tf.constant(images), *map(tf.constant, arguments))])
+        log_likelihood, log_w = np.sum([chunk[0] for chunk in chunks], axis=0, dtype=np.float64) / samples
+        log_sum, log_squares = np.logaddexp.reduce(np.array([chunk[1] for chunk in chunks], np.float64), axis=0)
+        kl, error, mean = chunks[0][2:]
+        # of the mean weight, relative to it: (mean w^2 / (mean w)^2 - 1) / (S - 1)
+        spread = samples * np.exp(log_squares - 2 * log_sum) - 1
+        variance = np.maximum(spread, 0) / max(samples - 1, 1)
+        kl = kl if closed_kl else log_likelihood - log_w
+        return log_likelihood, kl, log_sum - np.log(samples), variance, error, mean
 
     def evaluate(images: np.ndarray, samples: int, on_block: Callable[[int], Any] | None = None) -> PerImage:
         blocks = []
         for first in range(0, len(images), _BLOCK):
-            rows = np.arange(first, first + _BLOCK)
-            results = run_block(
-                tf.constant(images[np.minimum(rows, len(images) - 1)]),
-                tf.constant(first // _BLOCK),
-                tf.constant(samples),
-            )
-            blocks.append([result.numpy() for result in results])
+            rows = np.minimum(np.arange(first, first + _BLOCK), len(images) - 1)
+            blocks.append(evaluate_block(images[rows], first // _BLOCK, samples))
             if on_block:
                 on_block(min(_BLOCK, len(images) - first))
         return PerImage(*(np.concatenate(column)[: len(images)] for column in zip(*blocks)))

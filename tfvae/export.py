@@ -17,7 +17,7 @@ def export(run_dir: str, export_dir: str) -> Path:
 
     require_writable("export_dir", export_dir)
     trained = checkpoints.load_run(run_dir)
-    exported = saved_model.export_decoder(trained.vae, Path(export_dir) / Path(run_dir).absolute().name)
+    exported = saved_model.export_decoder(trained.vae, saved_model.base_of(export_dir, run_dir))
     print(f"{exported}: the decoder of step {trained.step:,}", flush=True)
     return exported
 

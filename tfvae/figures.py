@@ -35,8 +35,9 @@ def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
 
 
 def reconstructions(images: np.ndarray, reconstructed: np.ndarray, columns: int = 10) -> np.ndarray:
-    """Pairs in a grid: each image, and its reconstruction right below it."""
-    return tile(np.concatenate([_pixels(images), _pixels(reconstructed)], axis=1), columns, gap=2)
+    """Pairs in a grid: each image, and below it, after a thin white line, its reconstruction."""
+    line = np.full((len(images), 1, *images.shape[2:]), 255, np.uint8)
+    return tile(np.concatenate([_pixels(images), line, _pixels(reconstructed)], axis=1), columns, gap=3)
 
 
 def manifold_latents(side: int = 20) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What a run shows: progress on the terminal, TensorBoard, pictures, and the words that say what a number is of."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,8 @@ def draw(vae: VAE, dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
 
 def pixels(config: Config, images: np.ndarray) -> str:
     """What the pixels are that a likelihood is of: figures for grey and binarized ones differ by tens of nats."""
+    if config.dequantize:
+        return "8-bit pixels with uniform noise"
     if config.binarize != "none":
         drawn = "drawn with their grey value as the probability"
         return {"threshold": "pixels 1 above 0.5", "stochastic": f"pixels {drawn}"}[config.binarize]
@@ -116,30 +119,43 @@ def pixels(config: Config, images: np.ndarray) -> str:
 
 def provenance(config: Config, images: np.ndarray, samples: int) -> dict[str, Any]:
     """What test figures are numbers of; `images` are the test images."""
-    sigma = f", sigma {config.sigma:g}" if config.likelihood == "gaussian" else ""
-    once = " (once, by a fixed seed)" if config.binarize == "stochastic" else ""
+    sigma = f", sigma {config.sigma}" if config.likelihood == "gaussian" else ""
+    once = " (once, by a fixed seed)" if config.binarize == "stochastic" or config.dequantize else ""
     return {
         "dataset": config.dataset, "split": "test", "images": len(images), "pixels": pixels(config, images) + once,
-        "likelihood": config.likelihood + sigma, "samples": samples, "seed": config.seed, "units": "nats per image",
+        "likelihood": config.likelihood + sigma, "posterior": config.posterior, "prior": config.prior,
+        "objective": config.objective, "kl": "closed" if config.closed_kl else "sampled", "samples": samples,
+        "seed": config.seed, "units": "nats per image",
     }  # fmt: skip
+
+
+def test_figures(config: Config, summary: dict[str, Any], image_shape: tuple[int, ...]) -> dict[str, Any]:
+    """The figures that mean something for this model: an autoencoder has no density, 8-bit pixels have bits."""
+    if config.objective == "autoencoder":
+        return {k: v if k in ("squared_error", "active_units") else None for k, v in summary.items()}
+    if config.dequantize:  # a density over [0, 1] is one over 256 levels times 256 (Theis et al. 2016, section 3.1)
+        per_pixel = -summary["log_px"] / math.prod(image_shape)
+        return {**summary, "bits_per_dimension": (per_pixel + math.log(256)) / math.log(2)}
+    return summary
 
 
 def table(results: dict[str, Any]) -> str:
     """Test figures as text, with what they are of."""
     of, test = results["of"], results["test"]
     rows = [
-        ("ELBO", f"{test['elbo']:10.2f}", f"mean over {of['samples']:,} samples of z"),
-        ("  log p(x|z)", f"{test['log_likelihood']:10.2f}", "log-likelihood: minus the reconstruction error"),
-        ("  KL", f"{test['kl']:10.2f}", "KL(q(z|x) || p(z)), closed form"),
-        (
-            "log p(x)",
-            f"{test['log_px']:10.2f} ± {test['log_px_standard_error']:.2f}",
-            f"by {of['samples']:,} importance samples; ± standard error over images",
-        ),
-        ("active units", f"{test['active_units']:7d}", "latents whose posterior mean varies by more than 0.01"),
+        ("ELBO", "elbo", "10.2f", f"mean over {of['samples']:,} samples of z"),
+        ("  log p(x|z)", "log_likelihood", "10.2f", "log-likelihood: minus the reconstruction error"),
+        ("  KL", "kl", "10.2f", f"KL(q(z|x) || p(z)), {of['kl']}; {of['posterior']} q, {of['prior']} p"),
+        ("log p(x)", "log_px", "10.2f", f"by {of['samples']:,} importance samples"),
+        ("  over images", "log_px_standard_error", "10.2f", "its standard error as a mean over these images"),
+        ("  Monte-Carlo", "log_px_monte_carlo_error", "12.4f", "its standard error over other draws of z"),
+        ("bits per pixel", "bits_per_dimension", "12.4f", "minus log2 p(x) of the 256 levels"),
+        ("squared error", "squared_error", "12.4f", "of the reconstruction at the mean of q(z|x), a pixel"),
+        ("active units", "active_units", "7d", "latents whose posterior mean varies by more than 0.01"),
     ]
     head = (
         f"{of['dataset']}, {of['images']:,} {of['split']} images, {of['pixels']}, "
         f"{of['likelihood']} likelihood, seed {of['seed']}, {of['units']}:"
     )
-    return "\n".join([head, *(f"  {name:14}{value:22}{meaning}" for name, value, meaning in rows)])
+    shown = [(name, test[key], form, text) for name, key, form, text in rows if test.get(key) is not None]
+    return "\n".join([head, *(f"  {name:14}{value:{form}}".ljust(32) + text for name, value, form, text in shown)])

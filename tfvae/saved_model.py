@@ -1,16 +1,21 @@
 """The decoder as a SavedModel that TensorFlow Serving serves: `<export_dir>/<run>/<version>/`."""
 
-import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
 import tensorflow as tf
 
-from tfvae.checkpoints import move_into_place
 from tfvae.models import VAE
+from tfvae.safety import move_into_place
 
 _ABANDONED_SECONDS = 600  # an export takes seconds: one this old was killed
+
+
+def base_of(export_dir: str, run_dir: str | Path) -> Path:
+    """`<export_dir>/<run>`, where the versions of a run's decoder are."""
+    return Path(export_dir) / Path(run_dir).resolve().name
 
 
 def export_decoder(vae: VAE, base: Path) -> Path:
@@ -34,16 +39,17 @@ def export_decoder(vae: VAE, base: Path) -> Path:
     for leftover in base.glob(".*.tmp"):
         if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
             shutil.rmtree(leftover, ignore_errors=True)
-    aside = base / f".{os.getpid()}.tmp"
+    aside = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=base))
     try:
         tf.saved_model.save(module, str(aside), signatures={"serving_default": decode})
+        aside.chmod(0o755)  # a server may be another user
         while True:
-            version = 1 + max((int(p.name) for p in base.iterdir() if p.name.isdigit()), default=0)
+            version = base / str(1 + max((int(p.name) for p in base.iterdir() if p.name.isdigit()), default=0))
             try:
-                move_into_place(aside, base / str(version))
-                return base / str(version)
+                move_into_place(aside, version)
+                return version
             except OSError:  # another export took this version meanwhile
-                if not (base / str(version)).exists():
+                if not version.exists():
                     raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

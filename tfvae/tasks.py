@@ -21,6 +21,7 @@ from tfvae.noise import Stream
 
 _DRAWS = 4_000  # z's at once in imputation: part of its numbers, for its noise is drawn by block
 _FILLINGS = 19  # of an image with missing pixels: their posteriors, and the prior, propose z
+_BURN_IN = 40  # fillings before these, which the first guess still shows in
 _VARIANCE_FLOOR = 1e-4  # of independent normal pixels: some have one value in all training images
 
 
@@ -128,7 +129,7 @@ def condition(vae: Any, x: np.ndarray, observed: np.ndarray, draws: int, seed: i
                 drawn = p.mean + tf.exp(0.5 * p.log_variance) * noise.normal(tuple(p.mean.shape), x_seed)
             return tf.where(observed > 0, x, drawn)
 
-        fillings = tf.concat([x[None], tf.scan(refill, tf.range(_FILLINGS - 1), x)], axis=0)
+        fillings = tf.scan(refill, tf.range(_BURN_IN + _FILLINGS), x)[_BURN_IN:]
         proposals = vae.encode(tf.reshape(fillings, [-1, *x.shape[1:]]))
         proposals = type(proposals)(*(tf.reshape(p, [_FILLINGS, -1, *p.shape[1:]]) for p in proposals))
         q = type(proposals)(*(tf.gather(parameter, np.maximum(turn - 1, 0)) for parameter in proposals))

@@ -6,6 +6,7 @@ The same command, run again, goes on from the last checkpoint and ends with the 
 import dataclasses
 import json
 import math
+import shlex
 import signal
 import sys
 import time
@@ -14,7 +15,6 @@ from typing import Any
 
 from tfvae.config import (
     Config,
-    InputError,
     RunError,
     check_resumable,
     import_tensorflow,
@@ -40,7 +40,7 @@ def train(config: Config) -> dict[str, Any]:
     import_tensorflow()
     import tensorflow as tf
 
-    from tfvae import checkpoints, data, monitoring
+    from tfvae import checkpoints, data, monitoring, safety
 
     name, why = data.resolve(config)
     config = dataclasses.replace(config, dataset=name)
@@ -55,14 +55,14 @@ def train(config: Config) -> dict[str, Any]:
     if (run_dir / "config.flags").exists():
         check_resumable(config, read_flags(run_dir / "config.flags"))
     print(f"{why}; {dataset.describe()}", flush=True)
-    if results := _finished(run_dir, config):
+    if results := _finished(run_dir, config, dataset.fingerprint()):
         print(f"{run_dir} is finished: {config.epochs:,} epochs")
     else:
-        with checkpoints.locked(run_dir):
+        with safety.locked(run_dir):
             try:
                 results = _train(config, dataset, run_dir)
-            except (OSError, tf.errors.OpError) as error:
-                what = " ".join(str(error).split())[:200]
+            except (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError) as error:
+                what = " ".join(str(error).split())[-200:]  # TensorFlow says the reason last
                 raise RunError(f"{type(error).__name__}: {what}; {checkpoints.safe_on_disk(run_dir)}") from error
     print(f"{monitoring.table(results)}\n{_next_commands(run_dir, Path(results['export']))}", flush=True)
     return results
@@ -73,7 +73,7 @@ def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
     import keras
     import tensorflow as tf
 
-    from tfvae import checkpoints, evaluation, monitoring, saved_model, training
+    from tfvae import checkpoints, data, evaluation, monitoring, safety, saved_model, training
 
     examples = len(dataset.train.images)
     state = training.create_state(config, dataset.image_shape, examples)
@@ -83,13 +83,11 @@ def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
     if checkpoints.steps(run_dir):
         saved = checkpoints.restore(run_dir, lambda _: state.variables())
         if saved["fingerprint"] != notes["fingerprint"]:
-            raise InputError(
-                f"--dataset={config.dataset}: must be the images that {run_dir} was made with: they changed"
-            )
+            raise data.changed(config, run_dir)
         notes.update(saved)
-    checkpoints.write_atomically(run_dir / "config.flags", config.to_flags())
+    safety.write_atomically(run_dir / "config.flags", config.to_flags())
     first = step = notes["step"]
-    begins = f"goes on from step {step:,}" if step else "starts"
+    begins = f"goes on from step {step:,}" if step else "starts from step 0"
     of = f"{monitoring.pixels(config, dataset.test.images)}, {config.likelihood} likelihood, seed {config.seed}"
     print(f"{run_dir}: {begins} of {total:,} steps; {of}; ELBO in nats an image", flush=True)
 
@@ -97,7 +95,7 @@ def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
     evaluate = evaluation.make_evaluate(state.vae, config.latent_dim, config.seed, config.closed_kl)
     pictured = {round(i * config.epochs / (_PICTURES + 1)) for i in range(_PICTURES + 2)}
     saved_at, saved_step, chunk = time.monotonic(), first or None, 10
-    with checkpoints.signals_held() as signals, monitoring.Monitor(run_dir, config, dataset, step, total) as monitor:
+    with safety.signals_held() as signals, monitoring.Monitor(run_dir, config, dataset, step, total) as monitor:
         if step == 0:
             monitor.pictures(state.vae, step)
         while step < total and not signals:
@@ -111,7 +109,11 @@ def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
             means, bad_step = run_steps(order, step, count)
             seconds = time.perf_counter() - start
             if bad_step is not None:
-                raise RunError(f"step {bad_step:,}: the loss is not finite; {checkpoints.safe_on_disk(run_dir)}")
+                safe = checkpoints.safe_on_disk(run_dir).partition(":")[0]
+                raise RunError(
+                    f"step {bad_step:,}: the loss is not finite, and the same command would end there again: take a "
+                    f"smaller --learning_rate and another --run_dir; {safe}"
+                )
             step, chunk = step + count, max(1, round(count / seconds * _CHUNK_SECONDS))
             notes.update(step=step, seconds=notes["seconds"] + seconds)
             speed, rate = count * config.batch_size / seconds, float(state.optimizer.learning_rate)
@@ -135,42 +137,48 @@ def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
     if signals:
         print(f"stopped at step {step:,}; {checkpoints.safe_on_disk(run_dir)}", flush=True)
         signal.raise_signal(signals[0])  # to the handler that was there before: the command's leaves with 130 or 143
+        raise RunError(f"stopped by signal {signals[0]} at step {step:,}")
 
-    test = evaluate(dataset.test.images, config.eval_samples).summary()
-    exported = saved_model.export_decoder(state.vae, Path(config.export_dir) / run_dir.name)
+    summary = evaluate(dataset.test.images, config.eval_samples).summary()
+    exported = saved_model.export_decoder(state.vae, saved_model.base_of(config.export_dir, run_dir))
     results = {
         "of": monitoring.provenance(config, dataset.test.images, config.eval_samples),
-        "test": test,
+        "test": monitoring.test_figures(config, summary, dataset.image_shape),
         "train": {
             "images_per_second": step * config.batch_size / notes["seconds"],
             "steps": step,
             "epochs": config.epochs,
         },
         "export": str(exported),
+        "fingerprint": notes["fingerprint"],
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
-    checkpoints.write_atomically(run_dir / "results.json", json.dumps(results, indent=1) + "\n")
+    safety.write_atomically(run_dir / "results.json", json.dumps(results, indent=1) + "\n")
     return results
 
 
-def _finished(run_dir: Path, config: Config) -> dict[str, Any] | None:
-    """The results of a run that has nothing left to do."""
+def _finished(run_dir: Path, config: Config, fingerprint: str) -> dict[str, Any] | None:
+    """The results of a run on these images that has nothing left to do."""
     path = run_dir / "results.json"
     results = json.loads(path.read_text()) if path.is_file() else None
-    return results if results and results["train"]["epochs"] == config.epochs else None
+    done = results and (results["train"]["epochs"], results["fingerprint"]) == (config.epochs, fingerprint)
+    return results if done else None
 
 
 def _next_commands(run_dir: Path, exported: Path) -> str:
-    name, base = exported.parent.name, exported.parent.absolute()
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    python, run, base = (shlex.quote(str(p)) for p in (python, run_dir, exported.parent.absolute()))
+    name = shlex.quote(exported.parent.name)
     return (
-        f"next:\n  tensorboard --logdir={run_dir}/tensorboard\n  python -m tfvae.evaluate --run_dir={run_dir}\n"
+        f"next:\n  {python} -m tensorboard.main --logdir={run}/tensorboard\n"
+        f"  {python} -m tfvae.evaluate --run_dir={run}\n"
         f"  docker run -p 8501:8501 -v {base}:/models/{name} -e MODEL_NAME={name} tensorflow/serving"
     )
 
 
 def main(given: dict[str, Any]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda n, _: sys.exit(128 + n))
     config = Config(**given)
     if config.run_dir:
         require_writable("run_dir", config.run_dir)
