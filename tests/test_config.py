@@ -58,7 +58,16 @@ OTHER = {  # a value for each field that isn't its default, as text and as it mu
     "checkpoint_every": ("0.5", 0.5),
     "run_dir": ("runs/a b", "runs/a b"),
     "export_dir": ("out=put", "out=put"),
+    "posterior": ("full", "full"),
+    "prior": ("mixture", "mixture"),
+    "prior_components": ("3", 3),
+    "objective": ("iwae", "iwae"),
+    "kl": ("monte_carlo", "monte_carlo"),
+    "estimator": ("score_function", "score_function"),
+    "kl_warmup_epochs": ("2.5", 2.5),
+    "free_bits": ("0.25", 0.25),
 }
+LINKED = {"sigma_floor", "dequantize", "baseline"}  # another value needs other flags too
 RECIPES = {  # from the papers' and examples' own settings
     "digits_2d": {"dataset": "digits", "latent_dim": 2},
     "mnist_2d": {
@@ -104,7 +113,7 @@ def test_a_config_can_not_be_changed():
 
 
 def test_the_table_of_other_values_has_every_field():
-    assert set(OTHER) == {field.name for field in dataclasses.fields(Config)}
+    assert set(OTHER) | LINKED == {field.name for field in dataclasses.fields(Config)}
 
 
 @pytest.mark.parametrize("name", OTHER)
@@ -130,7 +139,10 @@ def test_no_hidden_units_is_a_linear_model():
     assert "--hidden_units=\n" in Config(hidden_units=()).to_flags()
 
 
-@pytest.mark.parametrize("other", [{}, {k: v for k, (_, v) in OTHER.items()}, {"hidden_units": ()}])
+TOGETHER = {k: v for k, (_, v) in OTHER.items() if k not in ("objective", "free_bits")}  # which exclude others
+
+
+@pytest.mark.parametrize("other", [{}, TOGETHER, {"objective": "iwae"}, {"free_bits": 0.25}, {"hidden_units": ()}])
 def test_to_flags_round_trip(tmp_path, other):
     config = Config(**other)
     path = tmp_path / "config.flags"
@@ -141,7 +153,7 @@ def test_to_flags_round_trip(tmp_path, other):
 
 def test_to_flags_names_every_field_but_the_run_directory():
     names = [line[2:].split("=")[0] for line in Config(run_dir="x").to_flags().splitlines()]
-    assert sorted(names) == sorted(set(OTHER) - {"run_dir"})
+    assert sorted(names) == sorted((set(OTHER) | LINKED) - {"run_dir"})
 
 
 def test_the_later_flag_wins(tmp_path):
@@ -431,3 +443,42 @@ def test_help_and_refusals_do_not_wait_for_tensorflow(argument, status):
     assert done.returncode == status
     assert "absl" in modules  # the list is one
     assert not modules & {"tensorflow", "keras", "tensorflow_datasets", "matplotlib", "numpy"}
+
+
+CLASHES = [
+    ("kl", {"kl": "analytic", "posterior": "laplace"}),
+    ("kl", {"kl": "analytic", "posterior": "logistic"}),
+    ("kl", {"kl": "analytic", "prior": "mixture"}),
+    ("kl", {"kl": "monte_carlo", "objective": "iwae"}),
+    ("beta", {"beta": 2.0, "objective": "dreg"}),
+    ("kl_warmup_epochs", {"kl_warmup_epochs": 1.0, "objective": "autoencoder"}),
+    ("free_bits", {"free_bits": 0.5, "objective": "iwae"}),
+    ("free_bits", {"free_bits": 0.5, "posterior": "full"}),
+    ("free_bits", {"free_bits": 0.5, "kl": "monte_carlo"}),
+    ("free_bits", {"free_bits": 0.5, "prior": "mixture"}),
+    ("free_bits", {"free_bits": 0.5, "estimator": "score_function"}),
+    ("estimator", {"estimator": "score_function", "objective": "iwae"}),
+    ("baseline", {"baseline": "leave_one_out"}),
+    ("baseline", {"baseline": "leave_one_out", "estimator": "score_function", "num_samples": 1}),
+    ("num_samples", {"num_samples": 2, "objective": "autoencoder"}),
+    ("prior", {"prior": "normal", "objective": "autoencoder"}),
+    ("dequantize", {"dequantize": True}),
+    ("dequantize", {"dequantize": True, "likelihood": "gaussian", "binarize": "threshold"}),
+    ("sigma_floor", {"sigma_floor": 0.1, "likelihood": "gaussian"}),
+]
+
+
+@pytest.mark.parametrize("name, options", CLASHES, ids=[" ".join(f"{k}={v}" for k, v in o.items()) for _, o in CLASHES])
+def test_combinations_that_make_no_sense_are_refused_with_a_reason(name, options):
+    with pytest.raises(InputError) as caught:
+        Config(**options)
+    line = str(caught.value)
+    assert line.startswith(f"--{name}=") and "\n" not in line and "must" in line.partition(": ")[2]
+
+
+@pytest.mark.parametrize("posterior", ["isotropic", "diagonal", "full", "laplace", "logistic"])
+@pytest.mark.parametrize("prior", ["standard", "normal", "mixture"])
+def test_the_kl_is_closed_exactly_between_normals(posterior, prior):
+    closed = posterior not in ("laplace", "logistic") and prior != "mixture"
+    assert Config(posterior=posterior, prior=prior).closed_kl == closed
+    assert not Config(posterior=posterior, prior=prior, kl="monte_carlo").closed_kl

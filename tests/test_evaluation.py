@@ -44,6 +44,8 @@ def test_s_samples_are_exactly_s(samples):
         def log_prob(self, x):
             return tf.ones([1, 256])
 
+        mean = 0.0
+
     # with log p(x|z) = 1 for each sample, S of them sum to S: the mean is 1 only if divided by exactly as many
     per_image = evaluation.make_evaluate(Counting(), latent_dim=2, seed=0)(IMAGES, samples)
     np.testing.assert_allclose(per_image.log_likelihood, 1, rtol=1e-6)

@@ -156,7 +156,7 @@ def run_dir(tmp_path_factory):
 
 
 def test_features_and_fine_tuning_are_far_above_chance_and_pretraining_helps(run_dir):
-    vae, config, _ = tfvae.load(run_dir)
+    vae, config = tfvae.load(run_dir)[:2]
     digits = data.load(config)
     table = tasks.features(vae, digits.train, digits.test)
     assert min(table["posterior means"].values()) > 0.75  # chance: 0.1
@@ -194,7 +194,7 @@ def test_each_task_writes_its_picture_and_says_what_its_numbers_are_of(run_dir, 
 def test_a_data_set_without_labels_is_refused_in_one_line(run_dir, monkeypatch):
     config = tfvae.load(run_dir).config
     digits = data.load(config)
-    bare = data.Dataset(*(Split(split.images, None) for split in digits))
+    bare = digits._replace(**{part: Split(getattr(digits, part).images, None) for part in ("train", "test")})
     monkeypatch.setattr(data, "load", lambda _: bare)
     for task in ("features", "fine_tuning"):
         with pytest.raises(InputError, match=f"--task={task}: must be of a data set that has labels") as caught:

@@ -263,7 +263,8 @@ def test_a_linear_gaussian_vae_reaches_probabilistic_pca_s_likelihood_and_its_po
     left = values[latents:].mean()
     log_det = np.log(values[:latents]).sum() + (64 - latents) * np.log(left)
     maximum = -0.5 * (64 * np.log(2 * np.pi) + log_det + 64)
-    vae = train(1_000, likelihood="gaussian", sigma="learned", posterior="full", latent_dim=3, learning_rate=0.02)
+    options = {"likelihood": "gaussian", "sigma": "learned", "posterior": "full", "latent_dim": 3}
+    vae = train(1_500, **options, num_samples=4, learning_rate=0.02)
     w = vae.decoder.pixels[0].kernel.numpy().T.astype(np.float64)
     offset = vae.decoder.pixels[0].bias.numpy().astype(np.float64)
     variance = np.exp(np.float64(vae.decode(tf.zeros([1, 3])).log_variance.numpy()))

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import tfvae
 from tfvae import data, evaluate, export, monitoring
 from tfvae.config import Config, read_flags
+from tfvae.train import train
 
 FLAGS = ["--dataset=digits", "--epochs=3", "--hidden_units=32", "--binarize=threshold", "--run_dir=runs/small"]
 
@@ -134,3 +135,39 @@ def test_pixels_are_named(trained):
     assert monitoring.pixels(Config(), binary) == "binary pixels as they come"
     assert monitoring.pixels(Config(), grey) == "grey values"
     assert monitoring.pixels(Config(binarize="stochastic"), grey).startswith("pixels drawn")
+
+
+GRID = {
+    "gaussian of z, dequantized, full posterior, mixture prior, free of closed KL": {
+        "likelihood": "gaussian", "sigma": "of_z", "dequantize": True, "posterior": "full", "prior": "mixture",
+        "num_samples": 2, "kl_warmup_epochs": 1.0,
+    },
+    "importance-weighted, Laplace posterior": {"objective": "dreg", "num_samples": 3, "posterior": "laplace"},
+    "autoencoder": {"objective": "autoencoder", "likelihood": "gaussian"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", GRID.values(), ids=GRID)
+def test_the_grid_goes_the_whole_way(options, tmp_path, capsys):
+    images = np.random.default_rng(0).integers(0, 256, (60, 6, 5, 1), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    config = Config(
+        dataset=str(tmp_path / "images.npy"), hidden_units=(8,), batch_size=16, epochs=2, eval_samples=7,
+        run_dir=str(tmp_path / "run"), export_dir=str(tmp_path / "saved_models"), **options,
+    )  # fmt: skip
+    results = train(config)
+    of, test = results["of"], results["test"]
+    assert {of[k] for k in ("objective", "posterior", "prior")} == {
+        config.objective, config.posterior, config.prior,
+    }  # fmt: skip
+    if config.objective == "autoencoder":
+        assert test["elbo"] is None and test["log_px"] is None and 0 < test["squared_error"] < 1
+    else:
+        assert test["elbo"] < test["log_px"] and test["log_px_monte_carlo_error"] > 0
+        assert of["kl"] == "sampled"
+    if config.dequantize:
+        per_pixel = -test["log_px"] / 30 / np.log(2)
+        np.testing.assert_allclose(test["bits_per_dimension"], per_pixel + 8)
+    evaluate.main({"run_dir": str(tmp_path / "run")})
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["test"] == test
+    assert "squared error" in capsys.readouterr().out

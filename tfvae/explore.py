@@ -17,18 +17,22 @@ def explore(config: Config, task: str = "samples") -> dict[str, Any]:
     Raises:
         InputError: it is no run directory, has no checkpoint, or its data can't be had or lack labels that are needed.
     """
+    if config.objective == "autoencoder" and task in ("samples", "traversal", "imputation"):
+        raise InputError(f"--task={task}: must not be of a plain autoencoder, which has no p(z) to draw from")
     import_tensorflow()
     import matplotlib.image
     import numpy as np
     import tensorflow as tf
 
-    from tfvae import checkpoints, data, figures, monitoring, noise, tasks
+    from tfvae import checkpoints, data, figures, monitoring, noise, safety, tasks
     from tfvae.tasks import unit
 
     folder, seed, rows, drawn = Path(config.run_dir) / "explore", config.seed, {}, None
-    vae, _, step = checkpoints.load_run(config.run_dir)
+    vae, _, step, fingerprint = checkpoints.load_run(config.run_dir)
     require_writable("run_dir", folder)
-    train, _, test = data.load(config)
+    train, _, test = dataset = data.load(config)
+    if fingerprint != dataset.fingerprint():
+        raise data.changed(config, Path(config.run_dir))
     images, first, last = test.images, unit(test.images[:8]), unit(test.images[-8:])
     own_seed = noise.seed_for(seed, noise.Stream.BINARIZE)
     if task == "samples":
@@ -69,7 +73,7 @@ def explore(config: Config, task: str = "samples") -> dict[str, Any]:
         np.save(folder / f"{task}.npy", drawn)
     matplotlib.image.imsave(folder / f"{task}.png", picture.repeat(4 - picture.shape[-1], axis=-1)[..., :3])
     of = {"dataset": config.dataset, "split": "test", "images": len(images), "step": step, "seed": seed, "what": what}
-    checkpoints.write_atomically(folder / f"{task}.json", json.dumps({"of": of, "rows": rows}, indent=1) + "\n")
+    safety.write_atomically(folder / f"{task}.json", json.dumps({"of": of, "rows": rows}, indent=1) + "\n")
     pixels = monitoring.pixels(config, images)
     print(f"{folder / task}.png: {config.dataset}, {len(images):,} test images, {pixels}, seed {seed}: {what}")
     for head in list(rows.values())[:1]:

@@ -92,7 +92,8 @@ def draw(vae: VAE, dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
         return tf.image.convert_image_dtype(images, tf.float32)
 
     some, many = (dataset.test.rows(slice(n)) for n in (_PICTURED, _SCATTERED))
-    z = noise.normal((100, config.latent_dim), noise.seed_for(config.seed, Stream.PRIOR))
+    seed = noise.seed_for(config.seed, Stream.PRIOR)
+    z = vae.sample_prior(noise.normal((100, config.latent_dim), seed), noise.uniform((100,), noise.fold_in(seed, 1)))
     pictures = {
         "reconstructions": figures.reconstructions(some.images, vae(unit(some.images)).numpy()),
         "samples": figures.tile(vae.decode(z).mean.numpy(), columns=10),

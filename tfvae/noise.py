@@ -45,18 +45,20 @@ def integers(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
     return tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg=_ALGORITHM)
 
 
+def uniform(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
+    """Uniform on [0, 1) in steps of 2^-24, each an exact float32, made of integers."""
+    bits = tf.bitwise.right_shift(integers(shape, seed), tf.constant(8, tf.uint32))
+    return tf.cast(tf.bitcast(bits, tf.int32), tf.float32) / 2.0**24
+
+
 def bernoulli(probabilities: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """0 or 1 with these probabilities: float32, the same shape. 0 and 1 themselves are kept exactly."""
-    bits = tf.bitwise.right_shift(integers(tuple(probabilities.shape), seed), tf.constant(8, tf.uint32))
-    bits = tf.cast(tf.bitcast(bits, tf.int32), tf.float32)  # 24 bits: each is an exact float
-    return tf.cast(bits < probabilities * 2.0**24, tf.float32)
+    return tf.cast(uniform(tuple(probabilities.shape), seed) < probabilities, tf.float32)
 
 
 def dequantize(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """(level + u) / 256 for images of 256 levels k / 255, u uniform on [0, 1) (Theis et al. 2016, section 3.1)."""
-    bits = tf.bitwise.right_shift(integers(tuple(images.shape), seed), tf.constant(9, tf.uint32))
-    fraction = (tf.cast(tf.bitcast(bits, tf.int32), tf.float32) + 0.5) / 2.0**23
-    return (tf.round(images * 255.0) + fraction) / 256.0
+    return (tf.round(images * 255.0) + uniform(tuple(images.shape), seed)) / 256.0
 
 
 def permutation(size: int, seed: tf.Tensor) -> tf.Tensor:

@@ -21,7 +21,6 @@ from tfvae.noise import Stream
 
 _DRAWS = 4_000  # z's at once in imputation: part of its numbers, for its noise is drawn by block
 _FILLINGS = 19  # of an image with missing pixels: their posteriors, and the prior, propose z
-_BURN_IN = 40  # fillings before these, which the first guess still shows in
 _VARIANCE_FLOOR = 1e-4  # of independent normal pixels: some have one value in all training images
 
 
@@ -52,8 +51,7 @@ def posterior_means(vae: Any, images: np.ndarray) -> np.ndarray:
 
 
 def _from_prior(vae: Any, shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
-    bits = tf.bitwise.right_shift(noise.integers(shape[:-1], noise.fold_in(seed, 1)), tf.constant(8, tf.uint32))
-    return vae.sample_prior(noise.normal(shape, seed), tf.cast(tf.bitcast(bits, tf.int32), tf.float32) / 2.0**24)
+    return vae.sample_prior(noise.normal(shape, seed), noise.uniform(shape[:-1], noise.fold_in(seed, 1)))
 
 
 def sample_latents(vae: Any, count: int, seed: int) -> np.ndarray:
@@ -129,7 +127,7 @@ def condition(vae: Any, x: np.ndarray, observed: np.ndarray, draws: int, seed: i
                 drawn = p.mean + tf.exp(0.5 * p.log_variance) * noise.normal(tuple(p.mean.shape), x_seed)
             return tf.where(observed > 0, x, drawn)
 
-        fillings = tf.scan(refill, tf.range(_BURN_IN + _FILLINGS), x)[_BURN_IN:]
+        fillings = tf.concat([x[None], tf.scan(refill, tf.range(_FILLINGS - 1), x)], axis=0)
         proposals = vae.encode(tf.reshape(fillings, [-1, *x.shape[1:]]))
         proposals = type(proposals)(*(tf.reshape(p, [_FILLINGS, -1, *p.shape[1:]]) for p in proposals))
         q = type(proposals)(*(tf.gather(parameter, np.maximum(turn - 1, 0)) for parameter in proposals))

@@ -119,7 +119,9 @@ def make_run_steps(state: TrainState, config: Config, images: np.ndarray) -> Cal
         with tf.GradientTape() as tape:
             losses, terms = loss_and_terms(config, state.vae, x, epsilon, beta)
             loss = tf.reduce_sum(losses) / batch_size
-        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = tape.gradient(loss, variables)
+        # the plain autoencoder's variance has none
+        gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables)]
         state.optimizer.apply(gradients, variables)
         checksum = loss + tf.add_n([tf.reduce_sum(gradient) for gradient in gradients])
         return objectives.Elbo(*(tf.reduce_mean(term) for term in terms)), tf.math.is_finite(checksum)
