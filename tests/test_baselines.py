@@ -33,7 +33,12 @@ def run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     state = training.create_state(DIGITS, DATASET.image_shape, len(TRAIN))
     (folder / "config.flags").write_text(DIGITS.to_flags())
-    checkpoints.save(folder, state.variables(), 1, {"image_shape": DATASET.image_shape, "step": 1})
+    checkpoints.save(
+        folder,
+        state.variables(),
+        1,
+        {"image_shape": DATASET.image_shape, "step": 1, "fingerprint": data.load(DIGITS).fingerprint()},
+    )
     return folder
 
 

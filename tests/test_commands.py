@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 DIGITS = "--dataset=digits"
 LONG = "a" * 300  # longer than a file's name may be
 RECORDED = Config(dataset="digits", epochs=5, validation_examples=180, latent_dim=2)
-NAMES = {"train": tuple(config._FIELDS), "evaluate": ("run_dir", "eval_samples", "data_dir")}
+NAMES = {"train": tuple(config._FIELDS), "evaluate": ("run_dir", "eval_samples", "data_dir", "baselines")}
 NAMES["export"] = ("run_dir", "export_dir")
 
 

@@ -78,10 +78,12 @@ def test_the_terms_add_up_and_each_is_its_own_examples():
     np.testing.assert_allclose([t[0] for t in alone], [t[2] for t in terms], rtol=1e-5)
 
 
-def test_loss_is_minus_the_elbo_and_beta_weighs_the_kl():
-    terms = objectives.Elbo(tf.constant([-7.0]), tf.constant([-5.0]), tf.constant([2.0]))
-    assert objectives.loss(terms) == 7
-    assert objectives.loss(terms, beta=4.0) == 5 + 4 * 2
+def test_the_loss_is_minus_the_elbo_and_beta_weighs_the_kl():
+    vae, epsilon = LinearGaussian(shift=0.2), noise_of(3)
+    loss, terms = objectives.elbo_loss(vae, images(), epsilon)
+    np.testing.assert_allclose(loss, -terms.elbo, rtol=1e-6)
+    loss, _ = objectives.elbo_loss(vae, images(), epsilon, beta=4.0)
+    np.testing.assert_allclose(loss, -terms.log_likelihood + 4 * terms.kl, rtol=1e-6)
 
 
 def test_gradients_are_those_of_finite_differences():

@@ -78,6 +78,7 @@ def test_raised_epochs_end_as_a_straight_run(tmp_path: Path, unbroken: tuple[Pat
     assert versions(tmp_path) == ["1", "2"] and second["export"].endswith("/2")
 
 
+@pytest.mark.slow
 def test_length_of_chunks_changes_nothing(
     tmp_path: Path, unbroken: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +164,7 @@ def test_loss_that_stops_being_finite_leaves_the_last_good_checkpoint(tmp_path: 
         assert tfvae.load(tmp_path / "run").step == 2 * EPOCH
 
 
+@pytest.mark.slow
 def test_run_stopped_after_its_last_step_goes_on(
     tmp_path: Path, unbroken: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

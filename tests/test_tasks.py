@@ -155,6 +155,7 @@ def run_dir(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_features_and_fine_tuning_are_far_above_chance_and_pretraining_helps(run_dir):
     vae, config = tfvae.load(run_dir)[:2]
     digits = data.load(config)
@@ -202,6 +203,7 @@ def test_a_data_set_without_labels_is_refused_in_one_line(run_dir, monkeypatch):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_command(run_dir):
     command = [sys.executable, "-m", "tfvae.explore", f"--run_dir={run_dir}", "--task=fine_tuning"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
