@@ -93,6 +93,7 @@ def main() -> None:
     for name, values in found.items():
         axes.loglog(SAMPLES, values, "o-", label=name)
     axes.set_xticks(SAMPLES, map(str, SAMPLES))
+    axes.set_xticks([], minor=True)
     axes.legend()
     figure.savefig(folder / "gradient_variance.png")
     (folder / "gradient_variance.md").write_text(text)

@@ -87,3 +87,12 @@ def test_active_units_are_those_whose_means_vary_by_more_than_a_hundredth():
     means[::2, 2] = 0.19  # variance 0.009
     means[:, 3] = 5
     assert evaluation.active_units(means) == 2
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7])
+def test_the_length_of_a_call_changes_nothing(chunk, monkeypatch):
+    vae = Compiled(shift=0.2)
+    whole = evaluation.make_evaluate(vae, latent_dim=2, seed=0)(IMAGES, 7)
+    monkeypatch.setattr(evaluation, "_CHUNK", chunk)
+    for a, b in zip(whole, evaluation.make_evaluate(vae, latent_dim=2, seed=0)(IMAGES, 7)):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

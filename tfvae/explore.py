@@ -58,7 +58,7 @@ def explore(config: Config, task: str = "samples") -> dict[str, Any]:
             rows |= {f"{name}: {k}": v.row(images, observed) for k, v in {"VAE": by_vae, "means": by_mean}.items()}
             hole = np.where(observed, unit(images), 0.5)
             strips += [strip[:15] for strip in (unit(images), hole, by_mean.filled, by_vae.filled)]
-        what = f"missing pixels, nats an image by {draws} samples, of which {by_vae.effective_samples.mean():.0f} count"
+        what = f"missing pixels, nats an image by {draws} samples"
         picture = figures.tile(np.concatenate(strips), min(15, len(images)))
     else:
         if train.labels is None or test.labels is None:

@@ -156,14 +156,17 @@ class Imputation(NamedTuple):
         squares = np.square(self.filled - unit(images))[np.broadcast_to(observed, images.shape) == 0]
         error = np.std(self.log_prob, dtype=np.float64) / len(images) ** 0.5
         row = {"RMSE": np.mean(squares, dtype=np.float64) ** 0.5, "log p(missing | observed)": self.log_prob.mean()}
-        return {key: float(value) for key, value in {**row, "standard error": error}.items()}
+        row["standard error"] = error
+        if self.effective_samples is not None:
+            row["effective samples"] = np.mean(self.effective_samples, dtype=np.float64)
+        return {key: float(value) for key, value in row.items()}
 
 
 def impute(vae: Any, images: np.ndarray, observed: np.ndarray, train: np.ndarray, draws: int, seed: int) -> Imputation:
     """Fills in E[x_missing | x_observed] where `observed`, which broadcasts to the images, is 0; S = `draws`.
 
-    log p(x_missing | x_observed) is the estimate of log p(x) less that of log p(x_observed). The training images'
-    means are the first guess.
+    log p(x_missing | x_observed) is the estimate of log p(x) less that of log p(x_observed). Few effective samples
+    flatter it: the second is then underestimated more. The training images' means are the first guess.
     """
     guess, observed = fill_means(vae, images, observed, train)[0], np.broadcast_to(observed, images.shape)
     both = np.concatenate([guess, unit(images)]), np.concatenate([observed, np.ones_like(observed)]).astype(np.float32)
