@@ -57,6 +57,26 @@ def test_the_elbo_is_log_px_in_the_mean_at_the_exact_posterior():
     np.testing.assert_allclose(terms.elbo, LOG_PX, atol=error)
 
 
+def test_at_the_exact_posterior_the_gradient_of_the_bound_is_that_of_log_px():
+    """Fisher's identity; the decoder moves away from the q that was exact at 0."""
+    moved = tf.Variable(tf.zeros([D]))
+
+    class Moved(LinearGaussian):
+        def decode(self, z):
+            p = super().decode(z)
+            return GaussianPixels(p.mean + moved[:, None, None], p.log_variance)
+
+    epsilon = noise_of(50)
+    for function in (
+        lambda: objectives.elbo(Moved(), images(), tf.concat([epsilon, -epsilon], axis=0)).elbo,
+        lambda: objectives.importance_weighted_bound(Moved(), images(), tf.concat([epsilon, -epsilon], axis=0)),
+    ):
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(function())
+        expected = np.linalg.solve(W @ W.T + SIGMA**2 * np.eye(D), (X - OFFSET).sum(axis=0))
+        np.testing.assert_allclose(tape.gradient(total, moved), expected, rtol=1e-3, atol=1e-3)
+
+
 def test_away_from_the_posterior_the_gap_is_the_kl_and_more_samples_close_it():
     vae = LinearGaussian(shift=0.2)
     kl_to_posterior = 0.5 * np.sum(0.2**2 / POSTERIOR_VARIANCE)
