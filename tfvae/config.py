@@ -33,6 +33,14 @@ class InputError(ValueError):
 class RunError(RuntimeError):
     """A failure after the start: commands print it, like an OSError, as one line and exit with status 1."""
 
+    status = 1
+
+
+class WorkerLost(RunError):
+    """Another worker of the job is gone: all must be started again, and will go on from the last checkpoint."""
+
+    status = 75  # EX_TEMPFAIL: try again
+
 
 class _Kind(flags.ArgumentParser):
     """What a field may hold: `read` turns a flag's text into a value, `valid` says whether a value is allowed."""
@@ -218,8 +226,31 @@ class Config:
         "constant; cosine: down to 0 at the last epoch; 200:0.6,350:0.4: from epoch 200 on 0.6 times --learning_rate, "
         "from 350 on 0.4 times",
     )
+    clip_norm: float = _field(
+        0.0, _number(0), "the gradient's norm over all weights and images of a step that it is scaled down to; 0: none"
+    )
     eval_samples: int = _field(200, _whole(1, 10_000_000), "S: importance samples an image for log p(x)")
     seed: int = _field(0, _whole(0), "of the weights, the order of the images and all noise")
+    strategy: str = _field(
+        "auto",
+        _choice("auto", "one_device", "mirrored", "multi_worker"),
+        "where it computes, the numbers being the same: one device, all GPUs of this machine, or the workers of "
+        "$TF_CONFIG; auto: as many of these as there are",
+        free=True,
+    )
+    logical_cpus: int = _field(
+        1, _whole(1, 64), "virtual devices for --strategy=mirrored to be tried on, without GPUs", free=True
+    )
+    start_timeout: float = _field(
+        300.0, _number(0, above=True), "seconds in which all workers of --strategy=multi_worker must appear", free=True
+    )
+    memory_gb: float | None = _field(
+        None,
+        _or_auto(_number(0)),
+        "training images larger than so many GB are read from disk as they are needed; auto: half of the machine's "
+        "memory",
+        free=True,
+    )
     checkpoint_every: float = _field(
         10.0, _number(0), "seconds between checkpoints, which are taken at ends of epochs", free=True
     )
@@ -280,6 +311,8 @@ class Config:
              "must be false, or --likelihood=gaussian and --binarize=none"),
             ("sigma_floor", not isinstance(self.sigma, str) and self.sigma_floor != 0.01,
              "must not be set: --sigma is a number, and not learned"),
+            ("logical_cpus", self.logical_cpus > 1 and self.strategy in ("one_device", "multi_worker"),
+             f"must be 1 with --strategy={self.strategy}"),
         ]  # fmt: skip
 
     def settings(self) -> dict[str, Any]:
@@ -296,7 +329,8 @@ class Config:
 
     def to_flags(self) -> str:
         """The flagfile that repeats this run (in a directory of its own: `run_dir` is left out)."""
-        values = {name: getattr(self, name) for name in _FIELDS if name != "run_dir"}
+        here = ("run_dir", "strategy", "logical_cpus", "start_timeout", "memory_gb")  # of a machine, not of the run
+        values = {name: getattr(self, name) for name in _FIELDS if name not in here}
         return "".join(f"--{name}={_to_text(value)}\n" for name, value in values.items())
 
 
@@ -316,6 +350,8 @@ def is_file_name(dataset: str) -> bool:
 
 # Flags that one command has beside those of `Config`.
 COMMAND_FIELDS: dict[str, dataclasses.Field] = {
+    "workers": _field(2, _whole(1, 64), "processes, each of which trains on its share of every batch"),
+    "max_restarts": _field(10, _whole(0), "times that all are started anew when one is lost"),
     "baselines": _field(False, _flag(), "also PCA, probabilistic PCA and a Gaussian mixture on the same split"),
     "task": _field(
         "samples",
@@ -440,4 +476,4 @@ def run(main: Callable[[dict[str, Any]], None], command: str, doc: str, names: I
         main(parse(sys.argv[1:], command, doc, names))
     except (InputError, RunError, OSError) as error:
         print(f"{command}: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+        sys.exit(2 if isinstance(error, InputError) else getattr(error, "status", 1))

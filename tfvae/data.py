@@ -5,6 +5,7 @@ Shapes: images [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1]; labels int6
 
 import importlib.resources
 import importlib.util
+import math
 import os
 import sys
 import threading
@@ -18,22 +19,61 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae import noise
-from tfvae.config import Config, InputError, is_file_name
+from tfvae.config import Config, InputError, RunError, is_file_name
 from tfvae.noise import Stream
 
 _NETWORK_SECONDS = 4.0
+_MOST_TEST_IMAGES = 10_000  # that are taken off a set without a test part: a tenth at most
 _SPLIT_SEED = 0  # the test set and its binarization are the same in every run, whatever --seed says
+
+
+class Stored:
+    """Training images [N, H, W, C] that stay in a .npy file, for they are larger than the memory they may take.
+
+    `which` are their rows in the file, whose pixels are multiplied by `scale`, or set to 1 above a half.
+    """
+
+    def __init__(self, array: np.ndarray, which: np.ndarray, scale: int = 1, threshold: bool = False) -> None:
+        self.array, self.which, self.scale, self.threshold = array, which, scale, threshold
+        self.shape = (len(which), *array.shape[1:], *(1,) * (4 - array.ndim))
+        self.dtype = np.dtype(np.uint8) if threshold or array.dtype == bool else array.dtype
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    def rows(self, which: Any) -> "Stored":
+        return Stored(self.array, self.which[which], self.scale, self.threshold)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """These rows' images: uint8 or float32, as those in memory; raises RunError if a pixel is not in [0, 1]."""
+        places = self.which[rows]
+        order = np.argsort(places, kind="stable")  # for the disk
+        images = np.empty((len(rows), *self.array.shape[1:]), self.array.dtype)
+        images[order] = self.array[places[order]]
+        if images.dtype == np.float32 and not (images.min() >= 0 and images.max() <= 1):  # so is one that is no number
+            raise RunError("--dataset: must be of numbers in [0, 1], and training came upon others")
+        images = images.astype(np.uint8) * np.uint8(self.scale) if images.dtype != np.float32 else images
+        images = _ones(images) if self.threshold else images
+        return images.reshape(-1, *self.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.read(np.arange(len(self))).astype(dtype or self.dtype)
 
 
 class Split(NamedTuple):
     """Images and, where there are some, their labels."""
 
-    images: np.ndarray
+    images: np.ndarray | Stored
     labels: np.ndarray | None
 
     def rows(self, which: Any) -> "Split":
         """The images (and labels) of these rows."""
-        return Split(self.images[which], None if self.labels is None else self.labels[which])
+        images = self.images.rows(which) if isinstance(self.images, Stored) else self.images[which]
+        return Split(images, None if self.labels is None else self.labels[which])
+
+    def in_memory(self) -> "Split":
+        return self._replace(images=np.asarray(self.images))
 
 
 class Dataset(NamedTuple):
@@ -49,15 +89,19 @@ class Dataset(NamedTuple):
         return self.train.images.shape[1:]
 
     def fingerprint(self) -> str:
-        """Changes when the images do."""
+        """Changes when the images do; of images on disk, when one of some thousand or their number does."""
         value = 0
-        for split in self:
-            value = zlib.crc32(np.ascontiguousarray(split.images), value)
+        for images in (split.images for split in self):
+            if isinstance(images, Stored):
+                value = zlib.crc32(b"%d" % len(images), value)
+                images = images.read(np.linspace(0, len(images) - 1, 4_096).astype(int))
+            value = zlib.crc32(np.ascontiguousarray(images), value)
         return f"{value:08x}"
 
     def describe(self) -> str:
         sizes = f"{len(self.train.images):,} train, {len(self.validation.images):,} validation, "
-        return sizes + f"{len(self.test.images):,} test images of {'x'.join(map(str, self.image_shape))}"
+        sizes += f"{len(self.test.images):,} test images of {'x'.join(map(str, self.image_shape))}"
+        return sizes + ("; training images are read from disk" if isinstance(self.train.images, Stored) else "")
 
 
 def resolve(config: Config) -> tuple[str, str]:
@@ -84,16 +128,20 @@ def load(config: Config) -> Dataset:
     if name == "digits":
         parts = _digits()
     elif is_file_name(name):
-        parts = _from_file(Path(name).expanduser())
+        parts = _from_file(Path(name).expanduser(), memory_bytes(config))
     else:
-        parts = _from_tfds(name, config.data_dir)
+        parts = _from_tfds(name, config.data_dir, memory_bytes(config))
     parts = {part: Split(_as_images(name, s.images), s.labels) for part, s in parts.items() if s is not None}
     if "train" not in parts:
         raise InputError(f"--dataset={name}: must have a train split")
-    if all(s.images.dtype == np.uint8 and s.images.max() <= 1 for s in parts.values()):
+    if all(s.images.dtype == np.uint8 and _is_binary(s.images) for s in parts.values()):
         # binary sets come as 0 and 1 as often as 0 and 255
-        parts = {part: s._replace(images=s.images * np.uint8(255)) for part, s in parts.items()}
+        for part, s in parts.items():
+            stored = isinstance(s.images, Stored)
+            images = Stored(s.images.array, s.images.which, 255) if stored else s.images * np.uint8(255)
+            parts[part] = s._replace(images=images)
     dataset = _split(parts, config.validation_examples)
+    dataset = dataset._replace(validation=dataset.validation.in_memory(), test=dataset.test.in_memory())
     if len({s.images.shape[1:] for s in dataset}) > 1 or len({s.images.dtype for s in dataset}) > 1:
         raise InputError(f"--dataset={name}: must have images of one shape and type in all its parts")
     if config.batch_size > len(dataset.train.images):
@@ -111,6 +159,12 @@ def load(config: Config) -> Dataset:
     )
 
 
+def memory_bytes(config: Config) -> float:
+    """What training images may take; larger ones stay on disk."""
+    half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+    return half if config.memory_gb is None else config.memory_gb * 1e9
+
+
 def changed(config: Config, run_dir: os.PathLike[str]) -> InputError:
     """What to raise where the images are not those of a run."""
     return InputError(f"--dataset={config.dataset}: must be the images that {run_dir} was made with: they changed")
@@ -119,12 +173,13 @@ def changed(config: Config, run_dir: os.PathLike[str]) -> InputError:
 def _split(parts: dict[str, Split], validation_examples: int | None) -> Dataset:
     """Makes train, validation and test of the parts that there are."""
     train, validation, test = parts["train"], parts.get("validation"), parts.get("test")
-    if test is None:  # a tenth, by a draw that every run shares; the rest keep their order
+    if test is None:  # by a draw that every run shares; the rest keep their order
         size = len(train.images)
         if size < 10:
             raise InputError(f"--dataset: must have at least 10 images, and has {size}")
         chosen = np.zeros(size, bool)
-        chosen[noise.permutation(size, noise.seed_for(_SPLIT_SEED, Stream.SHUFFLE)).numpy()[: round(size / 10)]] = True
+        order = noise.permutation(size, noise.seed_for(_SPLIT_SEED, Stream.SHUFFLE)).numpy()
+        chosen[order[: min(round(size / 10), _MOST_TEST_IMAGES)]] = True
         train, test = train.rows(~chosen), train.rows(chosen)
     size = len(train.images) if validation is None else len(validation.images)
     if validation_examples is None:
@@ -144,12 +199,24 @@ def _binarize(split: Split, how: str, part: int) -> Split:
     """Applies `--binarize` once and for all: uint8 0 or 255."""
     if how == "none" or not len(split.images):
         return split
-    images = split.images if split.images.dtype == np.float32 else split.images.astype(np.float32) / 255
+    if how == "threshold" and isinstance(split.images, Stored):
+        return split._replace(images=Stored(split.images.array, split.images.which, split.images.scale, True))
     if how == "threshold":
-        ones = images > 0.5
-    else:
-        ones = noise.bernoulli(images, noise.seed_for(_SPLIT_SEED, Stream.BINARIZE, part)).numpy() > 0
+        return split._replace(images=_ones(split.images))
+    images = split.images if split.images.dtype == np.float32 else split.images.astype(np.float32) / 255
+    ones = noise.bernoulli(images, noise.seed_for(_SPLIT_SEED, Stream.BINARIZE, part)).numpy() > 0
     return split._replace(images=ones.astype(np.uint8) * 255)
+
+
+def _ones(images: np.ndarray) -> np.ndarray:
+    """255 where a pixel is above a half, else 0."""
+    return (images > (0.5 if images.dtype == np.float32 else 127)).astype(np.uint8) * np.uint8(255)
+
+
+def _is_binary(images: np.ndarray | Stored) -> bool:
+    """Whether no value is above 1; reads no further than the first that is."""
+    array = images.array if isinstance(images, Stored) else images
+    return all(array[i : i + 10_000].max() <= 1 for i in range(0, len(array), 10_000))
 
 
 def _dequantize(split: Split, part: int) -> Split:
@@ -160,11 +227,21 @@ def _dequantize(split: Split, part: int) -> Split:
     return split._replace(images=noise.dequantize(images, noise.seed_for(_SPLIT_SEED, Stream.BINARIZE, part)).numpy())
 
 
-def _as_images(name: str, array: np.ndarray) -> np.ndarray:
+def _as_images(name: str, array: np.ndarray | Stored) -> np.ndarray | Stored:
     """Checks and normalises to [N, H, W, C], uint8 or float32 in [0, 1]."""
     where = f"--dataset={name}: must be images [N, H, W] or [N, H, W, C]"
+    if isinstance(array, Stored):
+        array, stored = array.array, array
+    else:
+        stored = None
     if array.ndim not in (3, 4) or 0 in array.shape:
         raise InputError(f"{where}, and has the shape {list(array.shape)}")
+    if stored:
+        if array.dtype not in (bool, np.uint8, np.float32):
+            raise InputError(
+                f"{where} of uint8 or float32, for they are read from disk (--memory_gb), not {array.dtype}"
+            )
+        return stored
     if array.dtype == bool:
         array = array.astype(np.uint8)
     if np.issubdtype(array.dtype, np.integer):
@@ -188,16 +265,26 @@ def _digits() -> dict[str, Split]:
     return {"train": Split((digits.images / 16).astype(np.float32), digits.target)}
 
 
-def _from_file(path: Path) -> dict[str, Split | None]:
-    """.npy: the images. .npz: `train`, `validation`, `test` (or Keras's `x_train`, `x_test`), or one array `images`;
-    labels in `y_train`, `y_validation`, `y_test`, or `labels`."""
+def _from_file(path: Path, memory: float) -> dict[str, Split | None]:
+    """.npy: the images, which stay in the file if they take more than `memory` bytes.
+
+    .npz: `train`, `validation`, `test` (or Keras's `x_train`, `x_test`), or one array `images`; labels in `y_train`,
+    `y_validation`, `y_test`, or `labels`.
+    """
     where = f"--dataset={path}"
     try:
         with open(path, "rb") as file:  # NumPy itself leaves a damaged .npz open
+            if path.suffix == ".npy" and path.stat().st_size > memory:
+                mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+                return {"train": Split(Stored(mapped, np.arange(len(mapped))), None)}
             loaded = np.load(file, allow_pickle=False)
+            if path.suffix == ".npz" and sum(member.file_size for member in loaded.zip.infolist()) > memory:
+                raise InputError(f"{where}: must be a .npy of the images alone, or --memory_gb more, to be that large")
             arrays = (
                 {"images": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
             )
+    except InputError:
+        raise
     except Exception as error:  # a damaged file raises anything from OSError to TokenError
         reason = " ".join(str(error).split())
         raise InputError(f"{where}: must be a readable .npy or .npz file without pickles: {reason}") from None
@@ -221,7 +308,7 @@ def _from_file(path: Path) -> dict[str, Split | None]:
     return parts
 
 
-def _from_tfds(name: str, data_dir: str | None) -> dict[str, Split | None]:
+def _from_tfds(name: str, data_dir: str | None, memory: float) -> dict[str, Split | None]:
     import tensorflow_datasets as tfds
 
     builder = _prepare(name, data_dir)
@@ -235,10 +322,39 @@ def _from_tfds(name: str, data_dir: str | None) -> dict[str, Split | None]:
             return None
         read = {key: True for key in ("image", label) if key}
         decoders = tfds.decode.PartialDecoding(read)
+        if split == "train" and builder.info.splits[split].num_examples * math.prod(features["image"].shape) > memory:
+            return Split(_unpacked(builder, tfds.decode.PartialDecoding({"image": True})), None)
         examples = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1, decoders=decoders))
         return Split(examples["image"], examples[label] if label else None)
 
     return {split: part(split) for split in ("train", "validation", "test")}
+
+
+def _unpacked(builder: Any, decoders: Any) -> Stored:
+    """The training images of a TFDS set as a .npy file beside it, made at the first use: any row can be read."""
+    import tensorflow_datasets as tfds
+
+    path = Path(builder.data_dir) / "tfvae-train.npy"
+    if not path.exists():
+        shape = (builder.info.splits["train"].num_examples, *builder.info.features["image"].shape)
+        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            array = np.lib.format.open_memmap(aside, "w+", builder.info.features["image"].np_dtype, shape)
+            first = 0
+            for batch in tfds.as_numpy(builder.as_dataset(split="train", decoders=decoders, batch_size=1_000)):
+                array[first : first + len(batch["image"])] = batch["image"]
+                first += len(batch["image"])
+            array.flush()
+            os.replace(aside, path)
+        except OSError as error:
+            raise InputError(
+                f"--data_dir={builder._data_dir_root}: must take the images of {builder.name} unpacked, for "
+                f"they are larger than --memory_gb: {error.strerror}"
+            ) from None
+        finally:
+            aside.unlink(missing_ok=True)
+    mapped = np.load(path, mmap_mode="r")
+    return Stored(mapped, np.arange(len(mapped)))
 
 
 def _prepare(name: str, data_dir: str | None) -> Any:

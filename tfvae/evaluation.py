@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfvae import noise, objectives
 from tfvae.noise import Stream
+from tfvae.strategy import Placement, one_device
 
 _BLOCK = 256  # images a block: part of the numbers, for the noise is drawn by block
 _CHUNK = 1_000  # samples a call
@@ -49,13 +50,20 @@ def active_units(posterior_mean: np.ndarray) -> int:
     return int(np.sum(np.var(posterior_mean, axis=0, dtype=np.float64) > ACTIVE_VARIANCE))
 
 
-def make_evaluate(vae: Any, latent_dim: int, seed: int, closed_kl: bool = True) -> Callable[..., PerImage]:
+def make_evaluate(
+    vae: Any, latent_dim: int, seed: int, closed_kl: bool = True, placement: Placement | None = None
+) -> Callable[..., PerImage]:
     """Compiles evaluation of `vae`, its noise a function of `seed`; without `closed_kl` the KL is sampled too.
+
+    The replicas of `placement` (None: one) take a block each at a time; their number changes nothing.
 
     Returns:
         evaluate(images, samples, on_block=None) -> PerImage: for images [N, H, W, C] (uint8, or float32 in [0, 1]),
         with S = `samples` draws of z each; `on_block` is called with the number of images of each finished block.
     """
+
+    placement = placement or one_device()
+    strategy, replicas = placement.strategy, placement.strategy.num_replicas_in_sync
 
     @tf.function(jit_compile=vae.xla, autograph=False)
     def run_block(images: tf.Tensor, block: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -78,11 +86,20 @@ def make_evaluate(vae: Any, latent_dim: int, seed: int, closed_kl: bool = True) 
         error = tf.reduce_mean(tf.square(vae.decode(q.mean).mean - x), axis=(1, 2, 3))
         return sums[:2], logs, kl, error, q.mean
 
-    def evaluate_block(images: np.ndarray, block: int, samples: int) -> tuple[np.ndarray, ...]:
-        chunks = []  # a call makes at most _CHUNK samples: float32 sums stay exact, and a signal is heard
-        for first in range(0, samples, _CHUNK):
-            arguments = (block, first, min(first + _CHUNK, samples))
-            chunks.append([r.numpy() for r in run_block(tf.constant(images), *map(tf.constant, arguments))])
+    @tf.function(autograph=False)
+    def run_blocks(*arguments: Any) -> list[tuple[tf.Tensor, ...]]:  # each of this worker's replicas its own
+        # tf.distribute would compile a tf.function that it is given for all replicas at once, which XLA can't do
+        return strategy.experimental_local_results(strategy.run(lambda *a: run_block(*a), args=arguments))
+
+    def run(images: list[np.ndarray], blocks: list[int], first: int, last: int) -> list[tuple[np.ndarray, ...]]:
+        limits = (tf.constant(first), tf.constant(last))
+        if replicas == 1:
+            results = [run_block(tf.constant(images[0]), tf.constant(blocks[0]), *limits)]
+        else:
+            results = run_blocks(placement.per_replica(images), placement.per_replica(blocks), *limits)
+        return [tuple(value.numpy() for value in block) for block in results]
+
+    def combine(chunks: list[tuple[np.ndarray, ...]], samples: int) -> tuple[np.ndarray, ...]:
         log_likelihood, log_w = np.sum([chunk[0] for chunk in chunks], axis=0, dtype=np.float64) / samples
         log_sum, log_squares = np.logaddexp.reduce(np.array([chunk[1] for chunk in chunks], np.float64), axis=0)
         kl, error, mean = chunks[0][2:]
@@ -93,12 +110,22 @@ def make_evaluate(vae: Any, latent_dim: int, seed: int, closed_kl: bool = True) 
         return log_likelihood, kl, log_sum - np.log(samples), variance, error, mean
 
     def evaluate(images: np.ndarray, samples: int, on_block: Callable[[int], Any] | None = None) -> PerImage:
-        blocks = []
-        for first in range(0, len(images), _BLOCK):
-            rows = np.minimum(np.arange(first, first + _BLOCK), len(images) - 1)
-            blocks.append(evaluate_block(images[rows], first // _BLOCK, samples))
+        done = []  # this worker's blocks
+        for turn in range(0, -(-len(images) // _BLOCK), replicas):
+            blocks = [turn + placement.index * placement.local + i for i in range(placement.local)]
+            rows = [np.minimum(b * _BLOCK + np.arange(_BLOCK), len(images) - 1) for b in blocks]
+            some = [images[r] for r in rows]
+            # a call makes at most _CHUNK samples: float32 sums stay exact, and a signal is heard
+            limits = [(first, min(first + _CHUNK, samples)) for first in range(0, samples, _CHUNK)]
+            chunks = [run(some, blocks, *limit) for limit in limits]
+            done += [combine(list(of_block), samples) for of_block in zip(*chunks)]
             if on_block:
-                on_block(min(_BLOCK, len(images) - first))
-        return PerImage(*(np.concatenate(column)[: len(images)] for column in zip(*blocks)))
+                on_block(min(replicas * _BLOCK, len(images) - turn * _BLOCK))
+        columns = []
+        for column in zip(*done):
+            column = np.stack(column).reshape(-1, placement.local, *column[0].shape)  # [turns, replicas, _BLOCK, ...]
+            column = np.swapaxes(placement.all_gather(column), 0, 1)  # [turns, workers, replicas, _BLOCK, ...]
+            columns.append(column.reshape(-1, *column.shape[4:])[: len(images)])
+        return PerImage(*columns)
 
     return evaluate

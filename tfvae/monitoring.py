@@ -1,6 +1,7 @@
 """What a run shows: progress on the terminal, TensorBoard, pictures, and the words that say what a number is of."""
 
 import math
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,16 @@ class Monitor:
         self.bar.set_postfix_str(f"train ELBO {self.sum / self.count:.2f} nats", refresh=False)
         self.bar.update(count * self.config.batch_size)
 
-    def epoch(self, step: int, validation_elbo: float | None, speed: float) -> None:
-        """A plain line on the epoch that ends with this step, above the bar where there is one."""
-        validation = "" if validation_elbo is None else f", validation ELBO {validation_elbo:.2f} (one z an image)"
+    def epoch(self, step: int, validation: dict[str, Any] | None, speed: float, told: bool) -> None:
+        """Writes the validation's figures; if `told`, prints a line on the epoch that ends here, above the bar."""
         text = f"epoch {step // self.per_epoch:,}/{self.config.epochs:,}: train ELBO {self.sum / self.count:.2f}"
-        tqdm.tqdm.write(f"{text}{validation}, {speed:,.0f} images/s")
-        sys.stdout.flush()
+        if validation:
+            names = ("elbo", "log_likelihood", "kl", "active_units")
+            self.scalars("validation", {name: validation[name] for name in names}, step)
+            text += f", validation ELBO {validation['elbo']:.2f} (one z an image)"
+        if told:
+            tqdm.tqdm.write(f"{text}, {speed:,.0f} images/s")
+            sys.stdout.flush()
 
     def pictures(self, vae: VAE, step: int) -> None:
         """Draws the pictures on fixed inputs, so that steps compare: to TensorBoard, and the newest as PNG files."""
@@ -160,3 +165,17 @@ def table(results: dict[str, Any]) -> str:
     )
     shown = [(name, test[key], form, text) for name, key, form, text in rows if test.get(key) is not None]
     return "\n".join([head, *(f"  {name:14}{value:{form}}".ljust(32) + text for name, value, form, text in shown)])
+
+
+def next_commands(run_dir: Path, exported: Path) -> str:
+    """What to type after a run."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    python, run, base = (shlex.quote(str(p)) for p in (python, run_dir, exported.parent.absolute()))
+    name = shlex.quote(exported.parent.name)
+    return (
+        f"next:\n  {python} -m tensorboard.main --logdir={run}/tensorboard\n"
+        f"  {python} -m tfvae.evaluate --run_dir={run}\n"
+        f"  docker run -p 8501:8501 -v {base}:/models/{name} -e MODEL_NAME={name} tensorflow/serving"
+    )

@@ -8,6 +8,7 @@ Shapes: a seed is int32 [2].
 """
 
 import enum
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -51,14 +52,17 @@ def uniform(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.bitcast(bits, tf.int32), tf.float32) / 2.0**24
 
 
-def bernoulli(probabilities: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """0 or 1 with these probabilities: float32, the same shape. 0 and 1 themselves are kept exactly."""
-    return tf.cast(uniform(tuple(probabilities.shape), seed) < probabilities, tf.float32)
+def bernoulli(probabilities: tf.Tensor, seed: tf.Tensor, draw: Callable[..., tf.Tensor] = uniform) -> tf.Tensor:
+    """0 or 1 with these probabilities: float32, the same shape. 0 and 1 themselves are kept exactly.
+
+    `draw(shape, seed)` makes the uniform numbers: a replica's are rows of a larger draw.
+    """
+    return tf.cast(draw(tuple(probabilities.shape), seed) < probabilities, tf.float32)
 
 
-def dequantize(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def dequantize(images: tf.Tensor, seed: tf.Tensor, draw: Callable[..., tf.Tensor] = uniform) -> tf.Tensor:
     """(level + u) / 256 for images of 256 levels k / 255, u uniform on [0, 1) (Theis et al. 2016, section 3.1)."""
-    return (tf.round(images * 255.0) + uniform(tuple(images.shape), seed)) / 256.0
+    return (tf.round(images * 255.0) + draw(tuple(images.shape), seed)) / 256.0
 
 
 def permutation(size: int, seed: tf.Tensor) -> tf.Tensor:

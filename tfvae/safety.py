@@ -1,14 +1,18 @@
 """What keeps work safe: files that are there whole or not at all, one process a directory, signals that wait."""
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from tfvae.config import InputError
+
+_PR_SET_PDEATHSIG = 1
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -53,6 +57,12 @@ def locked(run_dir: Path) -> Iterator[None]:
         except OSError:
             raise InputError(f"--run_dir={run_dir}: must not be in use, and another process trains there") from None
         yield
+
+
+def die_with_parent(number: int = signal.SIGTERM) -> None:
+    """Has this process sent a signal when its parent ends, however that ends, lest it live on alone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 @contextlib.contextmanager

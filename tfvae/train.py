@@ -3,13 +3,13 @@
 The same command, run again, goes on from the last checkpoint and ends with the same weights, bit for bit.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
-import shlex
 import signal
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ _CHUNK_SECONDS = 1.0  # how long a signal may have to wait
 _PICTURES = 10  # times that pictures are drawn between the start and the end
 
 
-def train(config: Config) -> dict[str, Any]:
+def train(config: Config, met: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Trains, evaluates and exports; goes on where the run directory has a checkpoint; only reads what is finished.
+
+    Where `TF_CONFIG` names several workers, each of them calls it; `met` is called when all are there.
 
     Returns:
         What `<run>/results.json` holds: test figures in nats and what they are of, speed, the export.
@@ -40,8 +42,10 @@ def train(config: Config) -> dict[str, Any]:
     import_tensorflow()
     import tensorflow as tf
 
-    from tfvae import checkpoints, data, monitoring, safety
+    from tfvae import checkpoints, data, monitoring, safety, strategy
 
+    placement = strategy.place(config)
+    met()
     name, why = data.resolve(config)
     config = dataclasses.replace(config, dataset=name)
     dataset = data.load(config)
@@ -54,29 +58,32 @@ def train(config: Config) -> dict[str, Any]:
     config = dataclasses.replace(config, run_dir=str(run_dir))
     if (run_dir / "config.flags").exists():
         check_resumable(config, read_flags(run_dir / "config.flags"))
-    print(f"{why}; {dataset.describe()}", flush=True)
+    placement.say(f"{why}; {dataset.describe()}")
     if results := _finished(run_dir, config, dataset.fingerprint()):
-        print(f"{run_dir} is finished: {config.epochs:,} epochs")
+        placement.say(f"{run_dir} is finished: {config.epochs:,} epochs")
     else:
-        with safety.locked(run_dir):
+        with safety.locked(run_dir) if placement.chief else contextlib.nullcontext():
             try:
-                results = _train(config, dataset, run_dir)
+                with placement.together(lambda: checkpoints.safe_on_disk(run_dir)):
+                    results = _train(config, dataset, run_dir, placement)
             except (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError) as error:
                 what = " ".join(str(error).split())[-200:]  # TensorFlow says the reason last
                 raise RunError(f"{type(error).__name__}: {what}; {checkpoints.safe_on_disk(run_dir)}") from error
-    print(f"{monitoring.table(results)}\n{_next_commands(run_dir, Path(results['export']))}", flush=True)
+    placement.say(f"{monitoring.table(results)}\n{monitoring.next_commands(run_dir, Path(results['export']))}")
     return results
 
 
-def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
-    """All that writes: the loop over chunks of steps, then the evaluation and the export."""
+def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[str, Any]:
+    """The loop over chunks of steps, then the evaluation and the export; the chief alone writes."""
     import keras
+    import numpy as np
     import tensorflow as tf
 
     from tfvae import checkpoints, data, evaluation, monitoring, safety, saved_model, training
 
-    examples = len(dataset.train.images)
-    state = training.create_state(config, dataset.image_shape, examples)
+    chief, examples = placement.chief, len(dataset.train.images)
+    with placement.strategy.scope():
+        state = training.create_state(config, dataset.image_shape, examples)
     per_epoch = training.steps_per_epoch(config, examples)
     total = config.epochs * per_epoch
     notes = {"image_shape": dataset.image_shape, "fingerprint": dataset.fingerprint(), "step": 0, "seconds": 0.0}
@@ -85,28 +92,28 @@ def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
         if saved["fingerprint"] != notes["fingerprint"]:
             raise data.changed(config, run_dir)
         notes.update(saved)
-    safety.write_atomically(run_dir / "config.flags", config.to_flags())
     first = step = notes["step"]
+    placement.agree(run_dir, {"step": step, "images": notes["fingerprint"], "flags": config.settings()})
     begins = f"goes on from step {step:,}" if step else "starts from step 0"
     of = f"{monitoring.pixels(config, dataset.test.images)}, {config.likelihood} likelihood, seed {config.seed}"
-    print(f"{run_dir}: {begins} of {total:,} steps; {of}; ELBO in nats an image", flush=True)
+    placement.say(f"{run_dir}: {begins} of {total:,} steps{placement.describe()}; {of}; ELBO in nats an image")
 
-    run_steps = training.make_run_steps(state, config, dataset.train.images)
-    evaluate = evaluation.make_evaluate(state.vae, config.latent_dim, config.seed, config.closed_kl)
+    run_steps = training.make_run_steps(state, config, dataset.train.images, placement)
+    evaluate = evaluation.make_evaluate(state.vae, config.latent_dim, config.seed, config.closed_kl, placement)
     pictured = {round(i * config.epochs / (_PICTURES + 1)) for i in range(_PICTURES + 2)}
-    saved_at, saved_step, chunk = time.monotonic(), first or None, 10
-    with safety.signals_held() as signals, monitoring.Monitor(run_dir, config, dataset, step, total) as monitor:
-        if step == 0:
-            monitor.pictures(state.vae, step)
-        while step < total and not signals:
-            epoch = step // per_epoch
-            if step in (first, epoch * per_epoch):
-                order = training.epoch_order(tf.constant(config.seed), tf.constant(epoch), examples)
-            if step == first:
-                run_steps(order, step, 0)  # compiles, so that the speed is that of training
-            count = min((epoch + 1) * per_epoch - step, chunk)
+    saved_at, saved_step, chunk, stop = time.monotonic(), first or None, 10, 0
+    with safety.signals_held() as signals, contextlib.ExitStack() as stack:
+        if chief:
+            safety.write_atomically(run_dir / "config.flags", config.to_flags())
+            monitor = stack.enter_context(monitoring.Monitor(run_dir, config, dataset, step, total))
+            if step == 0:
+                monitor.pictures(state.vae, step)
+        if step < total:
+            run_steps(step, 0)  # compiles, so that the speed is that of training
+        while step < total and not stop:
+            count = min((step // per_epoch + 1) * per_epoch - step, chunk)
             start = time.perf_counter()
-            means, bad_step = run_steps(order, step, count)
+            means, bad_step = run_steps(step, count)
             seconds = time.perf_counter() - start
             if bad_step is not None:
                 safe = checkpoints.safe_on_disk(run_dir).partition(":")[0]
@@ -114,47 +121,54 @@ def _train(config: Config, dataset: Any, run_dir: Path) -> dict[str, Any]:
                     f"step {bad_step:,}: the loss is not finite, and the same command would end there again: take a "
                     f"smaller --learning_rate and another --run_dir; {safe}"
                 )
+            # a signal to one worker is one to all, and the chief's clock that of all
+            told = placement.all_gather(np.array([seconds, signals[0] if signals else 0]))
+            seconds, stop = told[0, 0], int(told[:, 1].max())
             step, chunk = step + count, max(1, round(count / seconds * _CHUNK_SECONDS))
+            epoch = step // per_epoch
             notes.update(step=step, seconds=notes["seconds"] + seconds)
             speed, rate = count * config.batch_size / seconds, float(state.optimizer.learning_rate)
-            monitor.scalars("train", {**means, "images_per_second": speed, "learning_rate": rate}, step)
-            monitor.advance(count, step, means["elbo"])
+            if chief:
+                monitor.scalars("train", {**means, "images_per_second": speed, "learning_rate": rate}, step)
+                monitor.advance(count, step, means["elbo"])
             if step % per_epoch:
                 continue
-            if step == total or time.monotonic() - saved_at >= config.checkpoint_every:
+            if chief and (step == total or time.monotonic() - saved_at >= config.checkpoint_every):
                 checkpoints.save(run_dir, state.variables(), step, notes)
                 saved_at, saved_step = time.monotonic(), step
             validation = None
             if len(dataset.validation.images):
                 validation = evaluate(dataset.validation.images, 1).summary()
-                names = ("elbo", "log_likelihood", "kl", "active_units")
-                monitor.scalars("validation", {name: validation[name] for name in names}, step)
-            if epoch + 1 in pictured:
-                monitor.epoch(step, validation and validation["elbo"], speed)
-                monitor.pictures(state.vae, step)
-        if step != saved_step:
+            if chief:
+                monitor.epoch(step, validation, speed, epoch in pictured)
+                if epoch in pictured:
+                    monitor.pictures(state.vae, step)
+        if chief and step != saved_step:
             checkpoints.save(run_dir, state.variables(), step, notes)
-    if signals:
-        print(f"stopped at step {step:,}; {checkpoints.safe_on_disk(run_dir)}", flush=True)
-        signal.raise_signal(signals[0])  # to the handler that was there before: the command's leaves with 130 or 143
-        raise RunError(f"stopped by signal {signals[0]} at step {step:,}")
+    placement.all_gather(np.zeros(1))  # all wait for the checkpoint
+    if stop:
+        placement.say(f"stopped at step {step:,}; {checkpoints.safe_on_disk(run_dir)}")
+        signal.raise_signal(stop)  # to the handler that was there before: the command's leaves with 130 or 143
+        raise RunError(f"stopped by signal {stop} at step {step:,}")
 
     summary = evaluate(dataset.test.images, config.eval_samples).summary()
-    exported = saved_model.export_decoder(state.vae, saved_model.base_of(config.export_dir, run_dir))
-    results = {
-        "of": monitoring.provenance(config, dataset.test.images, config.eval_samples),
-        "test": monitoring.test_figures(config, summary, dataset.image_shape),
-        "train": {
-            "images_per_second": step * config.batch_size / notes["seconds"],
-            "steps": step,
-            "epochs": config.epochs,
-        },
-        "export": str(exported),
-        "fingerprint": notes["fingerprint"],
-        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
-    }
-    safety.write_atomically(run_dir / "results.json", json.dumps(results, indent=1) + "\n")
-    return results
+    if chief:
+        exported = saved_model.export_decoder(state.vae, saved_model.base_of(config.export_dir, run_dir))
+        results = {
+            "of": monitoring.provenance(config, dataset.test.images, config.eval_samples),
+            "test": monitoring.test_figures(config, summary, dataset.image_shape),
+            "train": {
+                "images_per_second": step * config.batch_size / notes["seconds"],
+                "steps": step,
+                "epochs": config.epochs,
+            },
+            "export": str(exported),
+            "fingerprint": notes["fingerprint"],
+            "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
+        }
+        safety.write_atomically(run_dir / "results.json", json.dumps(results, indent=1) + "\n")
+    placement.all_gather(np.zeros(1))  # all wait for the results
+    return json.loads((run_dir / "results.json").read_text())
 
 
 def _finished(run_dir: Path, config: Config, fingerprint: str) -> dict[str, Any] | None:
@@ -165,27 +179,16 @@ def _finished(run_dir: Path, config: Config, fingerprint: str) -> dict[str, Any]
     return results if done else None
 
 
-def _next_commands(run_dir: Path, exported: Path) -> str:
-    python = Path(sys.executable)
-    if python.is_relative_to(Path.cwd()):
-        python = python.relative_to(Path.cwd())
-    python, run, base = (shlex.quote(str(p)) for p in (python, run_dir, exported.parent.absolute()))
-    name = shlex.quote(exported.parent.name)
-    return (
-        f"next:\n  {python} -m tensorboard.main --logdir={run}/tensorboard\n"
-        f"  {python} -m tfvae.evaluate --run_dir={run}\n"
-        f"  docker run -p 8501:8501 -v {base}:/models/{name} -e MODEL_NAME={name} tensorflow/serving"
-    )
-
-
 def main(given: dict[str, Any]) -> None:
+    from tfvae import strategy
+
     config = Config(**given)
     if config.run_dir:
         require_writable("run_dir", config.run_dir)
         if (recorded := Path(config.run_dir) / "config.flags").is_file():
             config = dataclasses.replace(read_flags(recorded), **given)  # an unset flag takes the recorded value
     require_writable("export_dir", config.export_dir)
-    train(config)
+    train(config, strategy.guarded(config) if strategy.is_multi_worker(config) else lambda: None)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """The training step, and the one compiled program that runs many of them.
 
-Batch t and its noise are functions of (seed, t): a run that stops and goes on sees the same batches and the same
-epsilon, and how many steps a call makes changes nothing.
+Batch t and its noise are functions of (seed, t): a run that stops and goes on, or is spread over other replicas, sees
+the same batches and the same epsilon, and how many steps a call makes changes nothing.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -13,8 +14,12 @@ import tensorflow as tf
 
 from tfvae import noise, objectives
 from tfvae.config import Config, lr_steps
+from tfvae.data import Stored
 from tfvae.models import VAE, make_vae
 from tfvae.noise import Stream
+from tfvae.strategy import Placement, one_device
+
+_BUFFER_BYTES = 2**25  # of images that are streamed, at a time
 
 
 class TrainState(NamedTuple):
@@ -91,28 +96,54 @@ def epoch_order(seed: tf.Tensor, epoch: tf.Tensor, examples: int) -> tf.Tensor:
     return noise.permutation(examples, noise.seed_for(seed, Stream.SHUFFLE, epoch))
 
 
-def make_run_steps(state: TrainState, config: Config, images: np.ndarray) -> Callable[..., Any]:
-    """Compiles training on `images` ([N, H, W, C], uint8 or float32 in [0, 1]), which go to the device.
+class Rows(NamedTuple):
+    """Images on the device(s), and where a step finds its own: row i of the global batch of step t is
+    `images[order[(t - start) * batch_size + i]]`, for t in start .. stop-1."""
+
+    images: tf.Tensor
+    order: tf.Tensor
+    start: int
+    stop: int
+
+
+def make_run_steps(
+    state: TrainState, config: Config, images: np.ndarray | Stored, placement: Placement | None = None
+) -> Callable[[int, int], tuple[dict[str, float], int | None]]:
+    """Compiles training on `images` ([N, H, W, C], uint8 or float32 in [0, 1]), by `placement`'s replicas (None: one).
 
     Returns:
-        run_steps(order, first, count) -> means, bad_step: makes steps first .. first+count-1 of the run, all of one
-        epoch, whose `epoch_order` is given. `means` are the ELBO and its terms over these steps, in nats an image;
-        `bad_step` is the first whose loss or gradient was not finite, or None. Other counts don't compile again.
+        run_steps(first, count) -> means, bad_step: makes steps first .. first+count-1 of the run. `means` are the ELBO
+        and its terms over these steps, in nats an image; `bad_step` is the first whose loss or gradient was not
+        finite, or None. Other counts don't compile again.
     """
-    images = tf.constant(images)
+    placement = placement or one_device()
+    strategy, replicas = placement.strategy, placement.strategy.num_replicas_in_sync
     batch_size, per_epoch = config.batch_size, steps_per_epoch(config, len(images))
-    latents = (config.num_samples, batch_size, config.latent_dim)
+    share, one = batch_size // replicas, replicas == 1  # images a step and replica
     variables = state.vae.trainable_variables
+    find = (_stream if isinstance(images, Stored) else _hold)(config, images, placement)
 
-    def step(order: tf.Tensor, t: tf.Tensor) -> tuple[objectives.Elbo, tf.Tensor]:
+    def gradient(
+        images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, replica: tf.Tensor
+    ) -> tuple[list[tf.Tensor], objectives.Elbo, tf.Tensor]:
+        """A replica's share of the gradient of the global batch's loss, of its mean terms; whether they are finite."""
+        own = replica * share + tf.range(share)
+
+        def own_uniform(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
+            whole = noise.uniform((batch_size, *shape[1:]), seed)
+            return whole if one else tf.gather(whole, own)
+
         # a slice would start at a compile-time constant under XLA, and compile anew at each call; a gather doesn't
-        rows = tf.gather(order, (t % per_epoch) * batch_size + tf.range(batch_size))
+        rows = tf.gather(order, (t - start) * batch_size + own)
         x = tf.image.convert_image_dtype(tf.gather(images, rows), tf.float32)  # [B, H, W, C] in [0, 1]
         if config.binarize == "stochastic":
-            x = noise.bernoulli(x, noise.seed_for(config.seed, Stream.BINARIZE, t))
+            x = noise.bernoulli(x, noise.seed_for(config.seed, Stream.BINARIZE, t), own_uniform)
         if config.dequantize:
-            x = noise.dequantize(x, noise.seed_for(config.seed, Stream.BINARIZE, t))
+            x = noise.dequantize(x, noise.seed_for(config.seed, Stream.BINARIZE, t), own_uniform)
+        # the whole batch's noise, so that how many replicas share it changes nothing
+        latents = (config.num_samples, batch_size, config.latent_dim)
         epsilon = noise.normal(latents, noise.seed_for(config.seed, Stream.POSTERIOR, t))
+        epsilon = epsilon if one else tf.gather(epsilon, own, axis=1)
         beta = config.beta
         if config.kl_warmup_epochs:
             beta *= tf.minimum(1.0, tf.cast(t, tf.float32) / (config.kl_warmup_epochs * per_epoch))
@@ -122,25 +153,109 @@ def make_run_steps(state: TrainState, config: Config, images: np.ndarray) -> Cal
         gradients = tape.gradient(loss, variables)
         # the plain autoencoder's variance has none
         gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables)]
-        state.optimizer.apply(gradients, variables)
         checksum = loss + tf.add_n([tf.reduce_sum(gradient) for gradient in gradients])
-        return objectives.Elbo(*(tf.reduce_mean(term) for term in terms)), tf.math.is_finite(checksum)
+        terms = objectives.Elbo(*(tf.reduce_sum(term) / batch_size for term in terms))
+        return gradients, terms, tf.math.is_finite(checksum)
 
-    @tf.function(jit_compile=state.vae.xla, autograph=False)
-    def run_steps(order: tf.Tensor, first: tf.Tensor, count: tf.Tensor) -> Progress:
+    # XLA compiles the whole loop for one device; for more, what each does between reductions
+    compiled = gradient if one or not state.vae.xla else tf.function(gradient, jit_compile=True, autograph=False)
+
+    def step(images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, sums: Progress) -> Progress:
+        context = tf.distribute.get_replica_context()
+        gradients, terms, finite = compiled(
+            images, order, start, t, tf.convert_to_tensor(context.replica_id_in_sync_group)
+        )
+        if config.clip_norm:  # of the whole gradient, not of a replica's
+            gradients = gradients if one else context.all_reduce("SUM", gradients)
+            gradients, _ = tf.clip_by_global_norm(gradients, config.clip_norm)
+            gradients = [g / replicas for g in gradients]  # for the optimizer adds up the replicas'
+        state.optimizer.apply(gradients, variables)
+        bad_step = tf.where((sums.bad_step < 0) & ~finite, t, sums.bad_step)
+        return Progress(*(a + b for a, b in zip(sums, terms)), bad_step)
+
+    @tf.function(jit_compile=one and state.vae.xla, autograph=False)
+    def run_steps(
+        images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, first: tf.Tensor, count: tf.Tensor
+    ) -> list[Progress]:
         def body(t: tf.Tensor, sums: Progress) -> tuple[tf.Tensor, Progress]:
-            terms, finite = step(order, t)
-            bad_step = tf.where((sums.bad_step < 0) & ~finite, t, sums.bad_step)
-            return t + 1, Progress(*(a + b for a, b in zip(sums, terms)), bad_step)
+            return t + 1, strategy.run(step, args=(images, order, start, t, sums))
 
-        start = Progress(*(tf.zeros([]) for _ in objectives.Elbo._fields), tf.constant(-1))
-        _, sums = tf.while_loop(lambda t, _: t < first + count, body, (first, start))
+        zero = strategy.run(lambda: Progress(*(tf.zeros([]) for _ in objectives.Elbo._fields), tf.constant(-1)))
+        _, sums = tf.while_loop(lambda t, _: t < first + count, body, (first, zero))
         state.step.assign(tf.cast(first + count, tf.int64))
-        return sums
+        return strategy.experimental_local_results(sums)
 
-    def run(order: tf.Tensor, first: int, count: int) -> tuple[dict[str, float], int | None]:
-        sums = Progress(*(float(value) for value in run_steps(order, tf.constant(first), tf.constant(count))))
-        means = {name: getattr(sums, name) / max(count, 1) for name in objectives.Elbo._fields}
-        return means, None if sums.bad_step < 0 else int(sums.bad_step)
+    def run(first: int, count: int) -> tuple[dict[str, float], int | None]:
+        done, last, progress = first, first + count, []
+        while not progress or done < last:
+            rows = find(done)
+            part = min(last, rows.stop) - done
+            arguments = (tf.constant(value) for value in (rows.start, done, part))
+            progress += [[float(v) for v in sums] for sums in run_steps(rows.images, rows.order, *arguments)]
+            done += part
+        *sums, bad_step = np.array(progress).T  # of this worker's replicas
+        told = placement.all_gather(np.array([*map(sum, sums), np.where(bad_step < 0, np.inf, bad_step).min()]))
+        means = {name: told[:, i].sum() / max(count, 1) for i, name in enumerate(objectives.Elbo._fields)}
+        return means, int(told[:, -1].min()) if np.isfinite(told[:, -1]).any() else None
 
     return run
+
+
+class _Rows(NamedTuple):
+    """Where a step finds its images: the i-th of step t is `images[order[(t - start) * batch_size + i]]`."""
+
+    images: tf.Tensor  # on each device
+    order: tf.Tensor
+    start: int  # it serves steps start .. stop-1
+    stop: int
+
+
+def _hold(config: Config, images: np.ndarray, placement: Placement) -> Callable[[int], _Rows]:
+    """All images on the device(s): the rows of a step are found through its epoch's order."""
+    held, per_epoch = placement.per_replica([images] * placement.local), steps_per_epoch(config, len(images))
+
+    @functools.lru_cache(maxsize=1)
+    def of_epoch(epoch: int) -> _Rows:
+        order = epoch_order(tf.constant(config.seed), tf.constant(epoch), len(images))
+        return _Rows(held, order, epoch * per_epoch, (epoch + 1) * per_epoch)
+
+    return lambda step: of_epoch(step // per_epoch)
+
+
+def _stream(config: Config, images: Stored, placement: Placement) -> Callable[[int], _Rows]:
+    """Images on disk, in the same order: this worker's rows of some steps at a time, the next ones read meanwhile."""
+    batch_size, per_epoch = config.batch_size, steps_per_epoch(config, len(images))
+    share = batch_size // placement.workers
+    first_own = placement.index * share
+    steps = max(1, min(per_epoch, _BUFFER_BYTES // (share * images.nbytes // len(images))))
+    row = np.arange(steps * batch_size)  # the rows of other workers are not there, nor asked for
+    order = tf.constant(row // batch_size * share + row % batch_size - first_own, tf.int32)
+
+    @functools.lru_cache(maxsize=1)
+    def of_epoch(epoch: int) -> np.ndarray:
+        return epoch_order(tf.constant(config.seed), tf.constant(epoch), len(images)).numpy()
+
+    def buffers(step: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        while True:
+            epoch, begin = divmod(step, per_epoch)
+            count = min(steps, per_epoch - begin)
+            batches = of_epoch(epoch)[begin * batch_size : (begin + count) * batch_size].reshape(count, batch_size)
+            buffer = np.zeros((steps * share, *images.shape[1:]), images.dtype)
+            buffer[: count * share] = images.read(batches[:, first_own : first_own + share].ravel())
+            yield step, step + count, buffer
+            step += count
+
+    number = tf.TensorSpec([], tf.int32)
+    form = (number, number, tf.TensorSpec((steps * share, *images.shape[1:]), images.dtype))
+    rows, ahead = _Rows(tf.zeros([]), order, 0, 0), iter(())
+
+    def find(step: int) -> _Rows:
+        nonlocal rows, ahead
+        if not rows.start <= step < rows.stop:
+            if step != rows.stop or step == 0:
+                ahead = iter(tf.data.Dataset.from_generator(lambda: buffers(step), output_signature=form).prefetch(2))
+            start, stop, buffer = next(ahead)
+            rows = _Rows(placement.per_replica([buffer] * placement.local), order, int(start), int(stop))
+        return rows
+
+    return find
