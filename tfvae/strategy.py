@@ -42,9 +42,10 @@ class Placement(NamedTuple):
         """Every worker's `value`, in their order: [workers, *value.shape]. All of them must call it."""
         if self.workers == 1:
             return value[None]
-        slots = np.zeros((self.workers, *value.shape), value.dtype)
-        slots[self.index] = value
-        return _sum(self.strategy)(slots).numpy()  # of zeros and one value: exact
+        slots = np.zeros((self.workers, value.size))  # float64, which holds whatever is sent exactly
+        slots[self.index] = value.ravel()
+        total = _sum(self.strategy)(slots).numpy()  # of zeros and one value: exact too
+        return total.astype(value.dtype).reshape(self.workers, *value.shape)
 
     def agree(self, run_dir: Path, facts: dict[str, Any]) -> None:
         """Raises InputError unless all workers bring the same facts: they run one command, on disks that they share."""
@@ -203,11 +204,11 @@ def _sum(strategy: Any) -> Callable[..., Any]:
         first = tf.equal(context.replica_id_in_sync_group % local, 0)
         return context.all_reduce("SUM", tf.where(first, value, tf.zeros_like(value)))
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None], tf.float64)])
     def total(value: tf.Tensor) -> tf.Tensor:
         return strategy.experimental_local_results(strategy.run(in_replica, args=(value,)))[0]
 
-    return lambda value: total(tf.constant(value))
+    return total
 
 
 def guarded(config: Config) -> Callable[[], None]:

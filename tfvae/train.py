@@ -127,7 +127,10 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
             step, chunk = step + count, max(1, round(count / seconds * _CHUNK_SECONDS))
             epoch = step // per_epoch
             notes.update(step=step, seconds=notes["seconds"] + seconds)
-            speed, rate = count * config.batch_size / seconds, float(state.optimizer.learning_rate)
+            speed, rate = (
+                count * config.batch_size / seconds,
+                float(tf.convert_to_tensor(state.optimizer.learning_rate)),
+            )
             if chief:
                 monitor.scalars("train", {**means, "images_per_second": speed, "learning_rate": rate}, step)
                 monitor.advance(count, step, means["elbo"])
