@@ -349,12 +349,12 @@ def test_resume_with_the_same_settings():
     check_resumable(RECORDED, RECORDED)
 
 
-@pytest.mark.parametrize("name", FREE)
+@pytest.mark.parametrize("name", sorted(FREE))
 def test_resume_with_other_paths_and_intervals(name):
     check_resumable(dataclasses.replace(RECORDED, **{name: OTHER[name][1]}), RECORDED)
 
 
-@pytest.mark.parametrize("name", set(OTHER) - FREE - {"dataset", "epochs"})
+@pytest.mark.parametrize("name", sorted(set(OTHER) - FREE - {"dataset", "epochs"}))
 def test_resume_with_another_setting_is_refused(name):
     text, value = OTHER[name]
     with pytest.raises(InputError) as caught:
