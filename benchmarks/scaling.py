@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-FLAGS = ["--hidden_units=512", "--latent_dim=2", "--epochs=4", "--eval_samples=1", "--validation_examples=0"]
+FLAGS = ["--hidden_units=512", "--latent_dim=2", "--epochs=2", "--eval_samples=1", "--validation_examples=0"]
 WAYS = {
     "one device": ["tfvae.train", "--strategy=one_device"],
     "mirrored, 1 CPU": ["tfvae.train", "--strategy=mirrored"],

@@ -20,9 +20,10 @@ def drives(function):
         lambda seed: noise.normal((5, 3), seed),
         lambda seed: noise.integers((7,), seed),
         lambda seed: noise.bernoulli(tf.fill([4, 5], 0.3), seed),
+        lambda seed: noise.dequantize(tf.fill([4, 5], 0.3), seed),
         lambda seed: noise.permutation(100, seed),
     ],
-    ids=["normal", "integers", "bernoulli", "permutation"],
+    ids=["normal", "integers", "bernoulli", "dequantize", "permutation"],
 )
 def test_every_draw_is_the_same_in_eager_graph_and_xla(draw):
     eager, graph, xla = drives(lambda step: draw(noise.seed_for(3, Stream.POSTERIOR, step)))
@@ -53,6 +54,15 @@ def test_bernoulli_has_its_probabilities_and_keeps_0_and_1():
     assert ones[0].sum() == 0 and ones[4].all()
     deviation = np.sqrt(p[:, 0] * (1 - p[:, 0]) / p.shape[1])
     assert (np.abs(ones.mean(axis=1) - p[:, 0]) <= 5 * deviation).all()
+
+
+@pytest.mark.parametrize("pixels_of", [noise.bernoulli, noise.dequantize])
+def test_rows_of_a_larger_draw_are_those_rows_pixels(pixels_of):
+    images, seed = tf.constant(np.random.default_rng(0).random((8, 5), np.float32)), noise.seed_for(0, Stream.BINARIZE)
+    whole = pixels_of(images, seed).numpy()
+    rows = pixels_of(images[2:5], seed, lambda shape, seed: noise.uniform((8, *shape[1:]), seed)[2:5])
+    np.testing.assert_array_equal(rows, whole[2:5])
+    assert (pixels_of(images[2:5], seed).numpy() != whole[2:5]).any()  # a draw of their own is another
 
 
 def test_permutation_holds_each_index_once_and_is_uniform():
