@@ -352,6 +352,9 @@ def is_file_name(dataset: str) -> bool:
 COMMAND_FIELDS: dict[str, dataclasses.Field] = {
     "workers": _field(2, _whole(1, 64), "processes, each of which trains on its share of every batch"),
     "max_restarts": _field(10, _whole(0), "times that all are started anew when one is lost"),
+    "export_format": _field("saved_model", _choice("saved_model", "onnx"), "onnx: the decoder also as decoder.onnx"),
+    "explorer": _field(False, _flag(), "also explorer.html: the latent space as one page that needs no network"),
+    "verify": _field(None, _or_auto(_text("a directory")), "only call this exported version, and compare its answers"),
     "baselines": _field(False, _flag(), "also PCA, probabilistic PCA and a Gaussian mixture on the same split"),
     "task": _field(
         "samples",
