@@ -52,13 +52,7 @@ def compare(dataset: str, data_dir: str | None = None, draws: int = 100, epochs:
     settings = Config(**base)
     images = data.load(settings).train.images
     state = training.create_state(settings, images.shape[1:], len(images))
-    run_steps, per_epoch = (
-        training.make_run_steps(state, settings, images),
-        training.steps_per_epoch(settings, len(images)),
-    )
-    for epoch in range(epochs):
-        order = training.epoch_order(tf.constant(0), tf.constant(epoch), len(images))
-        run_steps(order, epoch * per_epoch, per_epoch)
+    training.make_run_steps(state, settings, images)(0, epochs * training.steps_per_epoch(settings, len(images)))
     x = tf.image.convert_image_dtype(images[:128], tf.float32)
     found = {}
     for name, options in ESTIMATORS.items():

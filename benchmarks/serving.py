@@ -28,9 +28,9 @@ SCRIPT = """
 wrk.method, wrk.body = "POST", '%s'
 wrk.headers["Content-Type"] = "application/json"
 done = function(summary, latency)
-  local e = summary.errors
-  io.write(string.format("\\n%%d %%d %%f %%f %%f\\n", summary.requests, e.connect + e.read + e.write + e.status + e.timeout,
-    summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
+  local e, p50, p99 = summary.errors, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3
+  local errors = e.connect + e.read + e.write + e.status + e.timeout
+  io.write(string.format("\\n%%d %%d %%f %%f %%f\\n", summary.requests, errors, summary.duration / 1e6, p50, p99))
 end
 """
 

@@ -1,7 +1,8 @@
 """Bad command lines: one line of the program's own, exit status 2, and nothing written."""
 
-import importlib
+import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -21,8 +22,6 @@ ROOT = Path(__file__).parents[1]
 DIGITS = "--dataset=digits"
 LONG = "a" * 300  # longer than a file's name may be
 RECORDED = Config(dataset="digits", epochs=5, validation_examples=180, latent_dim=2)
-NAMES = {"train": tuple(config._FIELDS), "evaluate": ("run_dir", "eval_samples", "data_dir", "baselines")}
-NAMES["export"] = ("run_dir", "export_dir")
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +37,7 @@ def folder(tmp_path, monkeypatch):
     """The working directory of a command: files that are bad in many ways, a few that are good, no network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "_no_network", lambda url: "no network: unplugged")
+    monkeypatch.delenv("TF_CONFIG", raising=False)
     grey = np.random.default_rng(0).integers(0, 256, (40, 5, 7), dtype=np.uint8)
     floats = (grey / 255).astype(np.float32)
     arrays = {
@@ -98,12 +98,11 @@ def tree(folder):
 
 
 def run(monkeypatch, capsys, command, args):
-    """Runs a command in this process; returns its exit status and what it wrote on stderr."""
-    module = importlib.import_module(f"tfvae.{command}")
+    """Runs a command in this process, as `python -m` would; returns its exit status and what it wrote on stderr."""
     monkeypatch.setattr(sys, "argv", [f"tfvae.{command}", *args])
     capsys.readouterr()
     with pytest.raises(SystemExit) as caught:
-        config.run(module.main, f"tfvae.{command}", "doc", NAMES[command])
+        runpy.run_path(str(ROOT / "tfvae" / f"{command}.py"), run_name="__main__")
     return caught.value.code, capsys.readouterr().err
 
 
@@ -141,6 +140,14 @@ BAD_VALUES = [  # alone on the command line; the flag, its value and `must be` a
     "--learning_rate=fast",
     "--checkpoint_every=-1",
     "--checkpoint_every=inf",
+    "--clip_norm=-1",
+    "--clip_norm=nan",
+    "--strategy=foo",
+    "--logical_cpus=0",
+    "--logical_cpus=65",
+    "--start_timeout=0",
+    "--memory_gb=-1",
+    "--memory_gb=half",
     "--hidden_units=512,,2",
     "--hidden_units=wide",
     "--hidden_units=512,-1",
@@ -225,6 +232,23 @@ BAD_LINES = {  # arguments, and what the line says besides
     "spoiled config.flags": (["--run_dir=spoiled"], "spoiled/config.flags: --latent_dim=many: must be"),
     "foreign config.flags": (["--run_dir=foreign"], "foreign/config.flags: "),
     "binary config.flags": (["--run_dir=binary"], "binary/config.flags: "),
+    "no workers named": (["--strategy=multi_worker"], "must have the workers' addresses in TF_CONFIG"),
+    "devices for one": (["--strategy=one_device", "--logical_cpus=2"], "--logical_cpus=2: must be 1 with --strategy"),
+}
+WORKERS = {"worker": ["a:1", "b:1"]}
+BAD_CLUSTERS = {
+    "words": "two workers",
+    "on two lines": '{"cluster":\n 2}',
+    "a number": "2",
+    "a list": "[]",
+    "nothing in it": "{}",
+    "no task": json.dumps({"cluster": WORKERS}),
+    "no index": json.dumps({"cluster": WORKERS, "task": {"type": "worker"}}),
+    "third of two": json.dumps({"cluster": WORKERS, "task": {"type": "worker", "index": 2}}),
+    "no chief": json.dumps({"cluster": WORKERS, "task": {"type": "chief", "index": 0}}),
+    "no worker": json.dumps({"cluster": {}, "task": {"type": "worker", "index": 0}}),
+    "no port": json.dumps({"cluster": {"worker": ["a", "b"]}, "task": {"type": "worker", "index": 0}}),
+    "parameter server": json.dumps({"cluster": {**WORKERS, "ps": ["c:1"]}, "task": {"type": "worker", "index": 0}}),
 }
 BAD_LINES_OF_OTHERS = {
     "evaluate no run_dir": ("evaluate", [], "--run_dir: must be given"),
@@ -244,6 +268,15 @@ BAD_LINES_OF_OTHERS = {
     "export untrained": ("export", ["--run_dir=run"], "--run_dir=run: must be the directory of a run that has"),
     "export to a file": ("export", ["--run_dir=run", "--export_dir=file"], "--export_dir=file: must be"),
     "export foreign flag": ("export", ["--run_dir=run", "--eval_samples=3"], "eval_samples"),
+    "launch unknown flag": ("launch", ["--frobnicate=3"], "frobnicate"),
+    "launch train's flag": ("launch", ["--latent_dim=2"], "latent_dim"),
+    "launch train's unknown flag": ("launch", ["--workers=2", "--", "--laten_dim=2"], "latent_dim"),
+    "launch train's bad value": ("launch", ["--", "--latent_dim=0"], "--latent_dim=0: must be"),
+    "launch train's clash": ("launch", ["--", "--kl=analytic", "--prior=mixture"], "--kl=analytic: must be"),
+    "launch leftover": ("launch", ["two"], "two: arguments must be flags"),
+    "launch train's leftover": ("launch", ["--", "digits"], "digits: arguments must be flags"),
+    "launch no worker": ("launch", ["--workers=0", "--", DIGITS], "--workers=0: must be"),
+    "launch restarts": ("launch", ["--max_restarts=-1", "--", DIGITS], "--max_restarts=-1: must be"),
 }
 
 
@@ -266,8 +299,20 @@ def test_a_bad_command_line(folder, monkeypatch, capsys, case):
     assert tree(folder) == before
 
 
+@pytest.mark.parametrize("strategy", ["auto", "multi_worker"])
+@pytest.mark.parametrize("case", BAD_CLUSTERS)
+def test_a_bad_cluster(folder, monkeypatch, capsys, case, strategy):
+    monkeypatch.setenv("TF_CONFIG", BAD_CLUSTERS[case])
+    before = tree(folder)
+    status, error = run(monkeypatch, capsys, "train", [DIGITS, f"--strategy={strategy}"])
+    assert status == 2
+    assert_one_clear_line(error, "train", 'must be {"cluster": {"worker": ["host:port", ...]}')
+    assert error.startswith("tfvae.train: TF_CONFIG=")
+    assert tree(folder) == before
+
+
 @pytest.mark.parametrize("case", BAD_LINES_OF_OTHERS)
-def test_a_bad_command_line_of_evaluate_and_export(folder, monkeypatch, capsys, case):
+def test_a_bad_command_line_of_the_others(folder, monkeypatch, capsys, case):
     command, args, part = BAD_LINES_OF_OTHERS[case]
     before = tree(folder)
     status, error = run(monkeypatch, capsys, command, args)
@@ -298,22 +343,17 @@ def test_what_the_user_may_not_touch(folder, monkeypatch, capsys, command, flag,
     assert_one_clear_line(error, command, f"--{flag}={folder / below}: must be")
 
 
-def test_the_lists_are_of_the_commands():
-    for name, flags in NAMES.items():
-        text = (ROOT / "tfvae" / f"{name}.py").read_text()
-        ending = "__doc__)" if name == "train" else '__doc__, ("' + '", "'.join(flags) + '"))'
-        assert f'run(main, "tfvae.{name}", {ending}' in text
-
-
 @pytest.mark.parametrize(
     ("command", "args", "part"),
     [
         ("train", ["--latent_dim=0"], "--latent_dim=0: must be"),
         ("train", [DIGITS, "--batch_size=1438"], "--batch_size=1438: must be at most the 1,437"),
         ("train", ["--dataset=corrupt.npz"], "corrupt.npz: must be a readable"),
+        ("train", [DIGITS, "--logical_cpus=3", "--batch_size=128"], "=128: must be a multiple of the 3 replicas"),
         ("evaluate", ["--run_dir=no_run"], "--run_dir=no_run: must be"),
+        ("launch", ["--", "--latent_dim=0"], "--latent_dim=0: must be"),
     ],
-    ids=["flag", "batch size", "corrupt file", "no run"],
+    ids=["flag", "batch size", "corrupt file", "share of a batch", "no run", "flag of a worker"],
 )
 def test_for_real(folder, command, args, part):
     before = tree(folder)

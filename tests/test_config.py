@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tfvae import config
-from tfvae.config import Config, InputError, RunError, check_resumable, lr_steps, parse, read_flags
+from tfvae.config import Config, InputError, RunError, WorkerLost, check_resumable, lr_steps, parse, read_flags
 
 ROOT = Path(__file__).parents[1]
-FREE = {"data_dir", "run_dir", "export_dir", "checkpoint_every"}
+MACHINE = {"run_dir", "strategy", "logical_cpus", "start_timeout", "memory_gb"}  # not of the run: not recorded
+FREE = MACHINE | {"data_dir", "export_dir", "checkpoint_every"}
 DEFAULTS = {
     "dataset": "auto",
     "data_dir": None,
@@ -30,7 +31,11 @@ DEFAULTS = {
     "optimizer": "adam",
     "learning_rate": 1e-3,
     "lr_schedule": "constant",
+    "clip_norm": 0.0,
     "eval_samples": 200,
+    "strategy": "auto",
+    "logical_cpus": 1,
+    "memory_gb": None,
     "export_dir": "saved_models",
     "run_dir": None,
 }
@@ -53,8 +58,13 @@ OTHER = {  # a value for each field that isn't its default, as text and as it mu
     "optimizer": ("sgd", "sgd"),
     "learning_rate": ("1e-10", 1e-10),
     "lr_schedule": ("200:0.6,350:0.4", "200:0.6,350:0.4"),
+    "clip_norm": ("1e3", 1000.0),
     "eval_samples": ("5000", 5000),
     "seed": ("2147483647", 2**31 - 1),
+    "strategy": ("mirrored", "mirrored"),
+    "logical_cpus": ("4", 4),
+    "start_timeout": ("0.5", 0.5),
+    "memory_gb": ("0", 0.0),
     "checkpoint_every": ("0.5", 0.5),
     "run_dir": ("runs/a b", "runs/a b"),
     "export_dir": ("out=put", "out=put"),
@@ -129,7 +139,7 @@ def test_unset_flags_are_not_given():
     assert parse(["--latent_dim", "3"], "t") == {"latent_dim": 3}
 
 
-@pytest.mark.parametrize("name", ["epochs", "validation_examples", "data_dir", "run_dir"])
+@pytest.mark.parametrize("name", ["epochs", "validation_examples", "data_dir", "run_dir", "memory_gb"])
 def test_auto_is_none(name):
     assert parse([f"--{name}=auto"], "t") == {name: None}
 
@@ -147,13 +157,16 @@ def test_to_flags_round_trip(tmp_path, other):
     config = Config(**other)
     path = tmp_path / "config.flags"
     path.write_text(config.to_flags())
-    assert Config(**parse([f"--flagfile={path}"], "t"), run_dir=config.run_dir) == config
-    assert read_flags(path) == dataclasses.replace(config, run_dir=str(tmp_path))
+    here = {name: getattr(config, name) for name in MACHINE}
+    assert Config(**parse([f"--flagfile={path}"], "t"), **here) == config
+    assert dataclasses.replace(read_flags(path), **here) == config
+    assert read_flags(path).run_dir == str(tmp_path)
 
 
-def test_to_flags_names_every_field_but_the_run_directory():
-    names = [line[2:].split("=")[0] for line in Config(run_dir="x").to_flags().splitlines()]
-    assert sorted(names) == sorted((set(OTHER) | LINKED) - {"run_dir"})
+def test_to_flags_names_every_field_but_those_of_the_machine():
+    here = {name: OTHER[name][1] for name in MACHINE}
+    names = [line[2:].split("=")[0] for line in Config(**here).to_flags().splitlines()]
+    assert sorted(names) == sorted((set(OTHER) | LINKED) - MACHINE)
 
 
 def test_the_later_flag_wins(tmp_path):
@@ -200,6 +213,11 @@ def test_every_recipe_parses():
         ("sigma", "0", "above 0"),
         ("learning_rate", "-inf", "above 0"),
         ("checkpoint_every", "soon", "finite number"),
+        ("clip_norm", "-1", "not below 0"),
+        ("strategy", "foo", "auto, one_device, mirrored, multi_worker"),
+        ("logical_cpus", "0", "from 1 to 64"),
+        ("start_timeout", "0", "above 0"),
+        ("memory_gb", "-1", "auto or a finite number not below 0"),
         ("network", "rnn", "mlp, conv"),
         ("network", "MLP", "mlp, conv"),
         ("binarize", "yes", "none, threshold, stochastic"),
@@ -331,12 +349,12 @@ def test_resume_with_the_same_settings():
     check_resumable(RECORDED, RECORDED)
 
 
-@pytest.mark.parametrize("name", FREE)
+@pytest.mark.parametrize("name", sorted(FREE))
 def test_resume_with_other_paths_and_intervals(name):
     check_resumable(dataclasses.replace(RECORDED, **{name: OTHER[name][1]}), RECORDED)
 
 
-@pytest.mark.parametrize("name", set(OTHER) - FREE - {"dataset", "epochs"})
+@pytest.mark.parametrize("name", sorted(set(OTHER) - FREE - {"dataset", "epochs"}))
 def test_resume_with_another_setting_is_refused(name):
     text, value = OTHER[name]
     with pytest.raises(InputError) as caught:
@@ -400,11 +418,18 @@ def test_of_run_takes_the_recorded_values(tmp_path):
     assert config.of_run({"run_dir": str(tmp_path), "eval_samples": 9}) == dataclasses.replace(wanted, eval_samples=9)
 
 
+def test_of_run_is_of_this_machine_and_not_of_the_one_that_trained(tmp_path):
+    there = {name: OTHER[name][1] for name in MACHINE}
+    (tmp_path / "config.flags").write_text(dataclasses.replace(RECORDED, **there).to_flags())
+    assert config.of_run({"run_dir": str(tmp_path)}) == dataclasses.replace(RECORDED, run_dir=str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("error", "status", "line"),
     [
         (InputError("--a=b: must be c"), 2, "t: --a=b: must be c\n"),
         (RunError("step 3: no"), 1, "t: step 3: no\n"),
+        (WorkerLost("worker 1: gone"), 75, "t: worker 1: gone\n"),
         (None, None, ""),
     ],
 )
@@ -465,6 +490,8 @@ CLASHES = [
     ("dequantize", {"dequantize": True}),
     ("dequantize", {"dequantize": True, "likelihood": "gaussian", "binarize": "threshold"}),
     ("sigma_floor", {"sigma_floor": 0.1, "likelihood": "gaussian"}),
+    ("logical_cpus", {"logical_cpus": 2, "strategy": "one_device"}),
+    ("logical_cpus", {"logical_cpus": 2, "strategy": "multi_worker"}),
 ]
 
 

@@ -206,6 +206,106 @@ def test_a_relative_path_is_made_absolute(tmp_path, monkeypatch):
     assert data.resolve(Config(dataset="x.npy"))[0] == str(tmp_path / "x.npy")
 
 
+def test_the_test_part_of_a_file_without_one_is_a_tenth_but_at_most_ten_thousand(tmp_path):
+    for size, sizes in ((99_990, (84_991, 5_000, 9_999)), (100_100, (85_100, 5_000, 10_000))):
+        dataset = load(npy(tmp_path, np.zeros((size, 1, 1), np.uint8)))
+        assert tuple(len(split.images) for split in dataset) == sizes
+
+
+def test_npz_that_is_larger_than_the_memory_it_may_take_is_refused(tmp_path):
+    path = npz(tmp_path, images=np.tile(GREY, (100, 1, 1)), labels=np.arange(4_000))  # 0.172 MB
+    message = refused(path, memory_gb=0.00017)
+    assert message.startswith(f"--dataset={path}: must be a .npy of the images alone, or --memory_gb more")
+    assert len(load(path, memory_gb=0.00018).train.images) == 3_200
+
+
+def test_a_file_is_what_it_holds_whatever_its_name(tmp_path):
+    npy(tmp_path, GREY).rename(tmp_path / "a.npz")
+    npz(tmp_path, images=GREY).rename(tmp_path / "b.npy")
+    for name in ("a.npz", "b.npy"):
+        assert rows(together(load(tmp_path / name))) == rows(GREY)
+
+
+# Files that are larger than the memory they may take
+
+
+@pytest.mark.parametrize(
+    ("images", "options"),
+    [
+        pytest.param(GREY, {}, id="bytes"),
+        pytest.param(GREY, {"binarize": "threshold"}, id="bytes, threshold"),
+        pytest.param(GREY, {"binarize": "stochastic"}, id="bytes, stochastic"),
+        pytest.param(GREY, {"dequantize": True, "likelihood": "gaussian"}, id="bytes, dequantized"),
+        pytest.param(GREY, {"validation_examples": 0}, id="bytes, no validation"),
+        pytest.param(GREY > 127, {}, id="bool"),
+        pytest.param(np.uint8(GREY > 127), {}, id="0 and 1"),
+        pytest.param(np.uint8(GREY > 127), {"binarize": "threshold"}, id="0 and 1, threshold"),
+        pytest.param(np.float32(GREY / 255), {}, id="floats"),
+        pytest.param(np.float32(GREY / 255), {"binarize": "threshold"}, id="floats, threshold"),
+        pytest.param(np.float32(GREY / 255), {"binarize": "stochastic"}, id="floats, stochastic"),
+        pytest.param(np.float32(GREY / 255), {"validation_examples": 0}, id="floats, no validation"),
+        pytest.param(GREY[..., None], {}, id="one channel"),
+        pytest.param(np.stack([GREY, GREY // 2, GREY // 3], -1), {}, id="colour"),
+    ],
+)
+def test_images_on_disk_are_those_in_memory(tmp_path, images, options):
+    path = npy(tmp_path, images)
+    memory, disk = load(path, **options), load(path, memory_gb=0.0, **options)
+    assert isinstance(disk.train.images, data.Stored)
+    assert disk.describe() == memory.describe() + "; training images are read from disk"
+    for a, b in zip(memory, disk):
+        for name in ("shape", "dtype", "nbytes"):
+            assert getattr(a.images, name) == getattr(b.images, name)
+        np.testing.assert_array_equal(a.images, b.images)
+    some = np.array([30, 2, 2, 0])
+    np.testing.assert_array_equal(disk.train.images.read(some), memory.train.images[some])
+    assert disk.fingerprint() == memory.fingerprint()
+
+
+def test_memory_gb_is_of_bytes_of_the_file(tmp_path):
+    size = npy(tmp_path, GREY).stat().st_size
+    for more, kind in ((0, np.ndarray), (-1, data.Stored)):
+        assert isinstance(load(tmp_path / "x.npy", memory_gb=(size + more) / 1e9).train.images, kind)
+
+
+@pytest.mark.parametrize("memory_gb", [None, 0.0], ids=["in memory", "on disk"])
+def test_fingerprint_of_a_large_part_is_of_its_number_and_some_of_its_images(tmp_path, monkeypatch, memory_gb):
+    monkeypatch.setattr(data, "_FINGERPRINTED", 90_000)
+    images = np.zeros((12_000, 3, 3), np.uint8)
+    images[:, 0, 0] = 7
+    found = {}
+    for name, place in {"as it is": 0, "first": 0, "second": 1, "last": 11_999}.items():
+        changed = images.copy()
+        changed[place, 1, 1] = name != "as it is"
+        path = npz(tmp_path, train=changed, test=images[:10]) if memory_gb is None else npy(tmp_path, changed)
+        found[name] = load(path, validation_examples=0, memory_gb=memory_gb).fingerprint()
+    assert found["as it is"] == found["second"]
+    assert len(set(found.values())) == 3
+    fewer = npz(tmp_path, train=images[:-1], test=images[:10]) if memory_gb is None else npy(tmp_path, images[:-1])
+    assert load(fewer, validation_examples=0, memory_gb=memory_gb).fingerprint() not in found.values()
+
+
+@pytest.mark.parametrize(
+    ("array", "part"),
+    [
+        pytest.param(np.array(3), "the shape []", id="rank 0"),
+        pytest.param(np.zeros(20, np.uint8), "the shape [20]", id="rank 1"),
+        pytest.param(np.zeros((20, 3, 4, 3, 1), np.uint8), "the shape [20, 3, 4, 3, 1]", id="rank 5"),
+        pytest.param(np.zeros((0, 3, 4), np.uint8), "the shape [0, 3, 4]", id="no image"),
+        pytest.param(GREY / 255, "not float64", id="float64"),
+        pytest.param(GREY.astype(int), "not int64", id="int64"),
+        pytest.param((GREY / 255).astype(">f4"), "not >f4", id="big-endian"),
+        pytest.param(np.asfortranarray(GREY), "not uint8 in Fortran order", id="Fortran order"),
+        pytest.param(GREY[:9], "at least 10 images", id="nine images"),
+        pytest.param(np.full((20, 3, 4), np.nan, np.float32), "finite numbers in [0, 1], and images[", id="nan"),
+    ],
+)
+def test_an_array_on_disk_that_is_not_images(tmp_path, array, part):
+    message = refused(npy(tmp_path, array), memory_gb=0.0)
+    assert message.startswith("--dataset") and "must" in message
+    assert part in message
+
+
 # Binarization
 
 
@@ -351,8 +451,9 @@ def test_a_file_that_can_not_be_read(tmp_path, kind):
     name, content = contents(kind, tmp_path)
     assert content not in [(tmp_path / f"x{suffix}").read_bytes() for suffix in (".npy", ".npz")]  # it is damaged
     (tmp_path / name).write_bytes(content)
-    message = refused(tmp_path / name)
-    assert message.startswith(f"--dataset={tmp_path / name}: must be a readable .npy or .npz file")
+    for memory_gb in (None, 0.0) if name.endswith("npy") else (None,):
+        message = refused(tmp_path / name, memory_gb=memory_gb)
+        assert message.startswith(f"--dataset={tmp_path / name}: must be a readable .npy or .npz file")
 
 
 def test_pickles_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 Shapes: images [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1]; labels int64 [N], or None.
 """
 
+import fcntl
 import importlib.resources
 import importlib.util
 import math
@@ -19,10 +20,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae import noise
-from tfvae.config import Config, InputError, RunError, is_file_name
+from tfvae.config import Config, InputError, is_file_name
 from tfvae.noise import Stream
 
 _NETWORK_SECONDS = 4.0
+_FINGERPRINTED = 2**30  # bytes of a part; of a larger one some images stand for all
 _MOST_TEST_IMAGES = 10_000  # that are taken off a set without a test part: a tenth at most
 _SPLIT_SEED = 0  # the test set and its binarization are the same in every run, whatever --seed says
 
@@ -30,7 +32,7 @@ _SPLIT_SEED = 0  # the test set and its binarization are the same in every run, 
 class Stored:
     """Training images [N, H, W, C] that stay in a .npy file, for they are larger than the memory they may take.
 
-    `which` are their rows in the file, whose pixels are multiplied by `scale`, or set to 1 above a half.
+    `which` are their rows in the file, whose pixels are multiplied by `scale`, and, for `threshold`, made 0 or 255.
     """
 
     def __init__(self, array: np.ndarray, which: np.ndarray, scale: int = 1, threshold: bool = False) -> None:
@@ -46,19 +48,28 @@ class Stored:
         return Stored(self.array, self.which[which], self.scale, self.threshold)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """These rows' images: uint8 or float32, as those in memory; raises RunError if a pixel is not in [0, 1]."""
-        places = self.which[rows]
-        order = np.argsort(places, kind="stable")  # for the disk
+        """These rows' images: uint8 or float32, as those in memory.
+
+        Raises:
+            InputError: a pixel is not in [0, 1], or the file has become shorter.
+        """
+        places, path = self.which[rows], self.array.filename
         images = np.empty((len(rows), *self.array.shape[1:]), self.array.dtype)
-        images[order] = self.array[places[order]]
-        if images.dtype == np.float32 and not (images.min() >= 0 and images.max() <= 1):  # so is one that is no number
-            raise RunError("--dataset: must be of numbers in [0, 1], and training came upon others")
-        images = images.astype(np.uint8) * np.uint8(self.scale) if images.dtype != np.float32 else images
+        with open(path, "rb", buffering=0) as file:  # a mapped file reads megabytes ahead at each of these places
+            for i in np.argsort(places, kind="stable").tolist():  # for the disk
+                start = self.array.offset + int(places[i]) * images[i].nbytes
+                if os.preadv(file.fileno(), [images[i]], start) < images[i].nbytes:
+                    raise InputError(f"--dataset={path}: must stay as it is, and has become shorter")
+        if images.dtype != np.float32:
+            images = images.astype(np.uint8, copy=False) * np.uint8(self.scale)
+        elif not (images.min(initial=0) >= 0 and images.max(initial=1) <= 1):  # so is one that is no number
+            wrong = next(p for p, image in zip(places, images) if not (image.min() >= 0 and image.max() <= 1))
+            raise InputError(f"--dataset={path}: must be of finite numbers in [0, 1], and images[{wrong}] is not")
         images = _ones(images) if self.threshold else images
-        return images.reshape(-1, *self.shape[1:])
+        return images.reshape(len(rows), *self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self.read(np.arange(len(self))).astype(dtype or self.dtype)
+        return self.read(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
 
 
 class Split(NamedTuple):
@@ -89,13 +100,19 @@ class Dataset(NamedTuple):
         return self.train.images.shape[1:]
 
     def fingerprint(self) -> str:
-        """Changes when the images do; of images on disk, when one of some thousand or their number does."""
+        """Changes when the images do; of a part larger than 1 GB, when one of some thousand or their number does.
+
+        It is the same of images in memory and on disk.
+        """
         value = 0
         for images in (split.images for split in self):
-            if isinstance(images, Stored):
+            rows = np.arange(len(images))
+            if images.nbytes > _FINGERPRINTED:
                 value = zlib.crc32(b"%d" % len(images), value)
-                images = images.read(np.linspace(0, len(images) - 1, 4_096).astype(int))
-            value = zlib.crc32(np.ascontiguousarray(images), value)
+                rows = np.linspace(0, len(images) - 1, 4_096).astype(int)
+            for some in np.array_split(rows, images.nbytes // 2**25 + 1):
+                some = images.read(some) if isinstance(images, Stored) else images[some]
+                value = zlib.crc32(np.ascontiguousarray(some), value)
         return f"{value:08x}"
 
     def describe(self) -> str:
@@ -224,7 +241,7 @@ def _ones(images: np.ndarray) -> np.ndarray:
 def _is_binary(images: np.ndarray | Stored) -> bool:
     """Whether no value is above 1; reads no further than the first that is."""
     array = images.array if isinstance(images, Stored) else images
-    return all(array[i : i + 10_000].max() <= 1 for i in range(0, len(array), 10_000))
+    return array.dtype == bool or all(array[i : i + 10_000].max() <= 1 for i in range(0, len(array), 10_000))
 
 
 def _dequantize(split: Split, part: int) -> Split:
@@ -238,18 +255,16 @@ def _dequantize(split: Split, part: int) -> Split:
 def _as_images(name: str, array: np.ndarray | Stored) -> np.ndarray | Stored:
     """Checks and normalises to [N, H, W, C], uint8 or float32 in [0, 1]."""
     where = f"--dataset={name}: must be images [N, H, W] or [N, H, W, C]"
-    if isinstance(array, Stored):
-        array, stored = array.array, array
-    else:
-        stored = None
-    if array.ndim not in (3, 4) or 0 in array.shape:
-        raise InputError(f"{where}, and has the shape {list(array.shape)}")
-    if stored:
-        if array.dtype not in (bool, np.uint8, np.float32):
+    raw = array.array if isinstance(array, Stored) else array
+    if raw.ndim not in (3, 4) or 0 in raw.shape:
+        raise InputError(f"{where}, and has the shape {list(raw.shape)}")
+    if raw is not array:
+        if raw.dtype not in (bool, np.uint8, np.float32) or not raw.flags.c_contiguous:
+            order = "" if raw.flags.c_contiguous else " in Fortran order"
             raise InputError(
-                f"{where} of uint8 or float32, for they are read from disk (--memory_gb), not {array.dtype}"
+                f"{where} of uint8 or float32 in C order, not {raw.dtype}{order}, to be larger than --memory_gb"
             )
-        return stored
+        return array
     if array.dtype == bool:
         array = array.astype(np.uint8)
     if np.issubdtype(array.dtype, np.integer):
@@ -283,10 +298,10 @@ def _from_file(path: Path, memory: float) -> dict[str, Split | None]:
     try:
         with open(path, "rb") as file:  # NumPy itself leaves a damaged .npz open
             if path.suffix == ".npy" and path.stat().st_size > memory:
-                mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-                return {"train": Split(Stored(mapped, np.arange(len(mapped))), None)}
+                return {"train": Split(_on_disk(path), None)}
             loaded = np.load(file, allow_pickle=False)
-            if path.suffix == ".npz" and sum(member.file_size for member in loaded.zip.infolist()) > memory:
+            members = [] if isinstance(loaded, np.ndarray) else loaded.zip.infolist()
+            if sum(member.file_size for member in members) > memory:
                 raise InputError(f"{where}: must be a .npy of the images alone, or --memory_gb more, to be that large")
             arrays = (
                 {"images": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
@@ -330,39 +345,59 @@ def _from_tfds(name: str, data_dir: str | None, memory: float) -> dict[str, Spli
             return None
         read = {key: True for key in ("image", label) if key}
         decoders = tfds.decode.PartialDecoding(read)
-        if split == "train" and builder.info.splits[split].num_examples * math.prod(features["image"].shape) > memory:
-            return Split(_unpacked(builder, tfds.decode.PartialDecoding({"image": True})), None)
+        image_bytes = math.prod(features["image"].shape) * np.dtype(features["image"].np_dtype).itemsize
+        if split == "train" and builder.info.splits[split].num_examples * image_bytes > memory:
+            return Split(_unpacked(builder), None)
         examples = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1, decoders=decoders))
         return Split(examples["image"], examples[label] if label else None)
 
     return {split: part(split) for split in ("train", "validation", "test")}
 
 
-def _unpacked(builder: Any, decoders: Any) -> Stored:
-    """The training images of a TFDS set as a .npy file beside it, made at the first use: any row can be read."""
-    import tensorflow_datasets as tfds
+def _on_disk(path: Path) -> Stored:
+    array = np.lib.format.open_memmap(path, "r")
+    return Stored(array, np.arange(array.shape[0] if array.ndim else 0))
 
-    path = Path(builder.data_dir) / "tfvae-train.npy"
-    if not path.exists():
-        shape = (builder.info.splits["train"].num_examples, *builder.info.features["image"].shape)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+def _unpacked(builder: Any) -> Stored:
+    """The training images of a TFDS set as a .npy file beside it, made at the first use: any row can be read."""
+    path, info = (Path(builder.data_dir) / name for name in ("tfvae-train.npy", "dataset_info.json"))
+
+    def is_done() -> bool:  # and the set has not been prepared anew since
+        return path.exists() and path.stat().st_mtime >= info.stat().st_mtime
+
+    if not is_done():
         try:
-            array = np.lib.format.open_memmap(aside, "w+", builder.info.features["image"].np_dtype, shape)
-            first = 0
-            for batch in tfds.as_numpy(builder.as_dataset(split="train", decoders=decoders, batch_size=1_000)):
-                array[first : first + len(batch["image"])] = batch["image"]
-                first += len(batch["image"])
-            array.flush()
-            os.replace(aside, path)
+            with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # one process unpacks, the others wait for it
+                if not is_done():
+                    _unpack(builder, path)
         except OSError as error:
             raise InputError(
                 f"--data_dir={builder._data_dir_root}: must take the images of {builder.name} unpacked, for "
                 f"they are larger than --memory_gb: {error.strerror}"
             ) from None
-        finally:
-            aside.unlink(missing_ok=True)
-    mapped = np.load(path, mmap_mode="r")
-    return Stored(mapped, np.arange(len(mapped)))
+    return _on_disk(path)
+
+
+def _unpack(builder: Any, path: Path) -> None:
+    import tensorflow_datasets as tfds
+
+    image = builder.info.features["image"]
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(image.np_dtype)), "fortran_order": False}
+    header["shape"] = (builder.info.splits["train"].num_examples, *image.shape)
+    decoders = tfds.decode.PartialDecoding({"image": True})
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(aside, "wb") as file:  # a mapped one would end the process where the disk is full
+            np.lib.format.write_array_header_1_0(file, header)
+            for batch in tfds.as_numpy(builder.as_dataset(split="train", decoders=decoders, batch_size=1_000)):
+                file.write(batch["image"])
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _prepare(name: str, data_dir: str | None) -> Any:

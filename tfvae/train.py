@@ -101,7 +101,7 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
     run_steps = training.make_run_steps(state, config, dataset.train.images, placement)
     evaluate = evaluation.make_evaluate(state.vae, config.latent_dim, config.seed, config.closed_kl, placement)
     pictured = {round(i * config.epochs / (_PICTURES + 1)) for i in range(_PICTURES + 2)}
-    saved_at, saved_step, chunk, stop = time.monotonic(), first or None, 10, 0
+    saved_at, saved_step, chunk = time.monotonic(), first or None, 10
     with safety.signals_held() as signals, contextlib.ExitStack() as stack:
         if chief:
             safety.write_atomically(run_dir / "config.flags", config.to_flags())
@@ -110,7 +110,12 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
                 monitor.pictures(state.vae, step)
         if step < total:
             run_steps(step, 0)  # compiles, so that the speed is that of training
-        while step < total and not stop:
+        while step < total:
+            # the chief's clock is that of all, and a signal to one worker is one to all
+            told = placement.all_gather(np.array([chunk, *(signals[:1] or [0])]))
+            chunk = int(told[0, 0])
+            if told[:, 1].any():
+                break
             count = min((step // per_epoch + 1) * per_epoch - step, chunk)
             start = time.perf_counter()
             means, bad_step = run_steps(step, count)
@@ -121,9 +126,6 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
                     f"step {bad_step:,}: the loss is not finite, and the same command would end there again: take a "
                     f"smaller --learning_rate and another --run_dir; {safe}"
                 )
-            # a signal to one worker is one to all, and the chief's clock that of all
-            told = placement.all_gather(np.array([seconds, signals[0] if signals else 0]))
-            seconds, stop = told[0, 0], int(told[:, 1].max())
             step, chunk = step + count, max(1, round(count / seconds * _CHUNK_SECONDS))
             epoch = step // per_epoch
             notes.update(step=step, seconds=notes["seconds"] + seconds)
@@ -148,8 +150,7 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
                     monitor.pictures(state.vae, step)
         if chief and step != saved_step:
             checkpoints.save(run_dir, state.variables(), step, notes)
-    placement.all_gather(np.zeros(1))  # all wait for the checkpoint
-    if stop:
+    if stop := int(placement.all_gather(np.array(signals[:1] or [0])).max()):  # all wait for the checkpoint
         placement.say(f"stopped at step {step:,}; {checkpoints.safe_on_disk(run_dir)}")
         signal.raise_signal(stop)  # to the handler that was there before: the command's leaves with 130 or 143
         raise RunError(f"stopped by signal {stop} at step {step:,}")

@@ -5,6 +5,7 @@ the same batches and the same epsilon, and how many steps a call makes changes n
 """
 
 import functools
+import weakref
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae import noise, objectives
-from tfvae.config import Config, lr_steps
+from tfvae.config import Config, InputError, RunError, lr_steps
 from tfvae.data import Stored
 from tfvae.models import VAE, make_vae
 from tfvae.noise import Stream
@@ -235,27 +236,37 @@ def _stream(config: Config, images: Stored, placement: Placement) -> Callable[[i
     def of_epoch(epoch: int) -> np.ndarray:
         return epoch_order(tf.constant(config.seed), tf.constant(epoch), len(images)).numpy()
 
+    wrong, ahead = [], []  # what is wrong with an image; the buffers to come
+
     def buffers(step: int) -> Iterator[tuple[int, int, np.ndarray]]:
         while True:
             epoch, begin = divmod(step, per_epoch)
             count = min(steps, per_epoch - begin)
             batches = of_epoch(epoch)[begin * batch_size : (begin + count) * batch_size].reshape(count, batch_size)
             buffer = np.zeros((steps * share, *images.shape[1:]), images.dtype)
-            buffer[: count * share] = images.read(batches[:, first_own : first_own + share].ravel())
+            try:
+                buffer[: count * share] = images.read(batches[:, first_own : first_own + share].ravel())
+            except (InputError, OSError) as error:  # tf.data would make a traceback's text of it
+                wrong.append(str(error))
+                return
             yield step, step + count, buffer
             step += count
 
     number = tf.TensorSpec([], tf.int32)
     form = (number, number, tf.TensorSpec((steps * share, *images.shape[1:]), images.dtype))
-    rows, ahead = _Rows(tf.zeros([]), order, 0, 0), iter(())
+    rows = _Rows(tf.zeros([]), order, 0, 0)
 
     def find(step: int) -> _Rows:
-        nonlocal rows, ahead
+        nonlocal rows
         if not rows.start <= step < rows.stop:
-            if step != rows.stop or step == 0:
-                ahead = iter(tf.data.Dataset.from_generator(lambda: buffers(step), output_signature=form).prefetch(2))
-            start, stop, buffer = next(ahead)
+            if step != rows.stop or not ahead:
+                data = tf.data.Dataset.from_generator(lambda: buffers(step), output_signature=form)
+                ahead[:] = [iter(data.prefetch(2))]
+            start, stop, buffer = next(ahead[0], (0, 0, None))
+            if buffer is None:
+                raise RunError(wrong[0])
             rows = _Rows(placement.per_replica([buffer] * placement.local), order, int(start), int(stop))
         return rows
 
+    weakref.finalize(find, ahead.clear)  # the interpreter's end and a thread that reads would wait for each other
     return find
