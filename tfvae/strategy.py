@@ -126,8 +126,9 @@ def read_cluster() -> tuple[list[str], int] | None:
             raise ValueError
         return addresses, places.index((task["type"], int(task["index"])))
     except (ValueError, KeyError, TypeError, AttributeError):
+        text = " ".join(text.split())
         raise InputError(
-            f'TF_CONFIG={" ".join(text.split())}: must be {{"cluster": {{"worker": ["host:port", ...]}}, "task": {{"type": "worker", '
+            f'TF_CONFIG={text}: must be {{"cluster": {{"worker": ["host:port", ...]}}, "task": {{"type": "worker", '
             '"index": 0}}, the task one of the cluster'
         ) from None
 
