@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from tfvae import saved_model, verify
+from tfvae import saved_model, session, verify
 from tfvae.config import Config, RunError
 from tfvae.models import make_vae
 
@@ -72,6 +72,15 @@ def test_a_sample_depends_on_its_own_seed_alone_and_is_drawn_from_the_prior(prio
         assert all(scipy.stats.kstest(column, "norm").pvalue > 1e-3 for column in z.T)
     else:
         np.testing.assert_allclose(z.mean(axis=0), vae.prior_mean.numpy().mean(axis=0), atol=0.15)
+
+
+def test_a_z_of_another_shape_is_an_error_where_no_python_looks_at_it(tmp_path):
+    vae = make_vae(Config(hidden_units=(8,), latent_dim=2), (4, 4, 1))
+    served = session.Session(saved_model.export_decoder(vae, tmp_path / "d"))
+    assert served.call("decode", {"z": np.zeros((3, 2))})["image"].shape == (3, 4, 4, 1)
+    for shape in (2,), (1, 3), (1, 1, 2):
+        with pytest.raises(OSError, match="shape"):
+            served.call("decode", {"z": np.zeros(shape)})
 
 
 def test_verify_finds_a_model_that_answers_otherwise(tmp_path):

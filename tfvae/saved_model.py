@@ -49,6 +49,7 @@ def export_decoder(vae: VAE, base: Path, about: dict[str, Any] | None = None) ->
     latents = vae.encoder.latent_dim
 
     def decode(z: tf.Tensor) -> dict[str, tf.Tensor]:
+        z = tf.ensure_shape(z, [None, latents])  # TensorFlow Serving leaves that to the graph
         return {"image": _image(vae, tf.debugging.check_numerics(z, "z must be finite"))}
 
     def sample(seed: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -64,7 +64,7 @@ class Session:
             meta = meta_graph_pb2.MetaGraphDef.FromString(ctypes.string_at(told.data, told.length))
         finally:
             c.DeleteStatus(status), c.DeleteSessionOptions(options), c.DeleteBuffer(buffer)
-        self.all_signatures = dict(meta.signature_def)
+        self.graph_def, self.all_signatures = meta.graph_def, dict(meta.signature_def)
         self.signatures = {k: v for k, v in self.all_signatures.items() if not k.startswith("__")}
         self._places: dict[str, Any] = {}
         for name, told in self.signatures.items():
@@ -125,7 +125,7 @@ def _protocol_buffers() -> Path:
         spec = importlib.util.find_spec("tensorflow")
         sys.modules["tensorflow"] = package = types.ModuleType("tensorflow")
         package.__spec__, package.__path__ = spec, spec.submodule_search_locations
-    return Path(sys.modules["tensorflow"].__path__[0])
+    return Path(sys.modules["tensorflow"].__spec__.origin).parent
 
 
 @functools.cache

@@ -4,97 +4,23 @@ Through the C API in TensorFlow's own shared libraries, without TensorFlow's Pyt
 signature's answers with those of the trained model that lie beside it, and replays the warm-up requests.
 """
 
-import ctypes
 import importlib.util
 import struct
 import subprocess
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+if __package__:
+    from tfvae.session import Session
+else:  # as a program, which knows nothing of tfvae
+    from session import Session
+
 TOLERANCE = 1e-6
-_DTYPES = {np.dtype(np.float32): 1, np.dtype(np.int32): 3}  # TF_FLOAT, TF_INT32
 _INVALID_ARGUMENT = 3
 _FORBIDDEN = ("Xla", "RandomStandardNormal", "RandomUniform", "TruncatedNormal", "StatefulRandom", "StatefulStandard")
-
-
-class _Output(ctypes.Structure):
-    _fields_ = [("operation", ctypes.c_void_p), ("index", ctypes.c_int)]
-
-
-class _Buffer(ctypes.Structure):
-    _fields_ = [("data", ctypes.c_void_p), ("length", ctypes.c_size_t), ("deallocator", ctypes.c_void_p)]
-
-
-class Served:
-    """A SavedModel in a session of TensorFlow's C API: `signatures` {name: SignatureDef}, `graph` MetaGraphDef."""
-
-    def __init__(self, folder: Path) -> None:
-        root = Path(importlib.util.find_spec("tensorflow").origin).parent
-        ctypes.CDLL(str(root / "libtensorflow_framework.so.2"), ctypes.RTLD_GLOBAL)
-        self.c = ctypes.CDLL(str(root / "libtensorflow_cc.so.2"), ctypes.RTLD_GLOBAL)
-        pointers = "NewStatus NewGraph NewSessionOptions LoadSessionFromSavedModel GraphOperationByName AllocateTensor"
-        for name in (*pointers.split(), "TensorData"):
-            getattr(self.c, f"TF_{name}").restype = ctypes.c_void_p
-        self.c.TF_NewBuffer.restype = ctypes.POINTER(_Buffer)
-        self.c.TF_Message.restype, self.c.TF_Dim.restype = ctypes.c_char_p, ctypes.c_int64
-        self.status, self.nodes = ctypes.c_void_p(self.c.TF_NewStatus()), ctypes.c_void_p(self.c.TF_NewGraph())
-        buffer, tags = self.c.TF_NewBuffer(), (ctypes.c_char_p * 1)(b"serve")
-        options = ctypes.c_void_p(self.c.TF_NewSessionOptions())
-        self.session = self.c.TF_LoadSessionFromSavedModel(
-            options, None, str(folder).encode(), tags, 1, self.nodes, buffer, self.status
-        )
-        self._check()
-        # its protocol buffers, without the rest of the package, which would import Keras
-        package = sys.modules.setdefault("tensorflow", types.ModuleType("tensorflow"))
-        package.__path__ = [str(root)]
-        from tensorflow.core.protobuf import meta_graph_pb2
-
-        data = ctypes.string_at(buffer.contents.data, buffer.contents.length)
-        self.graph = meta_graph_pb2.MetaGraphDef.FromString(data)
-        self.signatures = {k: v for k, v in self.graph.signature_def.items() if not k.startswith("__")}
-
-    def _check(self) -> None:
-        code = self.c.TF_GetCode(self.status)
-        if code:
-            raise OSError(code, self.c.TF_Message(self.status).decode(errors="replace"))
-
-    def _places(self, infos: list[Any]) -> Any:
-        places = (_Output * len(infos))()
-        for place, info in zip(places, infos):
-            name, _, index = info.name.partition(":")
-            place.operation, place.index = self.c.TF_GraphOperationByName(self.nodes, name.encode()), int(index)
-        return places
-
-    def call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Raises OSError with TensorFlow's error code and message."""
-        told = self.signatures[signature]
-        tensors = (ctypes.c_void_p * len(inputs))()
-        for i, value in enumerate(inputs.values()):
-            dims = (ctypes.c_int64 * value.ndim)(*value.shape)
-            size = ctypes.c_size_t(value.nbytes)
-            tensors[i] = self.c.TF_AllocateTensor(_DTYPES[value.dtype], dims, value.ndim, size)
-            place = self.c.TF_TensorData(ctypes.c_void_p(tensors[i]))
-            ctypes.memmove(place, np.ascontiguousarray(value).ctypes.data, value.nbytes)
-        names = sorted(told.outputs)
-        results = (ctypes.c_void_p * len(names))()
-        into, out = self._places([told.inputs[k] for k in inputs]), self._places([told.outputs[k] for k in names])
-        session = ctypes.c_void_p(self.session)
-        arguments = (into, tensors, len(inputs), out, results, len(names), None, 0, None, self.status)
-        self.c.TF_SessionRun(session, None, *arguments)
-        self._check()
-        return {name: self._array(ctypes.c_void_p(result)) for name, result in zip(names, results)}
-
-    def _array(self, tensor: ctypes.c_void_p) -> np.ndarray:
-        shape = [self.c.TF_Dim(tensor, i) for i in range(self.c.TF_NumDims(tensor))]
-        if self.c.TF_TensorType(tensor) != _DTYPES[np.dtype(np.float32)]:
-            raise OSError(0, "an output is not float32")
-        flat = np.empty(int(np.prod(shape)), np.float32)
-        ctypes.memmove(flat.ctypes.data, self.c.TF_TensorData(tensor), flat.nbytes)
-        return flat.reshape(shape)
 
 
 def warm_up_requests(path: Path) -> list[Any]:
@@ -111,10 +37,10 @@ def warm_up_requests(path: Path) -> list[Any]:
 
 def verify(folder: Path) -> str:
     """Raises ValueError or OSError where the SavedModel is not what it should be; returns what was compared."""
-    served = Served(folder)
+    served = Session(folder)
     expected = np.load(folder / "assets.extra" / "expected.npz")
-    nodes = [*served.graph.graph_def.node, *(n for f in served.graph.graph_def.library.function for n in f.node_def)]
-    holders = [*nodes, *served.graph.graph_def.library.function]
+    nodes = [*served.graph_def.node, *(n for f in served.graph_def.library.function for n in f.node_def)]
+    holders = [*nodes, *served.graph_def.library.function]
     switched_on = {name for holder in holders for name, value in holder.attr.items() if value.b}
     for name in {node.op for node in nodes} | switched_on:
         if name.lstrip("_").startswith(_FORBIDDEN):
@@ -135,6 +61,8 @@ def verify(folder: Path) -> str:
                 if error.errno != _INVALID_ARGUMENT:
                     raise
         text = ", ".join(f"{name} within {difference:.1e}" for name, difference in differences.items())
+        if any(value.dtype != np.float32 for value in outputs.values()):
+            raise ValueError(f"{signature} has an output that is not float32")
         lines.append(f"{signature}({', '.join(inputs)}): {text}")
     if importlib.util.find_spec("tensorflow_serving") is None:
         return "\n".join([*lines, "warm-up requests not tried: no tensorflow-serving-api here"])
@@ -162,6 +90,8 @@ def check(folder: Path) -> str:
 if __name__ == "__main__":
     try:
         print(verify(Path(sys.argv[1])))
+        if loaded := {"keras", "tfvae"} & {name.partition(".")[0] for name in sys.modules}:
+            raise ValueError(f"{loaded.pop()} was imported on the way")
     except (ValueError, OSError, KeyError) as failure:
         print(failure, file=sys.stderr)
         sys.exit(1)
