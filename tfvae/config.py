@@ -352,6 +352,18 @@ def is_file_name(dataset: str) -> bool:
 COMMAND_FIELDS: dict[str, dataclasses.Field] = {
     "workers": _field(2, _whole(1, 64), "processes, each of which trains on its share of every batch"),
     "max_restarts": _field(10, _whole(0), "times that all are started anew when one is lost"),
+    "export_format": _field("saved_model", _choice("saved_model", "onnx"), "onnx: the decoder also as decoder.onnx"),
+    "explorer": _field(False, _flag(), "also explorer.html: the latent space as one page that needs no network"),
+    "verify": _field(None, _or_auto(_text("a directory")), "only call this exported version, and compare its answers"),
+    "host": _field("127.0.0.1", _text("an address of this machine"), "the address to listen at"),
+    "port": _field(8501, _whole(0, 65535), "the port to listen at; 0: any that is free, which is printed"),
+    "max_body_mb": _field(8.0, _number(0, above=True), "MB of a request, above which it is refused"),
+    "max_rows": _field(1024, _whole(1), "rows of a request, above which it is refused"),
+    "max_concurrency": _field(128, _whole(1), "predictions at a time, above which one is refused"),
+    "timeout": _field(
+        10.0, _number(0, above=True), "seconds that a client may take to send a request or read an answer"
+    ),
+    "poll_seconds": _field(1.0, _number(0, above=True), "seconds between looks for new versions"),
     "baselines": _field(False, _flag(), "also PCA, probabilistic PCA and a Gaussian mixture on the same split"),
     "task": _field(
         "samples",

@@ -182,6 +182,14 @@ def memory_bytes(config: Config) -> float:
     return half if config.memory_gb is None else config.memory_gb * 1e9
 
 
+def load_of(config: Config, fingerprint: str) -> Dataset:
+    """`load`, of the images that the run in `config.run_dir` was made with; raises InputError if they are others."""
+    dataset = load(config)
+    if dataset.fingerprint() != fingerprint:
+        raise changed(config, config.run_dir)
+    return dataset
+
+
 def changed(config: Config, run_dir: os.PathLike[str]) -> InputError:
     """What to raise where the images are not those of a run."""
     return InputError(f"--dataset={config.dataset}: must be the images that {run_dir} was made with: they changed")

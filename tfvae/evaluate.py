@@ -27,9 +27,8 @@ def evaluate(config: Config, with_baselines: bool = False) -> dict[str, Any]:
 
     run_dir = Path(config.run_dir)
     require_writable("run_dir", run_dir)
-    trained, dataset = checkpoints.load_run(run_dir), data.load(config)
-    if trained.fingerprint != dataset.fingerprint():
-        raise data.changed(config, run_dir)
+    trained = checkpoints.load_run(run_dir)
+    dataset = data.load_of(config, trained.fingerprint)
     images = dataset.test.images
     compiled = evaluation.make_evaluate(trained.vae, config.latent_dim, config.seed, config.closed_kl)
     with tqdm.tqdm(total=len(images), unit=" images", disable=not sys.stderr.isatty(), leave=False) as bar:

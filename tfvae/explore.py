@@ -30,9 +30,7 @@ def explore(config: Config, task: str = "samples") -> dict[str, Any]:
     folder, seed, rows, drawn = Path(config.run_dir) / "explore", config.seed, {}, None
     vae, _, step, fingerprint = checkpoints.load_run(config.run_dir)
     require_writable("run_dir", folder)
-    train, _, test = dataset = data.load(config)
-    if fingerprint != dataset.fingerprint():
-        raise data.changed(config, Path(config.run_dir))
+    train, _, test = data.load_of(config, fingerprint)
     images, first, last = test.images, unit(test.images[:8]), unit(test.images[-8:])
     own_seed = noise.seed_for(seed, noise.Stream.BINARIZE)
     if task == "samples":

@@ -157,7 +157,6 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
 
     summary = evaluate(dataset.test.images, config.eval_samples).summary()
     if chief:
-        exported = saved_model.export_decoder(state.vae, saved_model.base_of(config.export_dir, run_dir))
         results = {
             "of": monitoring.provenance(config, dataset.test.images, config.eval_samples),
             "test": monitoring.test_figures(config, summary, dataset.image_shape),
@@ -166,10 +165,11 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
                 "steps": step,
                 "epochs": config.epochs,
             },
-            "export": str(exported),
             "fingerprint": notes["fingerprint"],
             "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
         }
+        base = saved_model.base_of(config.export_dir, run_dir)
+        results["export"] = str(saved_model.export(state.vae, base, saved_model.about(config, step, results)))
         safety.write_atomically(run_dir / "results.json", json.dumps(results, indent=1) + "\n")
     placement.all_gather(np.zeros(1))  # all wait for the results
     return json.loads((run_dir / "results.json").read_text())
