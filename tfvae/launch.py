@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from tfvae.config import Config, RunError, parse, run
+from tfvae.config import Config, InputError, RunError, parse, run
 from tfvae.safety import die_with_parent
 
 _LEAVE_SECONDS = 20.0  # in which the others notice that one is lost, by TensorFlow's heartbeats of 10 s
@@ -96,7 +96,9 @@ def _sleep(seconds: float, signals: list[int]) -> None:
 
 
 def main(given: dict[str, Any], train_flags: list[str]) -> None:
-    Config(**parse(train_flags, "tfvae.train"))  # refuses what each worker would refuse
+    config = Config(**parse(train_flags, "tfvae.train"))  # refuses what each worker would refuse
+    if config.strategy not in ("auto", "multi_worker") or config.logical_cpus > 1:
+        raise InputError("--strategy: must be auto or multi_worker, and --logical_cpus 1: each worker is a process")
     sys.exit(launch(given.get("workers", 2), given.get("max_restarts", 10), train_flags))
 
 

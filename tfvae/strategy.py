@@ -125,7 +125,7 @@ def read_cluster() -> tuple[list[str], int] | None:
         }:
             raise ValueError
         return addresses, places.index((task["type"], int(task["index"])))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         text = " ".join(text.split())
         raise InputError(
             f'TF_CONFIG={text}: must be {{"cluster": {{"worker": ["host:port", ...]}}, "task": {{"type": "worker", '
@@ -144,7 +144,10 @@ def is_multi_worker(config: Config) -> bool:
     cluster = read_cluster()
     if cluster is None and config.strategy == "multi_worker":
         raise InputError("--strategy=multi_worker: must have the workers' addresses in TF_CONFIG, which is not set")
-    return cluster is not None and (len(cluster[0]) > 1 or config.strategy == "multi_worker")
+    several = cluster is not None and (len(cluster[0]) > 1 or config.strategy == "multi_worker")
+    if several and config.logical_cpus > 1:
+        raise InputError(f"--logical_cpus={config.logical_cpus}: must be 1 where TF_CONFIG names several workers")
+    return several
 
 
 def place(config: Config) -> Placement:

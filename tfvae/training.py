@@ -97,16 +97,6 @@ def epoch_order(seed: tf.Tensor, epoch: tf.Tensor, examples: int) -> tf.Tensor:
     return noise.permutation(examples, noise.seed_for(seed, Stream.SHUFFLE, epoch))
 
 
-class Rows(NamedTuple):
-    """Images on the device(s), and where a step finds its own: row i of the global batch of step t is
-    `images[order[(t - start) * batch_size + i]]`, for t in start .. stop-1."""
-
-    images: tf.Tensor
-    order: tf.Tensor
-    start: int
-    stop: int
-
-
 def make_run_steps(
     state: TrainState, config: Config, images: np.ndarray | Stored, placement: Placement | None = None
 ) -> Callable[[int, int], tuple[dict[str, float], int | None]]:
