@@ -198,6 +198,7 @@ def test_a_failed_export_leaves_nothing_and_an_abandoned_one_is_removed(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_it_loads_where_keras_and_tfvae_can_t_be_imported(tmp_path):
     vae = make_vae(Config(hidden_units=(8,)), (4, 4, 1))
     path = saved_model.export_decoder(vae, tmp_path)

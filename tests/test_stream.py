@@ -336,12 +336,14 @@ def test_mnist_on_disk_is_that_in_memory(tmp_path):
 # The process
 
 
-def run_program(text, *arguments):
-    """What a program says that begins with these imports; it must end by itself."""
-    imports = "import sys, threading, time\nimport numpy as np\nfrom tfvae import config\nconfig.import_tensorflow()\n"
-    imports += "import tfvae.train\nfrom tfvae import Config, data, training\n"
-    command = [sys.executable, "-c", imports + text, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+def run_program(text, *arguments, first=""):
+    """What a program prints that begins with these imports; it must end by itself."""
+    imports = "import sys, threading, time\nimport numpy as np\nfrom tfvae import config\n"
+    imports += "config.import_tensorflow()\nimport tfvae.train\nfrom tfvae import Config, data, training\n"
+    command = [sys.executable, "-c", first + imports + text, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def sparse(path, size):
@@ -350,14 +352,28 @@ def sparse(path, size):
 
 
 @pytest.mark.slow
-def test_a_process_ends_while_images_are_read_ahead(tmp_path):
-    text = """
-training._BUFFER_BYTES = 2**27  # read in a second
-find = training._stream(Config(), data._on_disk(sys.argv[1]), tfvae.strategy.one_device())
-find(0)
+def test_no_image_is_read_any_more_when_the_interpreter_ends(tmp_path):
+    """A thread of tf.data that would then call Python often kept the process from ending."""
+    first = """
+import atexit, time
+begun = []
+def last():  # registered first
+    before = len(begun)
+    time.sleep(2)
+    print(before, len(begun))
+atexit.register(last)
 """
-    done = run_program(text, sparse(tmp_path / "images.npy", 1_300_000))
-    assert done.returncode == 0, done.stderr
+    text = """
+images = data.load(Config(dataset=sys.argv[1], batch_size=8, memory_gb=0.0)).train.images
+read = images.read
+images.read = lambda rows: begun.append(rows) or time.sleep(0.3) or read(rows)
+training._BUFFER_BYTES = 1
+find = training._stream(Config(batch_size=8), images, tfvae.strategy.one_device())
+find(0)
+find(1)
+"""
+    before, after = run_program(text, save(tmp_path, GREY), first=first).split()
+    assert before == after
 
 
 @pytest.mark.slow
@@ -380,7 +396,5 @@ for path in sys.argv[1:]:
 print(*peaks[1:])
 """
     small, large = (sparse(tmp_path / f"{size}.npy", size) for size in (100_000, 1_300_000))
-    done = run_program(text, small, large)
-    assert done.returncode == 0, done.stderr
-    before, peak = map(float, done.stdout.split()[-2:])
+    before, peak = map(float, run_program(text, small, large).split()[-2:])
     assert peak - before < 0.2e9 < large.stat().st_size / 5

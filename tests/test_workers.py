@@ -93,6 +93,7 @@ def assert_same_run(job, unbroken):
     assert results(job.run_dir)["test"] == results(unbroken.run_dir)["test"]
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_numbers_of_one(tmp_path):
     folders = tmp_path / "two", tmp_path / "one"
     for folder in folders:
@@ -146,7 +147,7 @@ def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.mark.parametrize("present", [0, 1], ids=["chief", "worker"])
+@pytest.mark.parametrize("present", [0, pytest.param(1, marks=pytest.mark.slow)], ids=["chief", "worker"])
 def test_a_worker_that_never_starts_is_missed_in_time(present, tmp_path):
     with Job(tmp_path, "--start_timeout=8", only=[present]) as job:
         start = time.monotonic()
