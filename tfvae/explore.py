@@ -31,6 +31,7 @@ def explore(config: Config, task: str = "samples") -> dict[str, Any]:
     vae, _, step, fingerprint = checkpoints.load_run(config.run_dir)
     require_writable("run_dir", folder)
     train, _, test = data.load_of(config, fingerprint)
+    train = train.in_memory()
     images, first, last = test.images, unit(test.images[:8]), unit(test.images[-8:])
     own_seed = noise.seed_for(seed, noise.Stream.BINARIZE)
     if task == "samples":
