@@ -21,6 +21,13 @@ FLAGS = ["--dataset=digits", "--hidden_units=64", "--epochs=200", "--eval_sample
 LEAVE_SECONDS = 15  # after another worker is gone
 
 
+def wait_for_checkpoint(run_dir, goes_on):
+    end = time.monotonic() + 60
+    while not checkpoints.steps(run_dir):
+        assert time.monotonic() < end and goes_on()
+        time.sleep(0.02)
+
+
 class Job:
     """Workers that run one command in one run directory."""
 
@@ -54,11 +61,14 @@ class Job:
         end = time.monotonic() + seconds
         return [process.wait(max(0.1, end - time.monotonic())) for process in self.processes]
 
-    def wait_for_checkpoint(self, above=0):
-        end = time.monotonic() + 60
-        while not any(step > above for step in checkpoints.steps(self.run_dir)):
-            assert time.monotonic() < end and all(p.poll() is None for p in self.processes), self.output(0)
-            time.sleep(0.02)
+    def wait_for_checkpoint(self):
+        wait_for_checkpoint(self.run_dir, lambda: all(p.poll() is None for p in self.processes))
+
+    def strike(self, index, number):
+        """Sends a worker a signal at a moment drawn from the second after the first checkpoint."""
+        self.wait_for_checkpoint()
+        time.sleep(random.uniform(0, 1))
+        self.processes[index].send_signal(number)
 
     def output(self, index):
         return (self.folder / f"worker{index}.txt").read_text()
@@ -115,9 +125,7 @@ def test_two_workers_give_the_numbers_of_one(tmp_path):
 @pytest.mark.parametrize("lost", [0, 1], ids=["chief", "worker"])
 def test_the_others_leave_when_one_is_killed_and_the_restarted_job_ends_bit_identically(lost, unbroken, tmp_path):
     with Job(tmp_path) as job:
-        job.wait_for_checkpoint()
-        time.sleep(random.uniform(0, 1))
-        job.processes[lost].kill()
+        job.strike(lost, signal.SIGKILL)
         start = time.monotonic()
         assert job.processes[1 - lost].wait(60) == 75
         assert time.monotonic() - start < LEAVE_SECONDS
@@ -163,9 +171,7 @@ def test_a_worker_that_never_starts_is_missed_in_time(present, tmp_path):
 @pytest.mark.parametrize("told", [0, 1], ids=["chief", "worker"])
 def test_a_sigterm_to_one_saves_and_ends_all_and_the_job_goes_on_bit_identically(told, unbroken, tmp_path):
     with Job(tmp_path) as job:
-        job.wait_for_checkpoint()
-        time.sleep(random.uniform(0, 1))
-        job.processes[told].terminate()
+        job.strike(told, signal.SIGTERM)
         assert job.wait(60) == [143, 143], job.output(0) + job.output(1)
         step, variables = saved(job.run_dir)
         assert f"stopped at step {step:,}" in job.output(0)
@@ -196,17 +202,10 @@ def launched(tmp_path):
     process.wait()
 
 
-def wait_for_checkpoint(folder):
-    end = time.monotonic() + 60
-    while not checkpoints.steps(folder / "run"):
-        assert time.monotonic() < end, (folder / "output.txt").read_text()
-        time.sleep(0.02)
-
-
 @pytest.mark.slow
 def test_the_launcher_starts_all_anew_when_one_is_lost(launched, unbroken):
     process, folder = launched
-    wait_for_checkpoint(folder)
+    wait_for_checkpoint(folder / "run", lambda: process.poll() is None)
     os.kill(random.choice(children(process.pid)), signal.SIGKILL)
     assert process.wait(120) == 0, (folder / "output.txt").read_text()
     output = (folder / "output.txt").read_text()
@@ -219,7 +218,7 @@ def test_the_launcher_starts_all_anew_when_one_is_lost(launched, unbroken):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_launcher_passes_signals_on(number, launched):
     process, folder = launched
-    wait_for_checkpoint(folder)
+    wait_for_checkpoint(folder / "run", lambda: process.poll() is None)
     process.send_signal(number)
     assert process.wait(60) == 128 + number
     output = (folder / "output.txt").read_text()
@@ -229,7 +228,7 @@ def test_the_launcher_passes_signals_on(number, launched):
 @pytest.mark.slow
 def test_no_worker_outlives_its_launcher(launched):
     process, folder = launched
-    wait_for_checkpoint(folder)
+    wait_for_checkpoint(folder / "run", lambda: process.poll() is None)
     workers = children(process.pid)
     everyone = workers + [child for worker in workers for child in children(worker)]
     assert len(everyone) == 4

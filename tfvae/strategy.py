@@ -86,11 +86,11 @@ class Placement(NamedTuple):
         from tensorflow import errors
 
         gone = (errors.UnavailableError, errors.AbortedError, errors.CancelledError, errors.DeadlineExceededError)
-        gone += (errors.InternalError, errors.InvalidArgumentError, errors.FailedPreconditionError)
+        perhaps = (errors.InternalError, errors.InvalidArgumentError, errors.FailedPreconditionError)
         try:
             yield
-        except gone as error:
-            if self.workers == 1 or "ollective" not in str(error) and not isinstance(error, gone[:4]):
+        except (*gone, *perhaps) as error:
+            if self.workers == 1 or isinstance(error, perhaps) and "ollective" not in str(error):
                 raise
             raise WorkerLost(
                 f"worker {self.index} of {self.workers}: another one is gone or does not answer; {safe()}"
