@@ -15,7 +15,7 @@ DIGITS = Config(dataset="digits", likelihood="gaussian", latent_dim=5, hidden_un
 DATASET = data.load(DIGITS)
 TRAIN, TEST = (s.images.reshape(len(s.images), -1).astype(float) for s in (DATASET.train, DATASET.test))
 RANK = int(np.linalg.matrix_rank(np.cov(TRAIN.T)))
-ORDER = noise.permutation(len(TRAIN), noise.seed_for(DIGITS.seed, Stream.SHUFFLE)).numpy()
+ORDER = noise.permutation(len(TRAIN), noise.seed_for(DIGITS.seed, Stream.SHUFFLE))
 
 
 def by_hand(train, test, latents):

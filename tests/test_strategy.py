@@ -291,9 +291,9 @@ def test_each_replica_has_its_own_rows_of_the_batch_and_of_its_noise(core, repli
     for t in (0, 1, 29):
         epsilon = noise.normal((2, 16, 2), noise.seed_for(0, Stream.POSTERIOR, t))
         np.testing.assert_array_equal(np.concatenate(told["epsilon"][:, t], axis=1), epsilon)
-        order = training.epoch_order(tf.constant(0), tf.constant(t // 4), len(IMAGES)).numpy()
+        order = training.epoch_order(0, t // 4, len(IMAGES))
         grey = tf.image.convert_image_dtype(IMAGES[order[t % 4 * 16 :][:16]], tf.float32)
-        x = noise.bernoulli(grey, noise.seed_for(0, Stream.BINARIZE, t))
+        x = noise.bernoulli(grey, noise.seed_for(0, Stream.BINARIZE, t), noise.step_uniform)
         np.testing.assert_array_equal(np.concatenate(told["x"][:, t]), x)
     assert len(np.unique(told["epsilon"].reshape(-1, 2), axis=0)) == 30 * 2 * 16
 

@@ -17,7 +17,6 @@ from tfvae import config
 
 config.import_tensorflow()
 
-import tensorflow as tf  # noqa: E402
 
 import tfvae.train  # noqa: E402
 from tfvae import data, evaluate, training  # noqa: E402
@@ -147,7 +146,7 @@ def test_a_worker_reads_its_own_rows_of_each_batch_and_no_others(tmp_path, monke
             rows = find(step)
             assert rows.start <= step < rows.stop and len(rows.images) == worker.local
             assert rows.start // PER_EPOCH == (rows.stop - 1) // PER_EPOCH
-            order = training.epoch_order(tf.constant(3), tf.constant(step // PER_EPOCH), len(stored)).numpy()
+            order = training.epoch_order(3, step // PER_EPOCH, len(stored))
             batch = order[step % PER_EPOCH * 8 :][index * share : (index + 1) * share]
             places = rows.order.numpy()[(step - rows.start) * 8 :][index * share : (index + 1) * share]
             for buffer in rows.images:
@@ -163,7 +162,7 @@ def test_a_buffer_as_large_as_an_epoch_or_smaller_than_a_batch(tmp_path, monkeyp
         find = training._stream(Config(**{**OPTIONS, "batch_size": batch_size}), stored, one_device())
         rows = find(54 // batch_size)  # the second epoch's first
         assert rows.stop - rows.start == steps and rows.images.shape == (steps * batch_size, 6, 5, 1)
-        order = training.epoch_order(tf.constant(0), tf.constant(1), 54).numpy()[: steps * batch_size]
+        order = training.epoch_order(0, 1, 54)[: steps * batch_size]
         np.testing.assert_array_equal(rows.images.numpy()[rows.order.numpy()], np.asarray(stored)[order])
 
 
@@ -187,7 +186,7 @@ def test_a_pixel_out_of_range_that_training_comes_upon_is_a_run_error_that_names
     path = save(tmp_path, FLOATS)
     stored = load(path).train.images
     assert found_until_it_fails(stored) == (12, None)
-    row = training.epoch_order(tf.constant(0), tf.constant(0), 54).numpy()[3 * 8 + 2]  # of step 3
+    row = training.epoch_order(0, 0, 54)[3 * 8 + 2]  # of step 3
     place = stored.which[row]
     np.lib.format.open_memmap(path, "r+")[place, 2, 2] = value
     step, message = found_until_it_fails(stored)
@@ -259,13 +258,27 @@ def assert_same(disk, memory):
     assert disk.fingerprint() == memory.fingerprint()
 
 
+def as_tfds_reads_it(folder, monkeypatch):
+    """As where nothing can be written beside the set."""
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(data, "_unpacked", refuse)
+        return load_set(folder, None)
+
+
 def test_a_tfds_set_is_unpacked_once_in_its_own_order(copied, monkeypatch):
-    memory = load_set(copied, None)
+    memory = as_tfds_reads_it(copied, monkeypatch)
     assert not unpacked(copied).exists() and len(list(unpacked(copied).parent.glob("*train*-of-00003"))) == 3
     unpacked(copied).with_name(".tfvae-train.npy.tmp").write_bytes(b"x" * 10**5)  # of a killed process
-    assert_same(load_set(copied), memory)
-    assert load_set(copied).train.labels is None
-    assert sorted(p.name for p in unpacked(copied).parent.glob(".*")) == [".tfvae-train.npy.lock"]
+    for memory_gb in (0.0, None):
+        found = load_set(copied, memory_gb)
+        assert_same(found, memory)
+        np.testing.assert_array_equal(found.train.labels, memory.train.labels)
+    locks = [".tfvae-test.npy.lock", ".tfvae-train.npy.lock"]
+    assert sorted(p.name for p in unpacked(copied).parent.glob(".*")) == locks
     monkeypatch.setattr(data, "_unpack", None)
     assert_same(load_set(copied), memory)
 
@@ -281,16 +294,16 @@ def test_a_tfds_set_that_is_prepared_anew_is_unpacked_anew(copied):
 def test_one_of_many_processes_unpacks_and_the_others_wait(copied, monkeypatch):
     calls, unpack = [], data._unpack
 
-    def slowly(builder, path):
-        calls.append(path)
+    def slowly(builder, split, label, images, labels):
+        calls.append(images)
         time.sleep(0.5)
-        unpack(builder, path)
+        unpack(builder, split, label, images, labels)
 
     monkeypatch.setattr(data, "_unpack", slowly)
     builder = data._prepare("streamed_set", str(copied))
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        for stored in pool.map(data._unpacked, [builder] * 3):
-            assert len(stored) == 65
+        for paths in pool.map(data._unpacked, [builder] * 3, ["train"] * 3, ["label"] * 3):
+            assert [len(np.load(path)) for path in paths] == [65, 65]
     assert calls == [unpacked(copied)]
 
 
@@ -298,7 +311,7 @@ def test_a_directory_that_can_not_take_the_unpacked_images_is_refused(copied, mo
     import tensorflow_datasets as tfds
 
     def full(examples):
-        yield {"image": GREY[:9, ..., None]}
+        yield {"image": GREY[:9, ..., None], "label": np.arange(9)}
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched, pytest.raises(InputError) as caught:
@@ -314,6 +327,7 @@ def test_a_directory_that_can_not_take_the_unpacked_images_is_refused(copied, mo
     lock.mkdir()  # as good as a directory that can't be written, which root does not know
     with pytest.raises(InputError, match="^--data_dir=.*: Is a directory$"):
         load_set(copied)
+    np.save(unpacked(copied).with_name("tfvae-train-labels.npy"), np.zeros(len(GREY), int))
     np.save(unpacked(copied), GREY[..., None])
     assert len(load_set(copied).train.images) == 60  # once unpacked, nothing is written
 

@@ -1,5 +1,9 @@
 """The step: its gradient and loss against an eager one, and the compiled loop's independence of how it is called."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -48,10 +52,10 @@ def test_a_step_is_plain_gradient_descent_on_minus_the_elbo(binarize):
     state, [(means, bad_step)] = trained([(0, 1)], optimizer="sgd", learning_rate=0.01, beta=2.0, binarize=binarize)
     config = Config(**OPTIONS)
     fresh = training.create_state(config, IMAGES.shape[1:], len(IMAGES)).vae
-    order = training.epoch_order(tf.constant(0), tf.constant(0), len(IMAGES)).numpy()
+    order = training.epoch_order(0, 0, len(IMAGES))
     x = tf.constant(IMAGES[order[:16]] / np.float32(255))
     if binarize == "stochastic":
-        x = noise.bernoulli(x, noise.seed_for(tf.constant(0), Stream.BINARIZE, tf.constant(0)))
+        x = noise.bernoulli(x, noise.seed_for(tf.constant(0), Stream.BINARIZE, tf.constant(0)), noise.step_uniform)
         assert set(np.unique(x)) == {0, 1}
     epsilon = noise.normal((1, 16, 2), noise.seed_for(tf.constant(0), Stream.POSTERIOR, tf.constant(0)))
     with tf.GradientTape() as tape:
@@ -90,7 +94,7 @@ def test_a_gradient_above_clip_norm_is_scaled_down_to_it_and_one_below_is_not():
 
 
 def test_an_epoch_visits_each_image_at_most_once_and_epochs_differ():
-    orders = [training.epoch_order(tf.constant(0), tf.constant(e), 50).numpy() for e in range(3)]
+    orders = [training.epoch_order(0, e, 50) for e in range(3)]
     assert all((np.sort(o) == np.arange(50)).all() for o in orders)
     assert len({tuple(o) for o in orders}) == 3
 
@@ -100,6 +104,51 @@ def test_a_loss_that_is_not_finite_is_named_by_its_first_step():
     assert results[0][1] in (1, 2)
     _, results = trained([(0, 3)])
     assert results[0][1] is None
+
+
+COMPILES = """
+from tfvae import config
+config.import_tensorflow()
+import numpy as np
+from tfvae import evaluation, training
+images = np.zeros((50, 6, 5, 1), np.uint8)
+settings = config.Config(hidden_units=(8,), batch_size=8, epochs=9, binarize="stochastic", num_samples=2)
+state = training.create_state(settings, images.shape[1:], len(images))
+run_steps = training.make_run_steps(state, settings, images)
+for first, count in ((0, 0), (0, 1), (1, 3), (4, 13)):
+    run_steps(first, count)
+evaluate = evaluation.make_evaluate(state.vae, 2, 0)
+for samples in (1, 7, 5):
+    evaluate(images, samples)
+"""
+
+
+def test_neither_other_steps_nor_other_samples_compile_anew(tmp_path):
+    """A slice that starts at a step, for one, would compile at each call, and tf.function would count one trace."""
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text",
+        "TFVAE_CACHE": "",
+        "TF_XLA_FLAGS": "",
+    }
+    subprocess.run([sys.executable, "-c", COMPILES], check=True, env=environment, timeout=300)
+    modules = [p.name for p in tmp_path.glob("*before_optimizations.txt")]
+    for program in ("run_steps", "run_block"):
+        assert sum(program in name for name in modules) == 1, modules
+
+
+def test_bfloat16_products_leave_the_weights_and_the_loss_float32_and_the_elbo_about_the_same():
+    images = np.random.default_rng(0).integers(0, 2, (512, 6, 5, 1), dtype=np.uint8) * np.uint8(255)
+    elbos = {}
+    for dtype in ("float32", "bfloat16"):
+        state, results = trained([(0, 60)], images=images, dtype=dtype, hidden_units=(64, 64), epochs=2)
+        elbos[dtype] = results[0][0]["elbo"]
+        assert {v.dtype for v in state.vae.trainable_variables} == {"float32"}
+        assert state.vae.decode(tf.zeros([1, 2])).log_prob(images[:1] / np.float32(255)).dtype == tf.float32
+    hidden = state.vae.encoder.hidden[0]
+    assert hidden.compute_dtype == "bfloat16" and hidden(images[:1].reshape(1, -1)).dtype == tf.bfloat16
+    assert elbos["bfloat16"] != elbos["float32"]
+    np.testing.assert_allclose(elbos["bfloat16"], elbos["float32"], rtol=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def compare(config: Config, dataset: Dataset, vae: Any) -> dict[str, Any]:
     for wanted, draw in ((config.binarize == "stochastic", noise.bernoulli), (config.dequantize, noise.dequantize)):
         train = draw(train, noise.seed_for(0, Stream.BINARIZE)) if wanted else train
     train, test = (x.numpy().reshape(len(x), -1).astype(np.float64) for x in (train, test))
-    some = train[noise.permutation(len(train), noise.seed_for(config.seed, Stream.SHUFFLE)).numpy()[:_MIXED]]
+    some = train[noise.permutation(len(train), noise.seed_for(config.seed, Stream.SHUFFLE))[:_MIXED]]
     pca, mixture = fit_pca(train, config.latent_dim), fit_mixture(some, config.seed)
 
     def density(fit: Any, components: int, fitted_to: np.ndarray) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from typing import Any
 
 from absl import flags, logging
 
+from tfvae import compiled
+
 
 class InputError(ValueError):
     """A flag, setting or input file that can't be used: commands print it as one line and exit with status 2.
@@ -172,6 +174,12 @@ class Config:
         (32, 64), _wholes("filter counts", 1), "filters of the convolutions of --network=conv; the decoder mirrors them"
     )
     activation: str = _field("relu", _choice("relu", "tanh", "elu", "gelu", "softplus"), "of the hidden layers")
+    dtype: str = _field(
+        "float32",
+        _choice("float32", "bfloat16"),
+        "of the layers' products; weights, z, likelihood and KL are float32 in any case (for GPUs and TPUs: on CPU "
+        "bfloat16 is slower)",
+    )
     latent_dim: int = _field(2, _whole(1, 2**16), "dimensions of z")
     likelihood: str = _field("bernoulli", _choice("bernoulli", "gaussian"), "p(x|z), each pixel by itself given z")
     sigma: float | str = _field(
@@ -465,7 +473,11 @@ def require_writable(flag: str, path: str | os.PathLike[str]) -> None:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without its start-up lines, which no log level hides; TF_CPP_MIN_LOG_LEVEL=0 shows them."""
+    """Imports TensorFlow without its start-up lines, which no log level hides; TF_CPP_MIN_LOG_LEVEL=0 shows them.
+
+    What it compiles is kept for the next process (`compiled.keep`).
+    """
+    compiled.keep()
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
         return
     sys.stderr.flush()

@@ -203,7 +203,7 @@ def _split(parts: dict[str, Split], validation_examples: int | None) -> Dataset:
         if size < 10:
             raise InputError(f"--dataset: must have at least 10 images, and has {size}")
         chosen = np.zeros(size, bool)
-        order = noise.permutation(size, noise.seed_for(_SPLIT_SEED, Stream.SHUFFLE)).numpy()
+        order = noise.permutation(size, noise.seed_for(_SPLIT_SEED, Stream.SHUFFLE))
         chosen[order[: min(round(size / 10), _MOST_TEST_IMAGES)]] = True
         train, test = train.rows(~chosen), train.rows(chosen)
     size = len(train.images) if validation is None else len(validation.images)
@@ -343,13 +343,20 @@ def _from_tfds(name: str, data_dir: str | None, memory: float) -> dict[str, Spli
     def part(split: str) -> Split | None:
         if split not in builder.info.splits:
             return None
-        read = {key: True for key in ("image", label) if key}
-        decoders = tfds.decode.PartialDecoding(read)
         image_bytes = math.prod(features["image"].shape) * np.dtype(features["image"].np_dtype).itemsize
-        if split == "train" and builder.info.splits[split].num_examples * image_bytes > memory:
-            return Split(_unpacked(builder), None)
-        examples = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1, decoders=decoders))
-        return Split(examples["image"], examples[label] if label else None)
+        large = split == "train" and builder.info.splits[split].num_examples * image_bytes > memory
+        try:
+            images, labels = _unpacked(builder, split, label)
+        except OSError as error:
+            if large:
+                raise InputError(
+                    f"--data_dir={builder._data_dir_root}: must take the images of {name} unpacked, for they are "
+                    f"larger than --memory_gb: {error.strerror}"
+                ) from None
+            decoders = tfds.decode.PartialDecoding({key: True for key in ("image", label) if key})
+            examples = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1, decoders=decoders))
+            return Split(examples["image"], examples[label] if label else None)
+        return Split(_on_disk(images) if large else np.load(images), np.load(labels) if label else None)
 
     return {split: part(split) for split in ("train", "validation", "test")}
 
@@ -359,43 +366,47 @@ def _on_disk(path: Path) -> Stored:
     return Stored(array, np.arange(array.shape[0] if array.ndim else 0))
 
 
-def _unpacked(builder: Any) -> Stored:
-    """The training images of a TFDS set as a .npy file beside it, made at the first use: any row can be read."""
-    path, info = (Path(builder.data_dir) / name for name in ("tfvae-train.npy", "dataset_info.json"))
+def _unpacked(builder: Any, split: str, label: str | None) -> tuple[Path, Path]:
+    """A part of a TFDS set as .npy files of images and labels beside it: quick to load, and any row can be read.
+
+    Made at the first use; raises OSError where that can't be.
+    """
+    folder = Path(builder.data_dir)
+    images, labels, info = (
+        folder / f for f in (f"tfvae-{split}.npy", f"tfvae-{split}-labels.npy", "dataset_info.json")
+    )
 
     def is_done() -> bool:  # and the set has not been prepared anew since
-        return path.exists() and path.stat().st_mtime >= info.stat().st_mtime
+        there = images.exists() and (labels.exists() or not label)
+        return there and images.stat().st_mtime >= info.stat().st_mtime
 
     if not is_done():
-        try:
-            with open(path.with_name(f".{path.name}.lock"), "w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # one process unpacks, the others wait for it
-                if not is_done():
-                    _unpack(builder, path)
-        except OSError as error:
-            raise InputError(
-                f"--data_dir={builder._data_dir_root}: must take the images of {builder.name} unpacked, for "
-                f"they are larger than --memory_gb: {error.strerror}"
-            ) from None
-    return _on_disk(path)
+        with open(folder / f".{images.name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # one process unpacks, the others wait for it
+            if not is_done():
+                _unpack(builder, split, label, images, labels)
+    return images, labels
 
 
-def _unpack(builder: Any, path: Path) -> None:
+def _unpack(builder: Any, split: str, label: str | None, images: Path, labels: Path) -> None:
     import tensorflow_datasets as tfds
 
     image = builder.info.features["image"]
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(image.np_dtype)), "fortran_order": False}
-    header["shape"] = (builder.info.splits["train"].num_examples, *image.shape)
-    decoders = tfds.decode.PartialDecoding({"image": True})
-    aside = path.with_name(f".{path.name}.tmp")
+    header["shape"] = (builder.info.splits[split].num_examples, *image.shape)
+    decoders = tfds.decode.PartialDecoding({key: True for key in ("image", label) if key})
+    aside, found = images.with_name(f".{images.name}.tmp"), []
     try:
         with open(aside, "wb") as file:  # a mapped one would end the process where the disk is full
             np.lib.format.write_array_header_1_0(file, header)
-            for batch in tfds.as_numpy(builder.as_dataset(split="train", decoders=decoders, batch_size=1_000)):
+            for batch in tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders, batch_size=1_000)):
                 file.write(batch["image"])
+                found.append(batch[label] if label else [])
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        if label:
+            np.save(labels, np.concatenate(found))
+        os.replace(aside, images)  # the last: with it, all is there
     finally:
         aside.unlink(missing_ok=True)
 

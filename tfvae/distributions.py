@@ -148,6 +148,33 @@ def standard_normal(latent_dim: int) -> DiagonalNormal:
     return DiagonalNormal(tf.zeros([latent_dim]), tf.zeros([latent_dim]))
 
 
+def _cross_entropy(logits: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """-log p(x) of each pixel: max(l, 0) - l x + log(1 + exp(-|l|)), which neither overflows nor cancels."""
+
+    @tf.custom_gradient
+    def of(logits: tf.Tensor) -> tuple[tf.Tensor, object]:
+        e = tf.exp(-tf.abs(logits))
+        u = 1.0 + e  # as exact as log1p, which XLA computes number by number
+        nats = tf.maximum(logits, 0.0) - logits * x + tf.where(u == 1.0, e, tf.math.log(u) * (e / (u - 1.0)))
+        return nats, lambda upstream: upstream * (tf.where(logits >= 0, 1.0, e) / u - x)
+
+    return of(logits)
+
+
+@tf.custom_gradient
+def sum_over_pixels(values: tf.Tensor) -> tuple[tf.Tensor, object]:
+    """[..., H, W, C] -> [...]; on CPU as a matrix product, for XLA adds number by number there."""
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return tf.broadcast_to(upstream[..., None, None, None], tf.shape(values))
+
+    if tf.config.list_logical_devices("GPU"):  # whose products may be of ten bits
+        return tf.reduce_sum(values, axis=(-3, -2, -1)), gradient
+    pixels = math.prod(values.shape[-3:])
+    sums = tf.matmul(tf.reshape(values, [-1, pixels]), tf.ones([pixels, 1], values.dtype))
+    return tf.reshape(sums, tf.shape(values)[:-3]), gradient
+
+
 class Bernoulli(NamedTuple):
     """Independent pixels, 1 with probability sigmoid(logits); logits [..., H, W, C]."""
 
@@ -160,11 +187,7 @@ class Bernoulli(NamedTuple):
 
     def log_prob(self, x: tf.Tensor) -> tf.Tensor:
         """log p(x) in nats, [...], for x in {0, 1}; for grey x in [0, 1] minus the usual cross-entropy."""
-        positive = self.logits >= 0  # max(l, 0) - l x + log(1 + exp(-|l|)) neither overflows nor cancels
-        magnitude = tf.where(positive, self.logits, -self.logits)
-        surplus = tf.where(positive, self.logits, tf.zeros_like(self.logits))
-        nats = surplus - self.logits * x + tf.math.log1p(tf.exp(-magnitude))
-        return -tf.reduce_sum(nats, axis=(-3, -2, -1))
+        return -sum_over_pixels(_cross_entropy(self.logits, x))
 
 
 class GaussianPixels(NamedTuple):
@@ -175,4 +198,4 @@ class GaussianPixels(NamedTuple):
 
     def log_prob(self, x: tf.Tensor) -> tf.Tensor:
         """log density of x in nats: [...]. A density: it may well be positive."""
-        return tf.reduce_sum(normal_log_density(x, self.mean, self.log_variance), axis=(-3, -2, -1))
+        return sum_over_pixels(normal_log_density(x, self.mean, self.log_variance))

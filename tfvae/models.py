@@ -50,15 +50,20 @@ class _Network(keras.Model):
         filters: tuple[int, ...] = (32, 64),
         activation: str = "relu",
         seed: int = 0,
+        products: str = "float32",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.image_shape, self.latent_dim, self.network = tuple(image_shape), latent_dim, network
         self.hidden_units, self.filters, self.activation = tuple(hidden_units), tuple(filters), activation
-        self.seed = seed
+        self.seed, self.products = seed, products
+
+    def _options(self, name: str) -> dict[str, Any]:
+        """Keyword arguments of a layer whose products are of the type `products`, its weights of float32."""
+        return {**_options(self, self.seed, name), "dtype": {"bfloat16": "mixed_bfloat16"}.get(self.products)}
 
     def get_config(self) -> dict[str, Any]:
-        names = ("image_shape", "latent_dim", "network", "hidden_units", "filters", "activation", "seed")
+        names = ("image_shape", "latent_dim", "network", "hidden_units", "filters", "activation", "seed", "products")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
@@ -79,12 +84,12 @@ class Encoder(_Network):
         self.posterior = posterior
         conv = {"strides": 2, "padding": "same", "activation": self.activation}
         self.convolutions = tuple(
-            keras.layers.Conv2D(size, 3, **conv, **_options(self, self.seed, f"convolution_{i}"))
+            keras.layers.Conv2D(size, 3, **conv, **self._options(f"convolution_{i}"))
             for i, size in enumerate(self.filters if self.network == "conv" else ())
         )
         self.flatten = keras.layers.Flatten()
         self.hidden = tuple(
-            keras.layers.Dense(size, self.activation, **_options(self, self.seed, f"hidden_{i}"))
+            keras.layers.Dense(size, self.activation, **self._options(f"hidden_{i}"))
             for i, size in enumerate(self.hidden_units)
         )
         self.mean = keras.layers.Dense(self.latent_dim, **_options(self, self.seed, "mean"))
@@ -114,10 +119,13 @@ class Encoder(_Network):
     def call(self, x: tf.Tensor) -> Posterior:
         for layer in (*self.convolutions, self.flatten, *self.hidden):
             x = layer(x)
-        mean = self.mean(x)
-        log_variance = tf.broadcast_to(bounded_log_variance(self.log_variance(x)), tf.shape(mean))
+        x = tf.cast(x, tf.float32)
+        # one product for all heads: XLA is slow at one of as few columns as latents
+        kernel, bias = (tf.concat([getattr(h, n) for h in self.heads], axis=-1) for n in ("kernel", "bias"))
+        mean, log_variance, *below = tf.split(tf.matmul(x, kernel) + bias, [h.units for h in self.heads], axis=-1)
+        log_variance = tf.broadcast_to(bounded_log_variance(log_variance), tf.shape(mean))
         if self.posterior == "full":
-            below = tf.gather(self.heads[2](x), self.places, axis=-1)  # [B, L, L]
+            below = tf.gather(below[0], self.places, axis=-1)  # [B, L, L]
             return FullNormal(mean, log_variance, below * np.tril(np.ones(self.places.shape, np.float32), -1))
         family = {"laplace": Laplace, "logistic": Logistic}.get(self.posterior, DiagonalNormal)
         return family(mean, log_variance)
@@ -156,18 +164,17 @@ class Decoder(_Network):
             self.small = (-(-height // scale), -(-width // scale), self.filters[-1])
             sizes = (math.prod(self.small),)
         self.hidden = tuple(
-            keras.layers.Dense(size, self.activation, **_options(self, self.seed, f"hidden_{i}"))
-            for i, size in enumerate(sizes)
+            keras.layers.Dense(size, self.activation, **self._options(f"hidden_{i}")) for i, size in enumerate(sizes)
         )
         if self.network == "mlp":
-            self.pixels = (keras.layers.Dense(*self.small, **_options(self, self.seed, "pixels")),)
+            self.pixels = (keras.layers.Dense(*self.small, **self._options("pixels")),)
         else:
             self.pixels = tuple(
                 keras.layers.Conv2DTranspose(
-                    size, strides=2, activation=self.activation, **conv, **_options(self, self.seed, f"convolution_{i}")
+                    size, strides=2, activation=self.activation, **conv, **self._options(f"convolution_{i}")
                 )
                 for i, size in enumerate(self.filters[::-1])
-            ) + (keras.layers.Conv2DTranspose(channels, **conv, **_options(self, self.seed, "pixels")),)
+            ) + (keras.layers.Conv2DTranspose(channels, **conv, **self._options("pixels")),)
 
     def get_config(self) -> dict[str, Any]:
         names = ("likelihood", "sigma", "sigma_floor")
@@ -199,6 +206,7 @@ class Decoder(_Network):
             h = layer(h)
         if self.network == "conv":
             h = h[:, :height, :width]  # the smallest image was rounded up
+        h = tf.cast(h, tf.float32)
         of_z = self.likelihood == "gaussian" and self.sigma == "of_z"
         shape = [height, width, channels * (1 + of_z)]
         pixels = tf.reshape(h, tf.concat([tf.shape(z)[:-1], shape], axis=0))
@@ -304,7 +312,7 @@ class VAE(keras.Model):
 def make_vae(config: Config, image_shape: tuple[int, int, int]) -> VAE:
     """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C]."""
     names = ("latent_dim", "network", "hidden_units", "filters", "activation", "seed")
-    options = {"image_shape": image_shape, **{name: getattr(config, name) for name in names}}
+    options = {"image_shape": image_shape, **{name: getattr(config, name) for name in names}, "products": config.dtype}
     encoder = Encoder(**options, posterior=config.posterior, name="encoder")
     pixels = {name: getattr(config, name) for name in ("likelihood", "sigma", "sigma_floor")}
     decoder = Decoder(**options, **pixels, name="decoder")

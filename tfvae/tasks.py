@@ -217,7 +217,7 @@ def fine_tuning(vae: Any, train: Split, test: Split, seed: int, steps: int = 1_0
     optimizer.build(weights)
     everything = [variable.value for variable in weights + optimizer.variables]
     fresh = [variable.numpy() for variable in everything]
-    order = noise.permutation(len(labels), noise.seed_for(seed, Stream.SHUFFLE)).numpy()
+    order = noise.permutation(len(labels), noise.seed_for(seed, Stream.SHUFFLE))
     images, labels = tf.constant(train.images[order]), tf.constant(labels[order])
 
     @tf.function(jit_compile=vae.xla, autograph=False)

@@ -79,7 +79,7 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
     import numpy as np
     import tensorflow as tf
 
-    from tfvae import checkpoints, data, evaluation, monitoring, safety, saved_model, training
+    from tfvae import checkpoints, data, evaluation, models, monitoring, safety, saved_model, training
 
     chief, examples = placement.chief, len(dataset.train.images)
     with placement.strategy.scope():
@@ -106,8 +106,6 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
         if chief:
             safety.write_atomically(run_dir / "config.flags", config.to_flags())
             monitor = stack.enter_context(monitoring.Monitor(run_dir, config, dataset, step, total))
-            if step == 0:
-                monitor.pictures(state.vae, step)
         if step < total:
             run_steps(step, 0)  # compiles, so that the speed is that of training
         while step < total:
@@ -126,6 +124,8 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
                     f"step {bad_step:,}: the loss is not finite, and the same command would end there again: take a "
                     f"smaller --learning_rate and another --run_dir; {safe}"
                 )
+            if chief and step == 0:  # what was there before the first step, which need not wait for it
+                monitor.pictures(models.make_vae(config, dataset.image_shape), 0)
             step, chunk = step + count, max(1, round(count / seconds * _CHUNK_SECONDS))
             epoch = step // per_epoch
             notes.update(step=step, seconds=notes["seconds"] + seconds)

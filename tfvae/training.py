@@ -91,8 +91,7 @@ def loss_and_terms(
     return objectives.elbo_loss(vae, x, epsilon, kl, beta, config.free_bits)
 
 
-@tf.function(jit_compile=True)
-def epoch_order(seed: tf.Tensor, epoch: tf.Tensor, examples: int) -> tf.Tensor:
+def epoch_order(seed: int, epoch: int, examples: int) -> np.ndarray:
     """The order of the images in an epoch: int32 [examples]."""
     return noise.permutation(examples, noise.seed_for(seed, Stream.SHUFFLE, epoch))
 
@@ -121,7 +120,7 @@ def make_run_steps(
         own = replica * share + tf.range(share)
 
         def own_uniform(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
-            whole = noise.uniform((batch_size, *shape[1:]), seed)
+            whole = noise.step_uniform((batch_size, *shape[1:]), seed)
             return whole if one else tf.gather(whole, own)
 
         # a slice would start at a compile-time constant under XLA, and compile anew at each call; a gather doesn't
@@ -144,9 +143,11 @@ def make_run_steps(
         gradients = tape.gradient(loss, variables)
         # the plain autoencoder's variance has none
         gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables)]
-        checksum = loss + tf.add_n([tf.reduce_sum(gradient) for gradient in gradients])
+        checksum = loss + tf.add_n([tf.reduce_sum(g) for g in gradients if len(g.shape) == 1])
         terms = objectives.Elbo(*(tf.reduce_sum(term) / batch_size for term in terms))
-        return gradients, terms, tf.math.is_finite(checksum)
+        finite = tf.math.is_finite(checksum)
+        gradients = [tf.where(finite, g, 0.0) for g in gradients]
+        return gradients, terms, finite
 
     # XLA compiles the whole loop for one device; for more, what each does between reductions
     compiled = gradient if one or not state.vae.xla else tf.function(gradient, jit_compile=True, autograph=False)
@@ -207,8 +208,8 @@ def _hold(config: Config, images: np.ndarray, placement: Placement) -> Callable[
 
     @functools.lru_cache(maxsize=1)
     def of_epoch(epoch: int) -> _Rows:
-        order = epoch_order(tf.constant(config.seed), tf.constant(epoch), len(images))
-        return _Rows(held, order, epoch * per_epoch, (epoch + 1) * per_epoch)
+        order = epoch_order(config.seed, epoch, len(images))
+        return _Rows(held, tf.constant(order), epoch * per_epoch, (epoch + 1) * per_epoch)
 
     return lambda step: of_epoch(step // per_epoch)
 
@@ -224,7 +225,7 @@ def _stream(config: Config, images: Stored, placement: Placement) -> Callable[[i
 
     @functools.lru_cache(maxsize=1)
     def of_epoch(epoch: int) -> np.ndarray:
-        return epoch_order(tf.constant(config.seed), tf.constant(epoch), len(images)).numpy()
+        return epoch_order(config.seed, epoch, len(images))
 
     wrong, ahead = [], []  # what is wrong with an image; the buffers to come
 

@@ -1,0 +1,312 @@
+"""The same VAE, batch, data and precision in the ways that a user would otherwise run: each function an epoch's worth.
+
+    python benchmarks/contenders.py NAME WORK IMAGES.npy
+
+makes one ready, then trains an epoch for each line of its input and answers with the seconds it took and the epoch's
+mean ELBO. benchmarks/speed.py lets them take turns.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+Epoch = Callable[[], float]  # trains an epoch: the mean ELBO over it, in nats
+
+
+class Work(NamedTuple):
+    """A network and how it is trained: Adam, learning rate 0.001, Bernoulli likelihood, analytic KL."""
+
+    hidden_units: tuple[int, ...]
+    latent_dim: int
+    batch_size: int
+    activation: str
+    stochastic: bool = False  # binarized anew in each step; otherwise grey values
+
+
+WORKS = {
+    "784-512-2, batch 128": Work((512,), 2, 128, "relu"),
+    "784-200-200-50, batch 20": Work((200, 200), 50, 20, "tanh"),
+    "784-200-200-50, batch 20, stochastic": Work((200, 200), 50, 20, "tanh", True),
+}
+PIXELS = 784
+
+
+def tfvae(work: Work, images: np.ndarray) -> Epoch:
+    from tfvae import config
+
+    config.import_tensorflow()
+    from tfvae import training
+
+    settings = config.Config(
+        hidden_units=work.hidden_units,
+        latent_dim=work.latent_dim,
+        batch_size=work.batch_size,
+        activation=work.activation,
+        binarize="stochastic" if work.stochastic else "none",
+        epochs=1,
+    )
+    state = training.create_state(settings, images.shape[1:], len(images))
+    run_steps = training.make_run_steps(state, settings, images)
+    steps, done = training.steps_per_epoch(settings, len(images)), 0
+
+    def epoch() -> float:
+        nonlocal done
+        done += steps
+        return run_steps(done - steps, steps)[0]["elbo"]
+
+    return epoch
+
+
+def _keras_network(work: Work) -> tuple:
+    """Encoder -> (mean, log variance) and decoder -> logits, as functional Keras models."""
+    import keras
+    from keras import layers
+
+    inputs = x = keras.Input((PIXELS,))
+    for size in work.hidden_units:
+        x = layers.Dense(size, activation=work.activation)(x)
+    encoder = keras.Model(inputs, [layers.Dense(work.latent_dim)(x), layers.Dense(work.latent_dim)(x)])
+    inputs = z = keras.Input((work.latent_dim,))
+    for size in work.hidden_units[::-1]:
+        z = layers.Dense(size, activation=work.activation)(z)
+    return encoder, keras.Model(inputs, layers.Dense(PIXELS)(z))
+
+
+def keras_fit(work: Work, images: np.ndarray) -> Epoch:
+    """As keras.io/examples/generative/vae does it: a Sampling layer, a `train_step` with trackers, `fit`."""
+    import keras
+    import tensorflow as tf
+
+    class Sampling(keras.layers.Layer):
+        def __init__(self, **kwargs) -> None:  # noqa: ANN003
+            super().__init__(**kwargs)
+            self.seed_generator = keras.random.SeedGenerator(1337)
+
+        def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+            mean, log_variance = inputs
+            epsilon = keras.random.normal(keras.ops.shape(mean), seed=self.seed_generator)
+            return mean + keras.ops.exp(0.5 * log_variance) * epsilon
+
+    class VAE(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.decoder = _keras_network(work)
+            self.sampling = Sampling()
+            self.total_loss_tracker = keras.metrics.Mean(name="total_loss")
+            self.reconstruction_loss_tracker = keras.metrics.Mean(name="reconstruction_loss")
+            self.kl_loss_tracker = keras.metrics.Mean(name="kl_loss")
+
+        @property
+        def metrics(self) -> list:
+            return [self.total_loss_tracker, self.reconstruction_loss_tracker, self.kl_loss_tracker]
+
+        def train_step(self, x: tf.Tensor) -> dict:
+            if work.stochastic:
+                x = tf.cast(tf.random.uniform(tf.shape(x)) < x, tf.float32)
+            with tf.GradientTape() as tape:
+                mean, log_variance = self.encoder(x)
+                logits = self.decoder(self.sampling([mean, log_variance]))
+                reconstruction = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=logits)
+                reconstruction_loss = tf.reduce_mean(tf.reduce_sum(reconstruction, axis=1))
+                kl_loss = -0.5 * (1 + log_variance - tf.square(mean) - tf.exp(log_variance))
+                kl_loss = tf.reduce_mean(tf.reduce_sum(kl_loss, axis=1))
+                total_loss = reconstruction_loss + kl_loss
+            grads = tape.gradient(total_loss, self.trainable_weights)
+            self.optimizer.apply_gradients(zip(grads, self.trainable_weights))
+            self.total_loss_tracker.update_state(total_loss)
+            self.reconstruction_loss_tracker.update_state(reconstruction_loss)
+            self.kl_loss_tracker.update_state(kl_loss)
+            return {m.name: m.result() for m in self.metrics}
+
+    vae = VAE()
+    vae.compile(optimizer=keras.optimizers.Adam())
+    x = images.reshape(-1, PIXELS).astype(np.float32) / 255
+    x = x[: len(x) // work.batch_size * work.batch_size]
+    return lambda: -vae.fit(x, epochs=1, batch_size=work.batch_size, verbose=0).history["total_loss"][-1]
+
+
+def tutorial(work: Work, images: np.ndarray) -> Epoch:
+    """As tensorflow.org/tutorials/generative/cvae does it: tf.data, and a tf.function call for each batch."""
+    import keras
+    import tensorflow as tf
+
+    encoder, decoder = _keras_network(work)
+    variables = encoder.trainable_variables + decoder.trainable_variables
+    optimizer = keras.optimizers.Adam(1e-3)
+    x = images.reshape(-1, PIXELS).astype(np.float32) / 255
+    dataset = tf.data.Dataset.from_tensor_slices(x).shuffle(len(x)).batch(work.batch_size, drop_remainder=True)
+
+    @tf.function
+    def train_step(x: tf.Tensor) -> tf.Tensor:
+        if work.stochastic:
+            x = tf.cast(tf.random.uniform(tf.shape(x)) < x, tf.float32)
+        with tf.GradientTape() as tape:
+            mean, log_variance = encoder(x)
+            logits = decoder(mean + tf.exp(0.5 * log_variance) * tf.random.normal(tf.shape(mean)))
+            reconstruction = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=logits)
+            kl = -0.5 * tf.reduce_sum(1 + log_variance - tf.square(mean) - tf.exp(log_variance), axis=1)
+            loss = tf.reduce_mean(tf.reduce_sum(reconstruction, axis=1) + kl)
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        return loss
+
+    return lambda: -float(np.mean([train_step(batch) for batch in dataset]))
+
+
+def pytorch(work: Work, images: np.ndarray) -> Epoch:
+    """As pytorch/examples does it, but with the images in memory: no DataLoader in the way."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    activation = {"relu": nn.ReLU, "tanh": nn.Tanh}[work.activation]
+
+    def layers(sizes: tuple[int, ...]) -> list[nn.Module]:
+        return [part for pair in zip(sizes, sizes[1:]) for part in (nn.Linear(*pair), activation())]
+
+    last, latents = work.hidden_units[-1], work.latent_dim
+    encoder = nn.Sequential(*layers((PIXELS, *work.hidden_units)))
+    to_mean, to_log_variance = nn.Linear(last, latents), nn.Linear(last, latents)
+    decoder = nn.Sequential(*layers((latents, *work.hidden_units[::-1])), nn.Linear(work.hidden_units[0], PIXELS))
+    parts = nn.ModuleList([encoder, to_mean, to_log_variance, decoder])
+    optimizer = torch.optim.Adam(parts.parameters(), lr=1e-3)
+    data = torch.from_numpy(images.reshape(-1, PIXELS).astype(np.float32) / 255)
+
+    def epoch() -> float:
+        total, order = 0.0, torch.randperm(len(data))
+        steps = len(data) // work.batch_size
+        for rows in order[: steps * work.batch_size].split(work.batch_size):
+            x = data[rows]
+            if work.stochastic:
+                x = torch.bernoulli(x)
+            optimizer.zero_grad()
+            h = encoder(x)
+            mean, log_variance = to_mean(h), to_log_variance(h)
+            logits = decoder(mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean))
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="sum")
+            loss = (loss - 0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())) / work.batch_size
+            loss.backward()
+            total += loss.item()
+            optimizer.step()
+        return -total / steps
+
+    return epoch
+
+
+def jax_scan(work: Work, images: np.ndarray) -> Epoch:
+    """A whole epoch in one jitted `lax.scan`, the images on the device."""
+    import jax
+    import jax.numpy as jnp
+
+    glorot = jax.nn.initializers.glorot_uniform()
+    forward = {"relu": jax.nn.relu, "tanh": jnp.tanh}[work.activation]
+    last, hidden = work.hidden_units[-1], work.hidden_units
+
+    def dense(key: jax.Array, sizes: tuple[int, ...]) -> list:
+        keys = jax.random.split(key, len(sizes))
+        return [(glorot(k, pair), jnp.zeros(pair[1])) for k, pair in zip(keys, zip(sizes, sizes[1:]))]
+
+    keys = jax.random.split(jax.random.key(0), 4)
+    sizes = ((PIXELS, *hidden), (last, work.latent_dim), (last, work.latent_dim), (work.latent_dim, *hidden[::-1]))
+    weights = [dense(k, s) for k, s in zip(keys, sizes)] + [dense(keys[0], (hidden[0], PIXELS))]
+    data = jnp.asarray(images.reshape(-1, PIXELS).astype(np.float32) / 255)
+    steps = len(data) // work.batch_size
+
+    def through(x: jax.Array, layers: list, last: bool = False) -> jax.Array:
+        for w, b in layers:
+            x = x @ w + b if last else forward(x @ w + b)
+        return x
+
+    def loss_of(weights: list, x: jax.Array, epsilon: jax.Array) -> jax.Array:
+        encoder, to_mean, to_log_variance, decoder, to_pixels = weights
+        h = through(x, encoder)
+        mean, log_variance = through(h, to_mean, True), through(h, to_log_variance, True)
+        logits = through(through(mean + jnp.exp(0.5 * log_variance) * epsilon, decoder), to_pixels, True)
+        reconstruction = jnp.maximum(logits, 0) - logits * x + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+        kl = -0.5 * (1 + log_variance - mean**2 - jnp.exp(log_variance))
+        return (reconstruction.sum() + kl.sum()) / work.batch_size
+
+    def step(carry: tuple, rows: jax.Array) -> tuple:
+        weights, m, v, t, key = carry
+        key, for_x, for_z = jax.random.split(key, 3)
+        x = data[rows]
+        if work.stochastic:
+            x = (jax.random.uniform(for_x, x.shape) < x).astype(jnp.float32)
+        epsilon = jax.random.normal(for_z, (work.batch_size, work.latent_dim))
+        loss, g = jax.value_and_grad(loss_of)(weights, x, epsilon)
+        t += 1
+        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
+        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
+        rate = 1e-3 * jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        weights = jax.tree.map(lambda w, m, v: w - rate * m / (jnp.sqrt(v) + 1e-7), weights, m, v)
+        return (weights, m, v, t, key), loss
+
+    @jax.jit
+    def run(carry: tuple) -> tuple:
+        *state, key = carry
+        key, for_order = jax.random.split(key)
+        order = jax.random.permutation(for_order, len(data))[: steps * work.batch_size]
+        carry, losses = jax.lax.scan(step, (*state, key), order.reshape(steps, work.batch_size))
+        return carry, losses.mean()
+
+    zeros = jax.tree.map(jnp.zeros_like, weights)
+    carry = (weights, zeros, zeros, jnp.zeros([]), jax.random.key(1))
+
+    def epoch() -> float:
+        nonlocal carry
+        carry, loss = run(carry)
+        return -float(loss)
+
+    return epoch
+
+
+def products(work: Work, images: np.ndarray) -> Epoch:
+    """The floor: a step's matrix products, forward and backward, by TensorFlow, and nothing else."""
+    import tensorflow as tf
+
+    sizes = [(PIXELS, *work.hidden_units), (work.hidden_units[-1], 2 * work.latent_dim)]
+    sizes += [(work.latent_dim, *work.hidden_units[::-1], PIXELS)]
+    shapes = [pair for chain in sizes for pair in zip(chain, chain[1:])]
+    weights = [tf.random.normal(shape) for shape in shapes]
+    inputs = [tf.random.normal((work.batch_size, shape[0])) for shape in shapes]
+    upstream = [tf.random.normal((work.batch_size, shape[1])) for shape in shapes]
+
+    def made() -> list[tf.Tensor]:
+        forward = [tf.matmul(x, w) for x, w in zip(inputs, weights)]
+        of_weights = [tf.matmul(x, g, transpose_a=True) for x, g in zip(inputs, upstream)]
+        # nothing asks for the images' gradient
+        return forward + of_weights + [tf.matmul(g, w, transpose_b=True) for g, w in zip(upstream[1:], weights[1:])]
+
+    steps = len(images) // work.batch_size
+
+    @tf.function
+    def run() -> list[tf.Tensor]:  # what nobody takes out of the loop would not be computed
+        loop = (tf.constant(0), *made())
+        return tf.while_loop(lambda t, *_: t < steps, lambda t, *_: (t + 1, *made()), loop, parallel_iterations=1)
+
+    def epoch() -> float:
+        run()[0].numpy()
+        return float("nan")
+
+    return epoch
+
+
+CONTENDERS = {f.__name__: f for f in (tfvae, keras_fit, tutorial, pytorch, jax_scan, products)}
+
+
+def main() -> None:
+    name, work, path = sys.argv[1:]
+    images = np.load(path)
+    epoch = CONTENDERS[name](WORKS[work], images)
+    epoch()  # compiles
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        elbo = epoch()
+        print(time.perf_counter() - start, elbo, flush=True)
+
+
+if __name__ == "__main__":
+    main()

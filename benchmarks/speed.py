@@ -1,0 +1,132 @@
+"""tfvae's training beside what a user would otherwise run: python benchmarks/speed.py, on an idle machine.
+
+On MNIST (--dataset, --data_dir; else noise of its shape, saying so), the contenders of benchmarks/contenders.py, each
+in a process of its own, take turns, an epoch each, over ROUNDS rounds: what the machine does meanwhile hits all alike.
+Ratios are medians of the rounds' ratios. PyTorch and JAX where they are installed. Writes its part of
+docs/performance.md, docs/speed.png and docs/speed.json, with each round's seconds.
+"""
+
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from contenders import WORKS
+
+from tfvae import config
+
+ROUNDS = 7
+NAMES = {
+    "tfvae": "tfvae",
+    "keras_fit": "Keras `fit`, custom `train_step`",
+    "tutorial": "TensorFlow tutorial's loop",
+    "pytorch": "PyTorch",
+    "jax_scan": "JAX, an epoch in a `lax.scan`",
+    "products": "bare matrix products (the floor)",
+}
+NEEDS = {"pytorch": "torch", "jax_scan": "jax"}
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def images(given: dict[str, str], path: Path) -> str:
+    """Puts training images at `path`; says which they are."""
+    config.import_tensorflow()
+    from tfvae import data
+
+    try:
+        loaded = data.load(config.Config(**{"dataset": "mnist", **given}, validation_examples=0)).train.images
+        what = given.get("dataset", "mnist")
+    except config.InputError as error:
+        loaded = np.random.default_rng(0).integers(0, 256, (60_000, 28, 28, 1), dtype=np.uint8)
+        what = f"noise of MNIST's shape ({error})"
+    np.save(path, loaded)
+    return f"{len(loaded):,} training images of {what}"
+
+
+def take_turns(work: str, path: Path) -> dict[str, list[tuple[float, float]]]:
+    """{contender: its seconds and mean ELBO in each round}."""
+    program = [sys.executable, str(Path(__file__).with_name("contenders.py"))]
+    there = [name for name in NAMES if name not in NEEDS or importlib.util.find_spec(NEEDS[name])]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    running = {name: subprocess.Popen([*program, name, work, str(path)], **pipes) for name in there}
+    for name, process in running.items():
+        if process.stdout.readline() != "ready\n":
+            raise SystemExit(f"{name} did not start")
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in there}
+    for _ in range(ROUNDS):
+        for name, process in running.items():
+            process.stdin.write("\n")
+            process.stdin.flush()
+            seconds, elbo = map(float, process.stdout.readline().split())
+            found[name].append((seconds, elbo))
+    for process in running.values():
+        process.communicate()
+    return found
+
+
+def table(found: dict[str, dict[str, list[tuple[float, float]]]], count: int) -> str:
+    lines = []
+    for work, rounds in found.items():
+        lines += ["", f"**{work}**", "", "| | images/s | tfvae's speed is so many times that | ELBO |"]
+        lines += ["| --- | --- | --- | --- |"]
+        for name, turns in rounds.items():
+            ratios = [seconds / ours for (seconds, _), (ours, _) in zip(turns, rounds["tfvae"])]
+            speed = count / statistics.median(seconds for seconds, _ in turns)
+            elbo = "" if np.isnan(turns[-1][1]) else f"{turns[-1][1]:.2f}"
+            spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            lines.append(f"| {NAMES[name]} | {speed:,.0f} | {'' if name == 'tfvae' else spread} | {elbo} |")
+    return "\n".join(lines)
+
+
+def plot(found: dict[str, dict[str, list[tuple[float, float]]]], count: int) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.2), dpi=120, layout="constrained")
+    for axes, (work, rounds) in zip(figure.subplots(1, len(found), sharey=True), found.items()):
+        for i, (name, turns) in enumerate(rounds.items()):
+            speeds = [count / seconds / 1e3 for seconds, _ in turns]
+            axes.barh(i, statistics.median(speeds), color="C0" if name == "tfvae" else "0.75")
+            axes.plot(speeds, [i] * len(speeds), "k|", markersize=5)
+        axes.set_yticks(range(len(rounds)), [NAMES[name].split(",")[0].replace("`", "") for name in rounds])
+        axes.set(title=work.replace(", batch", ",\nbatch"), xlabel="1,000 images/s")
+        axes.title.set_fontsize(9)
+    figure.axes[0].invert_yaxis()
+    figure.savefig(DOCS / "speed.png")
+
+
+def write(part: str, text: str) -> None:
+    """Puts `text` into its place in docs/performance.md."""
+    page = (DOCS / "performance.md").read_text()
+    before, _, rest = page.partition(f"<!-- {part} -->\n")
+    after = rest.partition("<!-- end -->")[2]
+    (DOCS / "performance.md").write_text(f"{before}<!-- {part} -->\n{text}\n<!-- end -->{after}")
+    print(text)
+
+
+def machine() -> str:
+    cpu = next((x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "")
+    packages = [p for p in ("tensorflow", "keras", "torch", "jax") if importlib.util.find_spec(p)]
+    import os
+
+    return f"{os.cpu_count()} cores ({cpu}), " + ", ".join(f"{p} {version(p)}" for p in packages)
+
+
+def main() -> None:
+    given = config.parse(sys.argv[1:], "speed", __doc__, ("dataset", "data_dir"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        what, count = images(given, path), len(np.load(path, mmap_mode="r"))
+        found = {work: take_turns(work, path) for work in WORKS}
+    of = f"{what}; float32, Adam; {ROUNDS} rounds; {machine()}."
+    (DOCS / "speed.json").write_text(json.dumps({"of": of, "seconds and ELBO of each round": found}, indent=1) + "\n")
+    plot(found, count)
+    write("speed", f"{of}\n{table(found, count)}")
+
+
+if __name__ == "__main__":
+    main()
