@@ -24,17 +24,26 @@ class Work(NamedTuple):
     batch_size: int
     activation: str
     stochastic: bool = False  # binarized anew in each step; otherwise grey values
+    filters: tuple[int, ...] = ()  # of convolutions with stride 2, before the hidden units
+    images: int = 60_000  # of an epoch
+    contenders: tuple[str, ...] = ("tfvae", "keras_fit", "tutorial", "pytorch", "jax_scan", "products")
 
 
 WORKS = {
     "784-512-2, batch 128": Work((512,), 2, 128, "relu"),
     "784-200-200-50, batch 20": Work((200, 200), 50, 20, "tanh"),
     "784-200-200-50, batch 20, stochastic": Work((200, 200), 50, 20, "tanh", True),
+    "convolutions 32-64, 16 units, z = 2, batch 128 (keras.io's)": Work(
+        (16,), 2, 128, "relu", False, (32, 64), 6_400, ("tfvae", "keras_fit", "tutorial")
+    ),
+    "784-512-2, batch 128, bfloat16 beside float32": Work(
+        (512,), 2, 128, "relu", contenders=("tfvae", "tfvae_bfloat16")
+    ),
 }
 PIXELS = 784
 
 
-def tfvae(work: Work, images: np.ndarray) -> Epoch:
+def tfvae(work: Work, images: np.ndarray, dtype: str = "float32") -> Epoch:
     from tfvae import config
 
     config.import_tensorflow()
@@ -46,6 +55,9 @@ def tfvae(work: Work, images: np.ndarray) -> Epoch:
         batch_size=work.batch_size,
         activation=work.activation,
         binarize="stochastic" if work.stochastic else "none",
+        network="conv" if work.filters else "mlp",
+        filters=work.filters or (1,),
+        dtype=dtype,
         epochs=1,
     )
     state = training.create_state(settings, images.shape[1:], len(images))
@@ -60,16 +72,32 @@ def tfvae(work: Work, images: np.ndarray) -> Epoch:
     return epoch
 
 
+def tfvae_bfloat16(work: Work, images: np.ndarray) -> Epoch:
+    return tfvae(work, images, "bfloat16")
+
+
 def _keras_network(work: Work) -> tuple:
     """Encoder -> (mean, log variance) and decoder -> logits, as functional Keras models."""
     import keras
     from keras import layers
 
+    conv = {"activation": "relu", "strides": 2, "padding": "same"}
     inputs = x = keras.Input((PIXELS,))
+    x = layers.Reshape((28, 28, 1))(x) if work.filters else x
+    for size in work.filters:
+        x = layers.Conv2D(size, 3, **conv)(x)
+    x = layers.Flatten()(x)
     for size in work.hidden_units:
         x = layers.Dense(size, activation=work.activation)(x)
     encoder = keras.Model(inputs, [layers.Dense(work.latent_dim)(x), layers.Dense(work.latent_dim)(x)])
     inputs = z = keras.Input((work.latent_dim,))
+    if work.filters:
+        z = layers.Dense(7 * 7 * work.filters[-1], activation=work.activation)(z)
+        z = layers.Reshape((7, 7, work.filters[-1]))(z)
+        for size in work.filters[::-1]:
+            z = layers.Conv2DTranspose(size, 3, **conv)(z)
+        z = layers.Conv2DTranspose(1, 3, padding="same")(z)
+        return encoder, keras.Model(inputs, layers.Flatten()(z))
     for size in work.hidden_units[::-1]:
         z = layers.Dense(size, activation=work.activation)(z)
     return encoder, keras.Model(inputs, layers.Dense(PIXELS)(z))
@@ -293,12 +321,12 @@ def products(work: Work, images: np.ndarray) -> Epoch:
     return epoch
 
 
-CONTENDERS = {f.__name__: f for f in (tfvae, keras_fit, tutorial, pytorch, jax_scan, products)}
+CONTENDERS = {f.__name__: f for f in (tfvae, tfvae_bfloat16, keras_fit, tutorial, pytorch, jax_scan, products)}
 
 
 def main() -> None:
     name, work, path = sys.argv[1:]
-    images = np.load(path)
+    images = np.load(path)[: WORKS[work].images]
     epoch = CONTENDERS[name](WORKS[work], images)
     epoch()  # compiles
     print("ready", flush=True)

@@ -3,11 +3,13 @@
 On MNIST (--dataset, --data_dir; else noise of its shape, saying so), the contenders of benchmarks/contenders.py, each
 in a process of its own, take turns, an epoch each, over ROUNDS rounds: what the machine does meanwhile hits all alike.
 Ratios are medians of the rounds' ratios. PyTorch and JAX where they are installed. Writes its part of
-docs/performance.md, docs/speed.png and docs/speed.json, with each round's seconds.
+docs/performance.md, docs/speed.png and docs/speed.json, with each round's seconds. With names of works before the
+flags, measures these alone and keeps the others' figures.
 """
 
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from tfvae import config
 ROUNDS = 7
 NAMES = {
     "tfvae": "tfvae",
+    "tfvae_bfloat16": "tfvae --dtype=bfloat16",
     "keras_fit": "Keras `fit`, custom `train_step`",
     "tutorial": "TensorFlow tutorial's loop",
     "pytorch": "PyTorch",
@@ -51,7 +54,7 @@ def images(given: dict[str, str], path: Path) -> str:
 def take_turns(work: str, path: Path) -> dict[str, list[tuple[float, float]]]:
     """{contender: its seconds and mean ELBO in each round}."""
     program = [sys.executable, str(Path(__file__).with_name("contenders.py"))]
-    there = [name for name in NAMES if name not in NEEDS or importlib.util.find_spec(NEEDS[name])]
+    there = [n for n in WORKS[work].contenders if n not in NEEDS or importlib.util.find_spec(NEEDS[n])]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     running = {name: subprocess.Popen([*program, name, work, str(path)], **pipes) for name in there}
     for name, process in running.items():
@@ -69,27 +72,28 @@ def take_turns(work: str, path: Path) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def table(found: dict[str, dict[str, list[tuple[float, float]]]], count: int) -> str:
+def table(found: dict[str, dict[str, list[tuple[float, float]]]]) -> str:
     lines = []
     for work, rounds in found.items():
         lines += ["", f"**{work}**", "", "| | images/s | tfvae's speed is so many times that | ELBO |"]
         lines += ["| --- | --- | --- | --- |"]
         for name, turns in rounds.items():
             ratios = [seconds / ours for (seconds, _), (ours, _) in zip(turns, rounds["tfvae"])]
-            speed = count / statistics.median(seconds for seconds, _ in turns)
+            speed = WORKS[work].images / statistics.median(seconds for seconds, _ in turns)
             elbo = "" if np.isnan(turns[-1][1]) else f"{turns[-1][1]:.2f}"
             spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
             lines.append(f"| {NAMES[name]} | {speed:,.0f} | {'' if name == 'tfvae' else spread} | {elbo} |")
     return "\n".join(lines)
 
 
-def plot(found: dict[str, dict[str, list[tuple[float, float]]]], count: int) -> None:
+def plot(found: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
     from matplotlib.figure import Figure
 
+    found = {work: rounds for work, rounds in found.items() if "products" in rounds}
     figure = Figure(figsize=(9, 3.2), dpi=120, layout="constrained")
     for axes, (work, rounds) in zip(figure.subplots(1, len(found), sharey=True), found.items()):
         for i, (name, turns) in enumerate(rounds.items()):
-            speeds = [count / seconds / 1e3 for seconds, _ in turns]
+            speeds = [WORKS[work].images / seconds / 1e3 for seconds, _ in turns]
             axes.barh(i, statistics.median(speeds), color="C0" if name == "tfvae" else "0.75")
             axes.plot(speeds, [i] * len(speeds), "k|", markersize=5)
         axes.set_yticks(range(len(rounds)), [NAMES[name].split(",")[0].replace("`", "") for name in rounds])
@@ -109,23 +113,28 @@ def write(part: str, text: str) -> None:
 
 
 def machine() -> str:
-    cpu = next((x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "")
+    cpu = next(
+        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
+    )
     packages = [p for p in ("tensorflow", "keras", "torch", "jax") if importlib.util.find_spec(p)]
-    import os
-
     return f"{os.cpu_count()} cores ({cpu}), " + ", ".join(f"{p} {version(p)}" for p in packages)
 
 
 def main() -> None:
-    given = config.parse(sys.argv[1:], "speed", __doc__, ("dataset", "data_dir"))
+    works = [argument for argument in sys.argv[1:] if argument in WORKS]
+    flags = [argument for argument in sys.argv[1:] if argument not in WORKS]
+    given = config.parse(flags, "speed", __doc__, ("dataset", "data_dir"))
+    kept = json.loads((DOCS / "speed.json").read_text()) if works else {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
-        what, count = images(given, path), len(np.load(path, mmap_mode="r"))
-        found = {work: take_turns(work, path) for work in WORKS}
-    of = f"{what}; float32, Adam; {ROUNDS} rounds; {machine()}."
-    (DOCS / "speed.json").write_text(json.dumps({"of": of, "seconds and ELBO of each round": found}, indent=1) + "\n")
-    plot(found, count)
-    write("speed", f"{of}\n{table(found, count)}")
+        what = images(given, path)
+        for work in works or WORKS:
+            of = f"{what}; Adam; {ROUNDS} rounds of {WORKS[work].images:,} images; {machine()}"
+            kept[work] = {"of": of, "seconds and ELBO of each round": take_turns(work, path)}
+    (DOCS / "speed.json").write_text(json.dumps(kept, indent=1) + "\n")
+    found = {work: kept[work]["seconds and ELBO of each round"] for work in WORKS if work in kept}
+    plot(found)
+    write("speed", f"{kept[next(iter(found))]['of']}.\n{table(found)}")
 
 
 if __name__ == "__main__":

