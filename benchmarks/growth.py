@@ -109,10 +109,12 @@ def plot(figures: dict[str, list[tuple[int, float, float]]]) -> None:
     for (speed, memory), (name, points) in zip(grid.T, figures.items()):
         values, speeds, memories = zip(*points)
         speed.loglog(values, speeds, "o-")
-        memory.loglog(values, memories, "o-", color="C1")
+        memory.semilogx(values, memories, "o-", color="C1")
         memory.set_xlabel(LABELS[name])
+        memory.xaxis.set_minor_formatter("")
         for axes in (speed, memory):
             axes.grid(alpha=0.3, which="both")
+    grid[1, 0].set_ylim(bottom=0)
     grid[0, 0].set_ylabel("images/s")
     grid[1, 0].set_ylabel("peak memory, MB")
     figure.savefig(DOCS / "growth.png")

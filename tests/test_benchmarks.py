@@ -1,6 +1,7 @@
-"""The theory's two demonstrations: the bound that touches, and the estimators' variances."""
+"""The theory's two demonstrations: the bound that touches, and the estimators' variances; the page on speed."""
 
 import importlib.util
+import json
 import os
 from pathlib import Path
 
@@ -21,6 +22,14 @@ def test_the_bound_touches_where_q_is_the_exact_posterior_and_lies_above_elsewhe
         q = figure.posterior(at)
         np.testing.assert_allclose(figure.minus_elbo(at, q), figure.minus_log_px(at), rtol=1e-5)
         assert all(figure.minus_elbo(t, q) > figure.minus_log_px(t) + 1e-3 for t in (at - 0.3, at + 0.3))
+
+
+def test_the_page_on_speed_shows_the_seconds_that_were_measured(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    speed = load("speed")
+    measured = json.loads((speed.DOCS / "speed.json").read_text())
+    found = {work: measured[work]["seconds and ELBO of each round"] for work in speed.WORKS}
+    assert speed.table(found) in (speed.DOCS / "performance.md").read_text()
 
 
 @pytest.mark.slow

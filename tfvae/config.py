@@ -18,8 +18,6 @@ from typing import Any
 
 from absl import flags, logging
 
-from tfvae import compiled
-
 
 class InputError(ValueError):
     """A flag, setting or input file that can't be used: commands print it as one line and exit with status 2.
@@ -477,6 +475,8 @@ def import_tensorflow() -> None:
 
     What it compiles is kept for the next process (`compiled.keep`).
     """
+    from tfvae import compiled
+
     compiled.keep()
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
         return

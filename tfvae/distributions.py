@@ -162,7 +162,7 @@ def _cross_entropy(logits: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def sum_over_pixels(values: tf.Tensor) -> tuple[tf.Tensor, object]:
+def _sum_over_pixels(values: tf.Tensor) -> tuple[tf.Tensor, object]:
     """[..., H, W, C] -> [...]; on CPU as a matrix product, for XLA adds number by number there."""
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
@@ -187,7 +187,7 @@ class Bernoulli(NamedTuple):
 
     def log_prob(self, x: tf.Tensor) -> tf.Tensor:
         """log p(x) in nats, [...], for x in {0, 1}; for grey x in [0, 1] minus the usual cross-entropy."""
-        return -sum_over_pixels(_cross_entropy(self.logits, x))
+        return -_sum_over_pixels(_cross_entropy(self.logits, x))
 
 
 class GaussianPixels(NamedTuple):
@@ -198,4 +198,4 @@ class GaussianPixels(NamedTuple):
 
     def log_prob(self, x: tf.Tensor) -> tf.Tensor:
         """log density of x in nats: [...]. A density: it may well be positive."""
-        return sum_over_pixels(normal_log_density(x, self.mean, self.log_variance))
+        return _sum_over_pixels(normal_log_density(x, self.mean, self.log_variance))

@@ -143,9 +143,11 @@ def make_run_steps(
         gradients = tape.gradient(loss, variables)
         # the plain autoencoder's variance has none
         gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables)]
-        checksum = loss + tf.add_n([tf.reduce_sum(g) for g in gradients if len(g.shape) == 1])
+        # the biases' gradients are sums of all that flows back
+        checksum = loss + tf.add_n([tf.reduce_sum(g) for g in gradients if len(g.shape) < 2])
         terms = objectives.Elbo(*(tf.reduce_sum(term) / batch_size for term in terms))
         finite = tf.math.is_finite(checksum)
+        # as no update may come before the last use of any weight, XLA updates them in place; else it copies each
         gradients = [tf.where(finite, g, 0.0) for g in gradients]
         return gradients, terms, finite
 
