@@ -20,13 +20,13 @@ def keep() -> None:
     Where that can't be written, or `TFVAE_CACHE` is empty, or TF_XLA_FLAGS names a directory, nothing happens.
     """
     root, given = os.environ.get("TFVAE_CACHE", "~/.cache/tfvae"), os.environ.get("TF_XLA_FLAGS", "")
-    # XLA's own key knows nothing of these
-    made_by = [importlib.metadata.version("tensorflow"), os.environ.get("XLA_FLAGS", ""), _processor()]
-    folder = Path(root).expanduser() / f"{zlib.crc32('/'.join(made_by).encode()):08x}"
-    flag = f"--tf_xla_persistent_cache_directory={folder}"
-    if not root or ("persistent_cache" in given and flag not in given):
-        return
     try:
+        # XLA's own key knows nothing of these
+        made_by = [importlib.metadata.version("tensorflow"), os.environ.get("XLA_FLAGS", ""), _processor()]
+        folder = Path(root).expanduser() / f"{zlib.crc32('/'.join(made_by).encode()):08x}"
+        flag = f"--tf_xla_persistent_cache_directory={folder}"
+        if not root or ("persistent_cache" in given and flag not in given):
+            return
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not os.access(folder, os.W_OK) or folder.stat().st_uid != os.getuid():  # it is code that will be run
             return
@@ -35,7 +35,7 @@ def keep() -> None:
             if i >= _MOST or not _is_whole(path):
                 path.unlink(missing_ok=True)
                 _checksum(path).unlink(missing_ok=True)
-    except OSError:
+    except (OSError, RuntimeError, importlib.metadata.PackageNotFoundError):  # no home; another name of TensorFlow's
         return
     if flag not in given:  # by a parent process
         os.environ["TF_XLA_FLAGS"] = f"{given} {flag}".strip()
