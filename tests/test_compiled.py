@@ -1,6 +1,7 @@
 """Programs that are kept on disk: the same figures, and no damage to the directory ends a command."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -36,10 +37,12 @@ def test_only_programs_with_their_checksum_stay(kept):
     end()
     (folder / "damaged.pb").write_bytes(b"damaged" * 50)
     (folder / "replaced.crc32").unlink()
-    (folder / "of_a_killed_process.pb").write_bytes(b"x")
+    for name in ("of_a_killed_process.pb", "of_a_killed_process.tmp", "being_written.tmp"):
+        (folder / name).write_bytes(b"x")
+    os.utime(folder / "of_a_killed_process.tmp", (0, 0))
     compiled.keep()  # of a child, too, that was given the flag
     assert os.environ["TF_XLA_FLAGS"].count(str(folder)) == 1
-    assert sorted(p.name for p in folder.iterdir()) == ["whole.crc32", "whole.pb"]
+    assert sorted(p.name for p in folder.iterdir()) == ["being_written.tmp", "whole.crc32", "whole.pb"]
 
 
 def test_the_newest_stay(kept, monkeypatch):
@@ -62,6 +65,15 @@ def test_where_nothing_can_or_shall_be_kept_nothing_happens(cache, flags, tmp_pa
     monkeypatch.setenv("TF_XLA_FLAGS", flags)
     compiled.keep()
     assert os.environ["TF_XLA_FLAGS"] == flags and not any(tmp_path.iterdir())
+
+
+def test_a_nearly_full_disk_is_left_alone(tmp_path, monkeypatch):
+    """TensorFlow would end the run that can't save a program."""
+    monkeypatch.setattr(compiled.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**40, 2**40 - 2**20, 2**20))
+    monkeypatch.setenv("TFVAE_CACHE", str(tmp_path))
+    monkeypatch.setenv("TF_XLA_FLAGS", "")
+    compiled.keep()
+    assert os.environ["TF_XLA_FLAGS"] == ""
 
 
 @pytest.mark.slow
