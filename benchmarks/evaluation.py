@@ -12,7 +12,7 @@ import sys
 import time
 
 import numpy as np
-from speed import machine, write
+from page import machine, write
 
 from tfvae import config
 
@@ -81,7 +81,7 @@ def main() -> None:
     for samples in MEMORY_SAMPLES:
         done = subprocess.run([sys.executable, __file__, str(samples)], check=True, capture_output=True, text=True)
         lines.append(f"| {samples:,} | {done.stdout.strip()} |")
-    write("evaluation", "\n".join(lines))
+    write("performance", "evaluation", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sys
 import time
 
 import numpy as np
-from speed import DOCS, machine, write
+from page import DOCS, machine, write
 
 from tfvae import config
 
@@ -35,7 +35,7 @@ SECONDS = 3.0
 
 
 def point(batch_size: int, width: int, latent_dim: int, images: int, num_samples: int) -> dict[str, float]:
-    """Speed and peak memory of training, and the seconds that an epoch's order and the compilation take."""
+    """Speed and peak memory of training, and the seconds that an epoch's order takes."""
     config.import_tensorflow()
     from tfvae import training
 
@@ -50,9 +50,7 @@ def point(batch_size: int, width: int, latent_dim: int, images: int, num_samples
     )
     state = training.create_state(settings, data.shape[1:], images)
     run_steps = training.make_run_steps(state, settings, data)
-    start = time.perf_counter()
-    run_steps(0, 0)
-    compiling = time.perf_counter() - start
+    run_steps(0, 0)  # compiles
     start = time.perf_counter()
     training.epoch_order(0, 1, images)
     ordering = time.perf_counter() - start
@@ -67,7 +65,6 @@ def point(batch_size: int, width: int, latent_dim: int, images: int, num_samples
     return {
         "speed": statistics.median(speeds[1:] or speeds),
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "compiling": compiling,
         "ordering": ordering,
     }
 
@@ -98,7 +95,7 @@ def main() -> None:
             print(lines[-1], flush=True)
     plot(figures)
     of = f"784-512-2, batch 128, 60,000 images of noise, one thing at a time; float32; {machine()}."
-    write("growth", of + "\n" + "\n".join(lines))
+    write("performance", "growth", of + "\n" + "\n".join(lines))
 
 
 def plot(figures: dict[str, list[tuple[int, float, float]]]) -> None:

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from page import write
 
 FLAGS = ["--hidden_units=512", "--latent_dim=2", "--epochs=2", "--eval_samples=1", "--validation_examples=0"]
 WAYS = {
@@ -96,11 +97,7 @@ def tables(speeds: dict[int, dict[str, list[float]]]) -> str:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         speeds = measure(Path(folder))
-    page = Path(__file__).parents[1] / "docs" / "scaling.md"
-    before, _, rest = page.read_text().partition("<!-- tables -->\n")
-    after = rest.partition("<!-- end of tables -->")[2]
-    page.write_text(f"{before}<!-- tables -->\n\n{tables(speeds)}\n\n<!-- end of tables -->{after}")
-    print(tables(speeds))
+    write("scaling", "tables", f"\n{tables(speeds)}\n")
 
 
 if __name__ == "__main__":

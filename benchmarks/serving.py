@@ -14,6 +14,8 @@ import threading
 import time
 from pathlib import Path
 
+from page import write
+
 from tfvae import config
 
 config.import_tensorflow()
@@ -22,7 +24,6 @@ from tfvae import saved_model  # noqa: E402
 from tfvae.config import Config  # noqa: E402
 from tfvae.models import make_vae  # noqa: E402
 
-PAGE = Path(__file__).parents[1] / "docs" / "serving.md"
 SECONDS, CONNECTIONS, ROWS = 5, (1, 8, 32), (1, 64)
 SCRIPT = """
 wrk.method, wrk.body = "POST", '%s'
@@ -71,9 +72,7 @@ def main() -> None:
         finally:
             server.terminate()
             server.communicate()
-    page = PAGE.read_text()
-    before, _, rest = page.partition("<!-- load -->\n")
-    PAGE.write_text(f"{before}<!-- load -->\n{text}<!-- end -->{rest.partition('<!-- end -->')[2]}")
+    write("serving", "load", text.rstrip("\n"))
 
 
 def measure(url: str, server: subprocess.Popen, base: Path) -> str:

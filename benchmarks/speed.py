@@ -9,16 +9,15 @@ flags, measures these alone and keeps the others' figures.
 
 import importlib.util
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from contenders import WORKS
+from page import DOCS, machine, write
 
 from tfvae import config
 
@@ -33,7 +32,6 @@ NAMES = {
     "products": "bare matrix products (the floor)",
 }
 NEEDS = {"pytorch": "torch", "jax_scan": "jax"}
-DOCS = Path(__file__).parents[1] / "docs"
 
 
 def images(given: dict[str, str], path: Path) -> str:
@@ -103,23 +101,6 @@ def plot(found: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
     figure.savefig(DOCS / "speed.png")
 
 
-def write(part: str, text: str) -> None:
-    """Puts `text` into its place in docs/performance.md."""
-    page = (DOCS / "performance.md").read_text()
-    before, _, rest = page.partition(f"<!-- {part} -->\n")
-    after = rest.partition("<!-- end -->")[2]
-    (DOCS / "performance.md").write_text(f"{before}<!-- {part} -->\n{text}\n<!-- end -->{after}")
-    print(text)
-
-
-def machine() -> str:
-    cpu = next(
-        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
-    )
-    packages = [p for p in ("tensorflow", "keras", "torch", "jax") if importlib.util.find_spec(p)]
-    return f"{os.cpu_count()} cores ({cpu}), " + ", ".join(f"{p} {version(p)}" for p in packages)
-
-
 def main() -> None:
     works = [argument for argument in sys.argv[1:] if argument in WORKS]
     flags = [argument for argument in sys.argv[1:] if argument not in WORKS]
@@ -134,7 +115,7 @@ def main() -> None:
     (DOCS / "speed.json").write_text(json.dumps(kept, indent=1) + "\n")
     found = {work: kept[work]["seconds and ELBO of each round"] for work in WORKS if work in kept}
     plot(found)
-    write("speed", f"{kept[next(iter(found))]['of']}.\n{table(found)}")
+    write("performance", "speed", f"{kept[next(iter(found))]['of']}.\n{table(found)}")
 
 
 if __name__ == "__main__":

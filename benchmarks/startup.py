@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from speed import machine, write
+from page import machine, write
 
 from tfvae import config
 
@@ -119,7 +119,7 @@ def main() -> None:
     for row, found in rows.items():
         lines.append(f"| {row} | " + " | ".join(f"{statistics.median(s[k] for s in found):.2f}" for k in STAGES) + " |")
     lines += ["", f"`--help`: {statistics.median(helps):.2f} s.", "", *shares]
-    write("startup", "\n".join(lines))
+    write("performance", "startup", "\n".join(lines))
 
 
 if __name__ == "__main__":

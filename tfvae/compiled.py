@@ -8,34 +8,43 @@ import atexit
 import importlib.metadata
 import os
 import platform
+import shutil
+import time
 import zlib
 from pathlib import Path
 
 _MOST = 100  # programs, the newest, of a megabyte or so each
+_LEAST_FREE = 2**30  # bytes
 
 
 def keep() -> None:
     """Makes TensorFlow, not yet imported, load and save what it compiles in `$TFVAE_CACHE` or ~/.cache/tfvae.
 
-    Where that can't be written, or `TFVAE_CACHE` is empty, or TF_XLA_FLAGS names a directory, nothing happens.
+    Where that can't be written or is nearly full, `TFVAE_CACHE` is empty, or TF_XLA_FLAGS names a directory, nothing
+    happens.
     """
     root, given = os.environ.get("TFVAE_CACHE", "~/.cache/tfvae"), os.environ.get("TF_XLA_FLAGS", "")
-    # XLA's own key knows nothing of these
-    made_by = [importlib.metadata.version("tensorflow"), os.environ.get("XLA_FLAGS", ""), _processor()]
-    folder = Path(root).expanduser() / f"{zlib.crc32('/'.join(made_by).encode()):08x}"
-    flag = f"--tf_xla_persistent_cache_directory={folder}"
-    if not root or ("persistent_cache" in given and flag not in given):
-        return
     try:
+        # XLA's own key knows nothing of these
+        made_by = [importlib.metadata.version("tensorflow"), os.environ.get("XLA_FLAGS", ""), _processor()]
+        folder = Path(root).expanduser() / f"{zlib.crc32('/'.join(made_by).encode()):08x}"
+        flag = f"--tf_xla_persistent_cache_directory={folder}"
+        if not root or ("persistent_cache" in given and flag not in given):
+            return
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not os.access(folder, os.W_OK) or folder.stat().st_uid != os.getuid():  # it is code that will be run
+            return
+        if shutil.disk_usage(folder).free < _LEAST_FREE:  # a full disk would end the run
             return
         programs = sorted(folder.glob("*.pb"), key=lambda p: p.stat().st_mtime, reverse=True)
         for i, path in enumerate(programs):
             if i >= _MOST or not _is_whole(path):
                 path.unlink(missing_ok=True)
                 _checksum(path).unlink(missing_ok=True)
-    except OSError:
+        for path in folder.glob("*.tmp"):  # of killed processes
+            if path.stat().st_mtime < time.time() - 3_600:
+                path.unlink(missing_ok=True)
+    except (OSError, RuntimeError, importlib.metadata.PackageNotFoundError):  # no home; another name of TensorFlow's
         return
     if flag not in given:  # by a parent process
         os.environ["TF_XLA_FLAGS"] = f"{given} {flag}".strip()

@@ -175,8 +175,8 @@ class Config:
     dtype: str = _field(
         "float32",
         _choice("float32", "bfloat16"),
-        "of the layers' products; weights, z, likelihood and KL are float32 in any case (for GPUs and TPUs: on CPU "
-        "bfloat16 is slower)",
+        "of the layers' products; weights, z, likelihood and KL are float32 in any case (for GPUs: on CPU bfloat16 "
+        "is slower)",
     )
     latent_dim: int = _field(2, _whole(1, 2**16), "dimensions of z")
     likelihood: str = _field("bernoulli", _choice("bernoulli", "gaussian"), "p(x|z), each pixel by itself given z")

@@ -405,7 +405,10 @@ def _unpack(builder: Any, split: str, label: str | None, images: Path, labels: P
             file.flush()
             os.fsync(file.fileno())
         if label:
-            np.save(labels, np.concatenate(found))
+            with open(labels, "wb") as file:
+                np.save(file, np.concatenate(found))
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(aside, images)  # the last: with it, all is there
     finally:
         aside.unlink(missing_ok=True)

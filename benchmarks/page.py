@@ -1,0 +1,24 @@
+"""Where the benchmarks write: a part of a page of docs/, between `<!-- PART -->` and `<!-- end -->`."""
+
+import importlib.util
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def write(page: str, part: str, text: str) -> None:
+    """Puts `text` in its place in docs/PAGE.md, and prints it."""
+    path = DOCS / f"{page}.md"
+    before, _, rest = path.read_text().partition(f"<!-- {part} -->\n")
+    path.write_text(f"{before}<!-- {part} -->\n{text}\n<!-- end -->{rest.partition('<!-- end -->')[2]}")
+    print(text)
+
+
+def machine() -> str:
+    """The processor, and the versions of what is timed."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
+    packages = [p for p in ("tensorflow", "keras", "torch", "jax") if importlib.util.find_spec(p)]
+    return f"{os.cpu_count()} cores ({cpu}), " + ", ".join(f"{p} {version(p)}" for p in packages)
