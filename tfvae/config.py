@@ -226,6 +226,7 @@ class Config:
     )
     optimizer: str = _field("adam", _choice("adam", "sgd", "rmsprop", "adagrad"), "the Keras optimizer")
     learning_rate: float = _field(1e-3, _number(0, above=True), "the optimizer's step size")
+    adam_epsilon: float = _field(1e-7, _number(0, above=True), "what Adam adds to the root of its second moment")
     lr_schedule: str = _field(
         "constant",
         _Kind("constant, cosine, or EPOCH:FACTOR,... with growing epochs", str, _valid_schedule),
@@ -315,6 +316,8 @@ class Config:
              "must be standard: --objective=autoencoder has no prior to learn"),
             ("dequantize", self.dequantize and (self.likelihood != "gaussian" or self.binarize != "none"),
              "must be false, or --likelihood=gaussian and --binarize=none"),
+            ("adam_epsilon", self.optimizer != "adam" and self.adam_epsilon != 1e-7,
+             f"must not be set with --optimizer={self.optimizer}"),
             ("sigma_floor", not isinstance(self.sigma, str) and self.sigma_floor != 0.01,
              "must not be set: --sigma is a number, and not learned"),
             ("logical_cpus", self.logical_cpus > 1 and self.strategy in ("one_device", "multi_worker"),

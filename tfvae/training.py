@@ -68,7 +68,7 @@ def create_state(config: Config, image_shape: tuple[int, int, int], examples: in
     """A new VAE and its optimizer, at step 0."""
     vae = make_vae(config, image_shape)
     optimizer = {
-        "adam": keras.optimizers.Adam,
+        "adam": functools.partial(keras.optimizers.Adam, epsilon=config.adam_epsilon),
         "sgd": keras.optimizers.SGD,
         "rmsprop": keras.optimizers.RMSprop,
         "adagrad": keras.optimizers.Adagrad,
