@@ -16,9 +16,14 @@ def write(page: str, part: str, text: str) -> None:
     print(text)
 
 
-def machine() -> str:
-    """The processor, and the versions of what is timed."""
+def processor() -> str:
+    """The processor, and how many cores of it this process may use."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
+    return f"{(n := len(os.sched_getaffinity(0)))} core{'s' * (n > 1)} ({cpu})"
+
+
+def machine() -> str:
+    """The processor, and the versions of what is timed."""
     packages = [p for p in ("tensorflow", "keras", "torch", "jax") if importlib.util.find_spec(p)]
-    return f"{os.cpu_count()} cores ({cpu}), " + ", ".join(f"{p} {version(p)}" for p in packages)
+    return f"{processor()}, " + ", ".join(f"{p} {version(p)}" for p in packages)

@@ -5,11 +5,8 @@ baselines on the same images, and writes them to `<run>/evaluation.json`.
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
-
-import tqdm
 
 from tfvae.config import Config, import_tensorflow, of_run, require_writable, run
 
@@ -31,8 +28,7 @@ def evaluate(config: Config, with_baselines: bool = False) -> dict[str, Any]:
     dataset = data.load_of(config, trained.fingerprint)
     images = dataset.test.images
     compiled = evaluation.make_evaluate(trained.vae, config.latent_dim, config.seed, config.closed_kl)
-    with tqdm.tqdm(total=len(images), unit=" images", disable=not sys.stderr.isatty(), leave=False) as bar:
-        per_image = compiled(images, config.eval_samples, bar.update)
+    per_image = evaluation.of_run(compiled, images, config.eval_samples, run_dir, trained.step)
     results = {
         "of": {**monitoring.provenance(config, images, config.eval_samples), "step": trained.step},
         "test": monitoring.test_figures(config, per_image.summary(), dataset.image_shape),
@@ -44,6 +40,7 @@ def evaluate(config: Config, with_baselines: bool = False) -> dict[str, Any]:
         results["baselines"] = baselines.compare(config, dataset, trained.vae)
         print(baselines.table(results["of"], results["baselines"]), flush=True)
     safety.write_atomically(run_dir / "evaluation.json", json.dumps(results, indent=1) + "\n")
+    evaluation.forget(run_dir)
     return results
 
 

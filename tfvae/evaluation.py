@@ -6,19 +6,26 @@ Shapes: N images in blocks of B; S importance samples, drawn a few at a time, so
 """
 
 import functools
+import io
+import shutil
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tqdm
 
-from tfvae import noise, objectives
+from tfvae import noise, objectives, safety
 from tfvae.noise import Stream
 from tfvae.strategy import Placement, one_device
 
 _BLOCK = 256  # images a block: part of the numbers, for the noise is drawn by block
 _AT_ONCE = 5  # samples that are decoded together, for larger matrix products are faster; part of the numbers as well
 _CHUNK = 200 * _AT_ONCE  # samples a call
+_WORTH_KEEPING = 1.0  # seconds that a block took, from which on it is kept for a restart
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 
 
@@ -33,15 +40,19 @@ class PerImage(NamedTuple):
     mean: np.ndarray  # of q(z|x): [N, L]
 
     def summary(self) -> dict[str, float | int | None]:
-        """Means over the images, two standard errors of log p(x) (over images, Monte-Carlo), and the active units."""
+        """Means over the images, their standard errors (of log p(x) the Monte-Carlo one too), and the active units."""
         names = ("log_likelihood", "kl", "log_px", "squared_error")
         terms = {name: float(np.mean(getattr(self, name), dtype=np.float64)) for name in names}
         n = len(self.log_px)
-        error = float(np.std(self.log_px, dtype=np.float64, ddof=1) / n**0.5) if n > 1 else None  # one tells nothing
+
+        def over_images(values: np.ndarray) -> float | None:
+            return float(np.std(values, dtype=np.float64, ddof=1) / n**0.5) if n > 1 else None  # one tells nothing
+
         return {
             "elbo": terms["log_likelihood"] - terms["kl"],
+            "elbo_standard_error": over_images(self.log_likelihood - self.kl),
             **terms,
-            "log_px_standard_error": error,
+            "log_px_standard_error": over_images(self.log_px),
             "log_px_monte_carlo_error": float(np.sum(self.log_px_variance, dtype=np.float64) ** 0.5 / n),
             "active_units": active_units(self.mean),
         }
@@ -60,8 +71,9 @@ def make_evaluate(
     The replicas of `placement` (None: one) take a block each at a time; their number changes nothing.
 
     Returns:
-        evaluate(images, samples, on_block=None) -> PerImage: for images [N, H, W, C] (uint8, or float32 in [0, 1]),
-        with S = `samples` draws of z each; `on_block` is called with the number of images of each finished block.
+        evaluate(images, samples, on_block=None, kept=None) -> PerImage: for images [N, H, W, C] (uint8, or float32 in
+        [0, 1]), with S = `samples` draws of z each; `on_block` is called with the number of images of each finished
+        block; slow blocks are written to the directory `kept`, and those found there are not computed again.
     """
 
     placement = placement or one_device()
@@ -116,16 +128,25 @@ def make_evaluate(
         kl = kl if closed_kl else log_likelihood - log_w
         return log_likelihood, kl, log_sum - np.log(samples), variance, error, mean
 
-    def evaluate(images: np.ndarray, samples: int, on_block: Callable[[int], Any] | None = None) -> PerImage:
+    def evaluate(
+        images: np.ndarray, samples: int, on_block: Callable[[int], Any] | None = None, kept: Path | None = None
+    ) -> PerImage:
         done = []  # this worker's blocks
         for turn in range(0, -(-len(images) // _BLOCK), replicas):
             blocks = [turn + placement.index * placement.local + i for i in range(placement.local)]
-            rows = [np.minimum(b * _BLOCK + np.arange(_BLOCK), len(images) - 1) for b in blocks]
-            some = [images[r] for r in rows]
-            # a call makes at most _CHUNK samples: float32 sums stay exact, and a signal is heard
-            limits = [(first, min(first + _CHUNK, samples)) for first in range(0, samples, _CHUNK)]
-            chunks = [run(some, blocks, *limit) for limit in limits]
-            done += [combine(list(of_block), samples) for of_block in zip(*chunks)]
+            combined = [_read_block(kept, b) for b in blocks]
+            if None in combined:
+                start = time.monotonic()
+                rows = [np.minimum(b * _BLOCK + np.arange(_BLOCK), len(images) - 1) for b in blocks]
+                some = [images[r] for r in rows]
+                # a call makes at most _CHUNK samples: float32 sums stay exact, and a signal is heard
+                limits = [(first, min(first + _CHUNK, samples)) for first in range(0, samples, _CHUNK)]
+                chunks = [run(some, blocks, *limit) for limit in limits]
+                combined = [combine(list(of_block), samples) for of_block in zip(*chunks)]
+                if kept and time.monotonic() - start >= _WORTH_KEEPING:
+                    for block, columns in zip(blocks, combined):
+                        _write_block(kept, block, columns)
+            done += combined
             if on_block:
                 on_block(min(replicas * _BLOCK, len(images) - turn * _BLOCK))
         columns = []
@@ -136,3 +157,34 @@ def make_evaluate(
         return PerImage(*columns)
 
     return evaluate
+
+
+def _write_block(kept: Path, block: int, columns: tuple[np.ndarray, ...]) -> None:
+    kept.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    np.savez(content, *columns)
+    safety.write_atomically(kept / f"{block}.npz", content.getvalue())
+
+
+def _read_block(kept: Path | None, block: int) -> tuple[np.ndarray, ...] | None:
+    try:
+        with open(kept / f"{block}.npz", "rb") as file, np.load(file) as columns:
+            return tuple(columns.values())
+    except Exception:  # there is none, or a damaged one, which raises anything
+        return None
+
+
+def of_run(
+    evaluate: Callable[..., PerImage], images: np.ndarray, samples: int, run_dir: Path, step: int, shown: bool = True
+) -> PerImage:
+    """Evaluates step `step` of a run with a progress bar; killed, it goes on with the next block, until `forget`."""
+    with tqdm.tqdm(
+        total=len(images), unit=" images", desc=f"S = {samples:,}", leave=False,
+        disable=not (shown and sys.stderr.isatty()),
+    ) as bar:  # fmt: skip
+        return evaluate(images, samples, bar.update, run_dir / "evaluation" / f"{step}-{samples}")
+
+
+def forget(run_dir: Path) -> None:
+    """Removes what an evaluation has kept, once its results are written."""
+    shutil.rmtree(run_dir / "evaluation", ignore_errors=True)

@@ -30,7 +30,6 @@ class Monitor:
     def __init__(self, run_dir: Path, config: Config, dataset: Dataset, step: int, steps: int) -> None:
         self.run_dir, self.config, self.dataset = run_dir, config, dataset
         self.per_epoch = steps // config.epochs
-        self.sum, self.count = 0.0, 0  # of this epoch's train ELBO
         folder = run_dir / "tensorboard"
         self.writers = {part: tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation")}
         self.bar = tqdm.tqdm(
@@ -48,17 +47,14 @@ class Monitor:
                 tf.summary.scalar(name, value, step=step)
 
     def advance(self, count: int, step: int, elbo: float) -> None:
-        """Moves the progress bar by `count` steps, of which the last was number `step`, with this mean train ELBO."""
-        if (step - count) % self.per_epoch == 0:
-            self.sum, self.count = 0.0, 0
-        self.sum, self.count = self.sum + elbo * count, self.count + count
+        """Moves the progress bar by `count` steps, the last of them number `step`; the epoch's train ELBO so far."""
         self.bar.set_description(f"epoch {-(-step // self.per_epoch)}/{self.config.epochs}", refresh=False)
-        self.bar.set_postfix_str(f"train ELBO {self.sum / self.count:.2f} nats", refresh=False)
+        self.bar.set_postfix_str(f"train ELBO {elbo:.2f} nats", refresh=False)
         self.bar.update(count * self.config.batch_size)
 
-    def epoch(self, step: int, validation: dict[str, Any] | None, speed: float, told: bool) -> None:
+    def epoch(self, step: int, elbo: float, validation: dict[str, Any] | None, speed: float, told: bool) -> None:
         """Writes the validation's figures; if `told`, prints a line on the epoch that ends here, above the bar."""
-        text = f"epoch {step // self.per_epoch:,}/{self.config.epochs:,}: train ELBO {self.sum / self.count:.2f}"
+        text = f"epoch {step // self.per_epoch:,}/{self.config.epochs:,}: train ELBO {elbo:.2f}"
         if validation:
             names = ("elbo", "log_likelihood", "kl", "active_units")
             self.scalars("validation", {name: validation[name] for name in names}, step)
@@ -150,6 +146,7 @@ def table(results: dict[str, Any]) -> str:
     of, test = results["of"], results["test"]
     rows = [
         ("ELBO", "elbo", "10.2f", f"mean over {of['samples']:,} samples of z"),
+        ("  over images", "elbo_standard_error", "10.2f", "its standard error as a mean over these images"),
         ("  log p(x|z)", "log_likelihood", "10.2f", "log-likelihood: minus the reconstruction error"),
         ("  KL", "kl", "10.2f", f"KL(q(z|x) || p(z)), {of['kl']}; {of['posterior']} q, {of['prior']} p"),
         ("log p(x)", "log_px", "10.2f", f"by {of['samples']:,} importance samples"),

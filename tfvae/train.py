@@ -13,15 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tfvae.config import (
-    Config,
-    RunError,
-    check_resumable,
-    import_tensorflow,
-    read_flags,
-    require_writable,
-    run,
-)
+from tfvae.config import Config, RunError, check_resumable, import_tensorflow, read_flags, require_writable, run
 
 _CHUNK_SECONDS = 1.0  # how long a signal may have to wait
 _PICTURES = 10  # times that pictures are drawn between the start and the end
@@ -86,7 +78,13 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
         state = training.create_state(config, dataset.image_shape, examples)
     per_epoch = training.steps_per_epoch(config, examples)
     total = config.epochs * per_epoch
-    notes = {"image_shape": dataset.image_shape, "fingerprint": dataset.fingerprint(), "step": 0, "seconds": 0.0}
+    notes = {
+        "image_shape": dataset.image_shape,
+        "fingerprint": dataset.fingerprint(),
+        "step": 0,
+        "seconds": 0.0,
+        "elbo": 0.0,
+    }
     if checkpoints.steps(run_dir):
         saved = checkpoints.restore(run_dir, lambda _: state.variables())
         if saved["fingerprint"] != notes["fingerprint"]:
@@ -126,16 +124,16 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
                 )
             if chief and step == 0:  # what was there before the first step, which need not wait for it
                 monitor.pictures(models.make_vae(config, dataset.image_shape), 0)
+            before = step % per_epoch  # of this epoch's steps
             step, chunk = step + count, max(1, round(count / seconds * _CHUNK_SECONDS))
             epoch = step // per_epoch
-            notes.update(step=step, seconds=notes["seconds"] + seconds)
-            speed, rate = (
-                count * config.batch_size / seconds,
-                float(tf.convert_to_tensor(state.optimizer.learning_rate)),
-            )
+            elbo = (notes["elbo"] * before + means["elbo"] * count) / (before + count)
+            notes.update(step=step, seconds=notes["seconds"] + seconds, elbo=elbo)
+            speed = count * config.batch_size / seconds
+            rate = float(tf.convert_to_tensor(state.optimizer.learning_rate))
             if chief:
                 monitor.scalars("train", {**means, "images_per_second": speed, "learning_rate": rate}, step)
-                monitor.advance(count, step, means["elbo"])
+                monitor.advance(count, step, elbo)
             if step % per_epoch:
                 continue
             if chief and (step == total or time.monotonic() - saved_at >= config.checkpoint_every):
@@ -145,7 +143,7 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
             if len(dataset.validation.images):
                 validation = evaluate(dataset.validation.images, 1).summary()
             if chief:
-                monitor.epoch(step, validation, speed, epoch in pictured)
+                monitor.epoch(step, elbo, validation, speed, epoch in pictured)
                 if epoch in pictured:
                     monitor.pictures(state.vae, step)
         if chief and step != saved_step:
@@ -155,12 +153,17 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
         signal.raise_signal(stop)  # to the handler that was there before: the command's leaves with 130 or 143
         raise RunError(f"stopped by signal {stop} at step {step:,}")
 
-    summary = evaluate(dataset.test.images, config.eval_samples).summary()
+    try:
+        summary = evaluation.of_run(evaluate, dataset.test.images, config.eval_samples, run_dir, step, chief).summary()
+    except (SystemExit, KeyboardInterrupt):
+        placement.say(f"stopped in the evaluation; {checkpoints.safe_on_disk(run_dir)}, and with its finished images")
+        raise
     if chief:
         results = {
             "of": monitoring.provenance(config, dataset.test.images, config.eval_samples),
             "test": monitoring.test_figures(config, summary, dataset.image_shape),
             "train": {
+                "elbo": notes["elbo"],  # the last epoch's mean over its steps, as the weights moved
                 "images_per_second": step * config.batch_size / notes["seconds"],
                 "steps": step,
                 "epochs": config.epochs,
@@ -171,6 +174,7 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
         base = saved_model.base_of(config.export_dir, run_dir)
         results["export"] = str(saved_model.export(state.vae, base, saved_model.about(config, step, results)))
         safety.write_atomically(run_dir / "results.json", json.dumps(results, indent=1) + "\n")
+        evaluation.forget(run_dir)
     placement.all_gather(np.zeros(1))  # all wait for the results
     return json.loads((run_dir / "results.json").read_text())
 
