@@ -260,7 +260,7 @@ def table() -> str:
         accept = row.accept if isinstance(row.accept, str) else "{:g} to {:g}".format(*row.accept)
         if row.units:
             accept += "; {} to {} active units".format(*row.units)
-        cells = [f"[{name}](results/{name}.json)", row.title, f"{row.published} ({row.source})", accept]
+        cells = [f"[{name}](results/{name}.json)", f"{row.title} ([recipe](../flags/{row.recipe}.flags))", f"{row.published} ({row.source})", accept]
         path = RESULTS / f"{name}.json"
         if not path.is_file():
             cells[0] = name

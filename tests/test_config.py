@@ -59,6 +59,7 @@ OTHER = {  # a value for each field that isn't its default, as text and as it mu
     "epochs": ("3280", 3280),
     "optimizer": ("sgd", "sgd"),
     "learning_rate": ("1e-10", 1e-10),
+    "adam_epsilon": ("1e-4", 1e-4),
     "lr_schedule": ("200:0.6,350:0.4", "200:0.6,350:0.4"),
     "clip_norm": ("1e3", 1000.0),
     "eval_samples": ("5000", 5000),
@@ -107,6 +108,17 @@ RECIPES = {  # from the papers' and examples' own settings
         "epochs": 10,
     },
     "keras_example": {"network": "conv", "latent_dim": 2, "batch_size": 128},
+    "burda_vae": {
+        "dataset": "mnist",
+        "binarize": "stochastic",
+        "hidden_units": (200, 200),
+        "activation": "tanh",
+        "latent_dim": 50,
+        "batch_size": 20,
+        "epochs": 3280,
+        "adam_epsilon": 1e-4,
+        "eval_samples": 5000,
+    },
 }
 
 
@@ -151,7 +163,7 @@ def test_no_hidden_units_is_a_linear_model():
     assert "--hidden_units=\n" in Config(hidden_units=()).to_flags()
 
 
-TOGETHER = {k: v for k, (_, v) in OTHER.items() if k not in ("objective", "free_bits")}  # which exclude others
+TOGETHER = {k: v for k, (_, v) in OTHER.items() if k not in ("objective", "free_bits", "adam_epsilon")}  # others
 
 
 @pytest.mark.parametrize("other", [{}, TOGETHER, {"objective": "iwae"}, {"free_bits": 0.25}, {"hidden_units": ()}])
@@ -214,6 +226,7 @@ def test_every_recipe_parses():
         ("beta", "-0.1", "not below 0"),
         ("sigma", "0", "above 0"),
         ("learning_rate", "-inf", "above 0"),
+        ("adam_epsilon", "0", "above 0"),
         ("checkpoint_every", "soon", "finite number"),
         ("clip_norm", "-1", "not below 0"),
         ("strategy", "foo", "auto, one_device, mirrored, multi_worker"),
@@ -492,6 +505,7 @@ CLASHES = [
     ("prior", {"prior": "normal", "objective": "autoencoder"}),
     ("dequantize", {"dequantize": True}),
     ("dequantize", {"dequantize": True, "likelihood": "gaussian", "binarize": "threshold"}),
+    ("adam_epsilon", {"adam_epsilon": 1e-4, "optimizer": "adagrad"}),
     ("sigma_floor", {"sigma_floor": 0.1, "likelihood": "gaussian"}),
     ("logical_cpus", {"logical_cpus": 2, "strategy": "one_device"}),
     ("logical_cpus", {"logical_cpus": 2, "strategy": "multi_worker"}),

@@ -83,6 +83,29 @@ def test_a_short_last_block_is_evaluated_and_its_filling_is_not(network):
     np.testing.assert_allclose(summary["log_px"], whole.log_px.mean(dtype=np.float64))
     np.testing.assert_allclose(summary["log_px_standard_error"], whole.log_px.std(ddof=1) / np.sqrt(300), rtol=1e-5)
     np.testing.assert_allclose(summary["elbo"], summary["log_likelihood"] - summary["kl"])
+    error = (whole.log_likelihood - whole.kl).std(ddof=1) / np.sqrt(300)
+    np.testing.assert_allclose(summary["elbo_standard_error"], error, rtol=1e-5)
+
+
+def test_a_stopped_evaluation_goes_on_after_its_finished_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "_WORTH_KEEPING", 0.0)
+    images = np.random.default_rng(0).integers(0, 256, (600, 6, 5, 1), dtype=np.uint8)
+    vaes = [make_vae(Config(hidden_units=(8,), seed=seed), (6, 5, 1)) for seed in (0, 1)]
+    first, other = (evaluation.make_evaluate(vae, latent_dim=2, seed=0) for vae in vaes)
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        first(images, 3, stop, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["0.npz"]
+    whole, others = first(images, 3), other(images, 3)
+    # another model shows which blocks are computed: the first is not
+    for column, ours, its in zip(other(images, 3, None, tmp_path), whole, others):
+        np.testing.assert_array_equal(column, np.concatenate([ours[:256], its[256:]]))
+    (tmp_path / "0.npz").write_bytes(b"PK damaged")
+    for column, ours in zip(first(images[:256], 3, None, tmp_path), whole):
+        np.testing.assert_array_equal(column, ours[:256])
 
 
 def test_active_units_are_those_whose_means_vary_by_more_than_a_hundredth():

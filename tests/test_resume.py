@@ -75,6 +75,7 @@ def test_raised_epochs_end_as_a_straight_run(tmp_path: Path, unbroken: tuple[Pat
     second = train(tmp_path)
     assert final_state(tmp_path) == final_state(unbroken[0])
     assert second["test"] == unbroken[1]["test"]
+    np.testing.assert_allclose(second["train"]["elbo"], unbroken[1]["train"]["elbo"], rtol=1e-6)
     assert versions(tmp_path) == ["1", "2"] and second["export"].endswith("/2")
 
 
@@ -270,6 +271,37 @@ def test_signals_save_and_leave(tmp_path: Path) -> None:
     train(straight, epochs=epochs)
     assert final_state(broken) == final_state(straight)
     assert versions(broken) == ["1"]
+
+
+@pytest.mark.slow
+def test_a_signal_in_the_evaluation_keeps_its_finished_images(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6_000, 8, 8), dtype=np.uint8)  # of which 600 are the test set
+    np.save(tmp_path / "images.npy", images)
+    flags = (
+        f"--dataset={tmp_path / 'images.npy'}",
+        "--epochs=1",
+        "--validation_examples=0",
+        "--batch_size=100",
+        "--eval_samples=60000",
+    )
+    broken, straight = tmp_path / "broken", tmp_path / "straight"
+    block = broken / "run" / "evaluation" / "54-60000" / "0.npz"
+    with started(broken, *flags) as process:
+        while not block.exists() and process.poll() is None:
+            time.sleep(0.01)
+        written = block.stat().st_mtime_ns
+        process.send_signal(signal.SIGTERM)
+        assert "the checkpoint of step 54 is safe" in wait_for(process, "^stopped in the evaluation; .*").group()
+        assert (process.wait(), process.stderr.read()) == (143, "")
+    with started(broken, *flags) as process:
+        wait_for(process, "goes on from step 54 of 54")
+        assert block.stat().st_mtime_ns == written
+        wait_for(process, "^next:")
+    assert not (broken / "run" / "evaluation").exists()
+    with started(straight, *flags) as process:
+        wait_for(process, "^next:")
+    test = [json.loads((folder / "run" / "results.json").read_text())["test"] for folder in (broken, straight)]
+    assert test[0] == test[1]
 
 
 def kill_test(folder: Path, seed: int = 0) -> list[int]:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tfvae
-from tfvae import data, evaluate, export, monitoring
+from tfvae import data, evaluate, export, monitoring, training
 from tfvae.config import Config, read_flags
 from tfvae.train import train
 
@@ -50,6 +50,11 @@ def test_results_say_what_they_are_of_and_can_be_recomputed(trained):
     }  # fmt: skip
     assert results["of"]["samples"] == 200 and results["of"]["images"] == 180
     assert results["train"]["images_per_second"] > 0
+    config = read_flags(folder / "runs/small/config.flags")
+    state = training.create_state(config, (8, 8, 1), 1437)
+    run_steps = training.make_run_steps(state, config, data.load(config).train.images)
+    run_steps(0, 22)
+    np.testing.assert_allclose(results["train"]["elbo"], run_steps(22, 11)[0]["elbo"], rtol=1e-5)  # the third epoch's
     vae, config, step, _ = tfvae.load(folder / "runs/small")
     assert step == 33 and config.hidden_units == (32,)
     # the ELBO once more, by other means: NumPy's noise, Keras's cross-entropy

@@ -93,6 +93,14 @@ def test_a_gradient_above_clip_norm_is_scaled_down_to_it_and_one_below_is_not():
         np.testing.assert_allclose(a, b, atol=1e-6 * norm)
 
 
+def test_adams_first_step_is_the_gradient_over_its_size_and_epsilon():
+    """Kingma & Ba 2015, algorithm 1 in the order of its section 2: epsilon is beside the uncorrected root."""
+    for change, minus_gradient in zip(step_of(optimizer="adam", learning_rate=0.01, adam_epsilon=1e-3), step_of()):
+        root = 0.001**0.5  # of 1 - beta_2
+        expected = 0.01 * root * minus_gradient / (root * np.abs(minus_gradient) + 1e-3)
+        np.testing.assert_allclose(change, expected, atol=1e-6)
+
+
 def test_an_epoch_visits_each_image_at_most_once_and_epochs_differ():
     orders = [training.epoch_order(0, e, 50) for e in range(3)]
     assert all((np.sort(o) == np.arange(50)).all() for o in orders)
