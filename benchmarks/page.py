@@ -8,12 +8,13 @@ from pathlib import Path
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def write(page: str, part: str, text: str) -> None:
-    """Puts `text` in its place in docs/PAGE.md, and prints it."""
+def write(page: str, part: str, text: str, shown: bool = True) -> None:
+    """Puts `text` in its place in docs/PAGE.md, and prints it if `shown`."""
     path = DOCS / f"{page}.md"
     before, _, rest = path.read_text().partition(f"<!-- {part} -->\n")
     path.write_text(f"{before}<!-- {part} -->\n{text}\n<!-- end -->{rest.partition('<!-- end -->')[2]}")
-    print(text)
+    if shown:
+        print(text)
 
 
 def processor() -> str:

@@ -253,34 +253,41 @@ def within(row: Row, result: dict[str, Any]) -> bool:
     return all(low <= value <= high for (low, high), values in bands for value in values)
 
 
+def _ours(row: Row, result: dict[str, Any]) -> str:
+    """Each run's figure, its standard error, and the seeds' where there are several."""
+    texts = []
+    for variant, run in result["runs"].items():
+        text = f"{variant}: " if variant else ""
+        text += f"{statistics.mean(run['values']):.2f}"
+        if run["standard_errors"][0]:
+            text += f" ± {run['standard_errors'][0]:.2f}"
+        if len(run["values"]) > 1:
+            text += f" ({', '.join(f'{value:.2f}' for value in run['values'])})"
+        if row.units:
+            text += f", {', '.join(map(str, run['active_units']))} active units"
+        texts.append(text)
+    return "; ".join(texts) + ("" if within(row, result) else " **(outside)**")
+
+
+def _accepted(row: Row) -> str:
+    band = row.accept if isinstance(row.accept, str) else "{:g} to {:g}".format(*row.accept)
+    return band + ("; {} to {} active units".format(*row.units) if row.units else "")
+
+
 def table() -> str:
     """The table of docs/results.md: of what is in docs/results/ alone."""
-    lines = ["| row | what | published | accepted | ours | S | seeds | training | within |", "|" + " --- |" * 9]
+    lines = ["| row | what | published | accepted | ours | S | seeds | training |", "|" + " --- |" * 8]
     for name, row in ROWS.items():
-        accept = row.accept if isinstance(row.accept, str) else "{:g} to {:g}".format(*row.accept)
-        if row.units:
-            accept += "; {} to {} active units".format(*row.units)
-        cells = [f"[{name}](results/{name}.json)", f"{row.title} ([recipe](../flags/{row.recipe}.flags))", f"{row.published} ({row.source})", accept]
+        what = f"{row.title} ([recipe](../{FLAGS.name}/{row.recipe}.flags))"
+        cells = [name, what, f"{row.published} ({row.source})", _accepted(row)]
         path = RESULTS / f"{name}.json"
-        if not path.is_file():
-            cells[0] = name
-            lines.append(f"| {' | '.join(cells)} | not yet run (about {row.minutes} minutes) | | | | |")
-            continue
-        result = json.loads(path.read_text())
-        ours = []
-        for variant, run in result["runs"].items():
-            error = f" ± {run['standard_errors'][0]:.2f}" if run["standard_errors"][0] else ""
-            label = f"{variant}: " if variant else ""
-            ours.append(f"{label}{statistics.mean(run['values']):.2f}{error}")
-            if len(run["values"]) > 1:
-                ours[-1] += f" ({', '.join(f'{v:.2f}' for v in run['values'])})"
-            if row.units:
-                ours[-1] += f", {', '.join(map(str, run['active_units']))} active units"
-        cells += ["; ".join(ours), f"{result['samples']:,}", ", ".join(map(str, result["seeds"]))]
-        cells += [
-            f"{result['seconds'] / 60:,.1f} min, {result['hardware']}",
-            "yes" if within(row, result) else "**no**",
-        ]
+        if path.is_file():
+            result = json.loads(path.read_text())
+            cells[0] = f"[{name}](results/{name}.json)"
+            cells += [_ours(row, result), f"{result['samples']:,}", ", ".join(map(str, result["seeds"]))]
+            cells += [f"{result['seconds'] / 60:,.1f} min, {result['hardware']}"]
+        else:
+            cells += [f"not yet run (about {row.minutes} minutes)", "", "", ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -292,7 +299,9 @@ def main(given: dict[str, Any], names: list[str]) -> None:
         result = reproduce(name, given.get("data_dir"), given.get("dataset"))
         RESULTS.mkdir(exist_ok=True)
         safety.write_atomically(RESULTS / f"{name}.json", json.dumps(result, indent=1) + "\n")
-        page.write("results", "rows", table())
+        page.write("results", "rows", table(), shown=False)
+        row = ROWS[name]
+        print(f"{row.title}: {_ours(row, result)}; published {row.published}; accepted {_accepted(row)}", flush=True)
     for name, row in ROWS.items():
         if not names:
             done = (RESULTS / f"{name}.json").is_file()

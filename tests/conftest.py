@@ -1,8 +1,14 @@
 """What all tests share."""
 
-import pytest
+import os
 
-from tfvae import verify
+os.environ.setdefault(
+    "TF_CPP_MIN_LOG_LEVEL", "3"
+)  # jax, where it is installed, sets 1, also for commands that tests run
+
+import pytest  # noqa: E402
+
+from tfvae import verify  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)

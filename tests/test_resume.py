@@ -282,10 +282,10 @@ def test_a_signal_in_the_evaluation_keeps_its_finished_images(tmp_path: Path) ->
         "--epochs=1",
         "--validation_examples=0",
         "--batch_size=100",
-        "--eval_samples=60000",
+        "--eval_samples=30000",
     )
     broken, straight = tmp_path / "broken", tmp_path / "straight"
-    block = broken / "run" / "evaluation" / "54-60000" / "0.npz"
+    block = broken / "run" / "evaluation" / "54-30000" / "0.npz"
     with started(broken, *flags) as process:
         while not block.exists() and process.poll() is None:
             time.sleep(0.01)
