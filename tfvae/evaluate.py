@@ -40,7 +40,7 @@ def evaluate(config: Config, with_baselines: bool = False) -> dict[str, Any]:
         results["baselines"] = baselines.compare(config, dataset, trained.vae)
         print(baselines.table(results["of"], results["baselines"]), flush=True)
     safety.write_atomically(run_dir / "evaluation.json", json.dumps(results, indent=1) + "\n")
-    evaluation.forget(run_dir)
+    evaluation.forget(run_dir, trained.step, config.eval_samples)
     return results
 
 

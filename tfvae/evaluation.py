@@ -5,6 +5,7 @@ All figures are means over images, never over batches; a short last block is fil
 Shapes: N images in blocks of B; S importance samples, drawn a few at a time, so memory doesn't grow with S.
 """
 
+import contextlib
 import functools
 import io
 import shutil
@@ -167,6 +168,8 @@ def _write_block(kept: Path, block: int, columns: tuple[np.ndarray, ...]) -> Non
 
 
 def _read_block(kept: Path | None, block: int) -> tuple[np.ndarray, ...] | None:
+    if kept is None:
+        return None
     try:
         with open(kept / f"{block}.npz", "rb") as file, np.load(file) as columns:
             return tuple(columns.values())
@@ -182,9 +185,15 @@ def of_run(
         total=len(images), unit=" images", desc=f"S = {samples:,}", leave=False,
         disable=not (shown and sys.stderr.isatty()),
     ) as bar:  # fmt: skip
-        return evaluate(images, samples, bar.update, run_dir / "evaluation" / f"{step}-{samples}")
+        return evaluate(images, samples, bar.update, _kept(run_dir, step, samples))
 
 
-def forget(run_dir: Path) -> None:
-    """Removes what an evaluation has kept, once its results are written."""
-    shutil.rmtree(run_dir / "evaluation", ignore_errors=True)
+def forget(run_dir: Path, step: int, samples: int) -> None:
+    """Removes what `of_run` has kept, once its results are written."""
+    shutil.rmtree(_kept(run_dir, step, samples), ignore_errors=True)
+    with contextlib.suppress(OSError):  # there is none, or another evaluation's in it
+        (run_dir / "evaluation").rmdir()
+
+
+def _kept(run_dir: Path, step: int, samples: int) -> Path:
+    return run_dir / "evaluation" / f"{step}-{samples}"

@@ -174,7 +174,7 @@ def _train(config: Config, dataset: Any, run_dir: Path, placement: Any) -> dict[
         base = saved_model.base_of(config.export_dir, run_dir)
         results["export"] = str(saved_model.export(state.vae, base, saved_model.about(config, step, results)))
         safety.write_atomically(run_dir / "results.json", json.dumps(results, indent=1) + "\n")
-        evaluation.forget(run_dir)
+        evaluation.forget(run_dir, step, config.eval_samples)
     placement.all_gather(np.zeros(1))  # all wait for the results
     return json.loads((run_dir / "results.json").read_text())
 
