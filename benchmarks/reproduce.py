@@ -203,10 +203,10 @@ def reproduce(name: str, data_dir: str | None = None, images: str | None = None)
             "seconds": sum(
                 r["train"]["steps"] * given["batch_size"] / r["train"]["images_per_second"] for r in results
             ),
-            "of": results[0]["of"],
+            "of": {**results[0]["of"], "dataset": Path(given["dataset"]).name},  # of whatever directory
         }
     settings = config.read_flags(run_dir / "config.flags").settings()
-    settings["dataset"] = Path(settings["dataset"]).name  # of whatever directory
+    settings["dataset"] = Path(settings["dataset"]).name
     return {
         "recipe": f"flags/{row.recipe}.flags",
         "source": row.source,
