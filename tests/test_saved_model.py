@@ -96,6 +96,28 @@ def test_verify_finds_a_model_that_answers_otherwise(tmp_path):
         verify.check(path)
 
 
+def test_verify_compares_with_the_largest_answer_where_that_is_above_one(tmp_path):
+    spec = [tf.TensorSpec([None], tf.float32, name="x")]
+    double = tf.function(
+        lambda x: {"y": 2 * tf.debugging.check_numerics(x, "x")}, input_signature=spec, autograph=False
+    )
+    tf.saved_model.save(tf.Module(), str(tmp_path), signatures={"f": double})
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra" / "tf_serving_warmup_requests").touch()
+
+    def check(largest, off_by):
+        x = np.array([0.1, largest / 2], np.float32)
+        y = 2 * x + np.array([off_by, 0], np.float32)
+        np.savez(tmp_path / "assets.extra" / "expected.npz", **{"f/in/x": x, "f/out/y": y})
+        return verify.verify(tmp_path)
+
+    assert "f(x): y within" in check(largest=0.5, off_by=8e-7)
+    assert "f(x): y within" in check(largest=20, off_by=1.6e-5)
+    for largest, off_by in (0.5, 1.4e-6), (20, 2.4e-5):
+        with pytest.raises(ValueError, match="f differs from the model"):
+            check(largest, off_by)
+
+
 def test_verify_refuses_xla_and_a_signature_that_takes_nan(tmp_path):
     for number, (jit, why) in enumerate([(True, "it needs _XlaMustCompile"), (False, "f takes NaN")]):
         path = tmp_path / str(number)
