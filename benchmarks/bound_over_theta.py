@@ -15,8 +15,8 @@ import scipy.stats  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from tfvae import objectives  # noqa: E402
-from tfvae.distributions import DiagonalNormal, GaussianPixels, standard_normal  # noqa: E402
+from tfvae.core import objectives  # noqa: E402
+from tfvae.core.distributions import DiagonalNormal, GaussianPixels, standard_normal  # noqa: E402
 
 X, DEVIATION = 1.5, 0.6
 # Gauss-Hermite nodes in place of random draws: the mean over them is the expectation, exactly, of a quadratic

@@ -47,7 +47,7 @@ def tfvae(work: Work, images: np.ndarray, dtype: str = "float32") -> Epoch:
     from tfvae import config
 
     config.import_tensorflow()
-    from tfvae import training
+    from tfvae.training import step as training
 
     settings = config.Config(
         hidden_units=work.hidden_units,

@@ -20,7 +20,8 @@ config.import_tensorflow()
 
 import tensorflow as tf  # noqa: E402
 
-from tfvae import evaluation, models  # noqa: E402
+from tfvae.core import models  # noqa: E402
+from tfvae.training import evaluation  # noqa: E402
 
 SIZES, IMAGES, SAMPLES, ROUNDS = (50, 200, 200, 784), 512, 1_000, 7
 ROWS = evaluation._BLOCK * evaluation._AT_ONCE  # of a decoder's product

@@ -15,9 +15,11 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from tfvae import data, noise, training  # noqa: E402
+from tfvae.core import noise  # noqa: E402
+from tfvae.data import dataset as data  # noqa: E402
+from tfvae.training import step as training  # noqa: E402
 from tfvae.config import Config  # noqa: E402
-from tfvae.noise import Stream  # noqa: E402
+from tfvae.core.noise import Stream  # noqa: E402
 
 ESTIMATORS = {
     "reparameterized": {},

@@ -37,7 +37,7 @@ SECONDS = 3.0
 def point(batch_size: int, width: int, latent_dim: int, images: int, num_samples: int) -> dict[str, float]:
     """Speed and peak memory of training, and the seconds that an epoch's order takes."""
     config.import_tensorflow()
-    from tfvae import training
+    from tfvae.training import step as training
 
     data = np.random.default_rng(0).integers(0, 256, (images, 28, 28, 1), dtype=np.uint8)
     settings = config.Config(

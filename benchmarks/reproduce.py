@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import page
-from tfvae import config, safety
-from tfvae.config import Config, InputError, is_file_name
+from tfvae import config
+from tfvae.runtime import files as safety
+from tfvae.config import Config
+from tfvae.config.config import is_file_name
+from tfvae.errors import InputError
 
 FLAGS = page.DOCS.parent / "flags"
 RESULTS = page.DOCS / "results"
@@ -231,7 +234,7 @@ def _alone(values: dict[str, Any]) -> Any:
 def _write_together(config: Config) -> None:
     import numpy as np
 
-    from tfvae import data
+    from tfvae.data import dataset as data
 
     if TOGETHER.is_file():
         return

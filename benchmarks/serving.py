@@ -20,9 +20,9 @@ from tfvae import config
 
 config.import_tensorflow()
 
-from tfvae import saved_model  # noqa: E402
+from tfvae.serving import saved_model  # noqa: E402
 from tfvae.config import Config  # noqa: E402
-from tfvae.models import make_vae  # noqa: E402
+from tfvae.core.models import make_vae  # noqa: E402
 
 SECONDS, CONNECTIONS, ROWS = 5, (1, 8, 32), (1, 64)
 SCRIPT = """

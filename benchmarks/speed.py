@@ -37,7 +37,7 @@ NEEDS = {"pytorch": "torch", "jax_scan": "jax"}
 def images(given: dict[str, str], path: Path) -> str:
     """Puts training images at `path`; says which they are."""
     config.import_tensorflow()
-    from tfvae import data
+    from tfvae.data import dataset as data
 
     try:
         loaded = data.load(config.Config(**{"dataset": "mnist", **given}, validation_examples=0)).train.images

@@ -30,7 +30,10 @@ began = time.perf_counter()
 from tfvae import config
 config.import_tensorflow()
 imported = time.perf_counter()
-from tfvae import data, evaluation, monitoring, saved_model, train, training
+from tfvae import train
+from tfvae.data import dataset as data
+from tfvae.serving import saved_model
+from tfvae.training import evaluation, monitor as monitoring, step as training
 spent = dict.fromkeys(("data", "model", "compile", "steps", "evaluation", "pictures"), 0.0)
 spent["import"] = imported - began
 

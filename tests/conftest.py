@@ -8,7 +8,7 @@ os.environ.setdefault(
 
 import pytest  # noqa: E402
 
-from tfvae import verify  # noqa: E402
+from tfvae.serving import verify  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,8 +8,12 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from tfvae import Config, baselines, checkpoints, data, evaluate, noise, training
-from tfvae.noise import Stream
+from tfvae import Config, evaluate
+from tfvae.analysis import baselines
+from tfvae.core import noise
+from tfvae.data import dataset as data
+from tfvae.training import checkpoints, step as training
+from tfvae.core.noise import Stream
 
 DIGITS = Config(dataset="digits", likelihood="gaussian", latent_dim=5, hidden_units=(8,), eval_samples=2, epochs=1)
 DATASET = data.load(DIGITS)

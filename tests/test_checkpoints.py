@@ -14,9 +14,9 @@ import tensorflow as tf
 
 import tfvae
 from tfvae import Config, InputError, RunError
-from tfvae.checkpoints import restore, save, steps
-from tfvae.safety import write_atomically
-from tfvae.training import TrainState, create_state
+from tfvae.training.checkpoints import restore, save, steps
+from tfvae.runtime.files import write_atomically
+from tfvae.training.step import TrainState, create_state
 
 IMAGE = (8, 8, 1)
 DATA, INDEX, NAMES = "ckpt.data-00000-of-00001", "ckpt.index", "variables.json"

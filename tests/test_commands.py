@@ -16,7 +16,7 @@ from tfvae.config import Config
 
 config.import_tensorflow()
 
-from tfvae import data  # noqa: E402
+from tfvae.data import dataset as data  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 DIGITS = "--dataset=digits"

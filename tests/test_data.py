@@ -14,8 +14,9 @@ from tfvae import config
 
 config.import_tensorflow()
 
-from tfvae import data  # noqa: E402
-from tfvae.config import Config, InputError  # noqa: E402
+from tfvae.data import dataset as data  # noqa: E402
+from tfvae.config import Config  # noqa: E402
+from tfvae.errors import InputError  # noqa: E402
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (40, 5, 7), dtype=np.uint8)

@@ -6,7 +6,7 @@ import scipy.integrate
 import scipy.stats
 import tensorflow as tf
 
-from tfvae.distributions import (
+from tfvae.core.distributions import (
     Bernoulli,
     DiagonalNormal,
     FullNormal,

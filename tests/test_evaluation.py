@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from test_objectives import LOG_PX, POSTERIOR_VARIANCE, LinearGaussian, X
 
-from tfvae import evaluation, objectives
+from tfvae.core import objectives
+from tfvae.training import evaluation
 from tfvae.config import Config
-from tfvae.models import make_vae
+from tfvae.core.models import make_vae
 
 
 class Compiled(LinearGaussian):
@@ -57,8 +58,8 @@ def test_s_samples_are_exactly_s(samples):
 
 def test_the_stream_of_samples_is_the_bound_over_all_of_them_at_once():
     """Chunked log-sum-exp against the plain one, with the same noise."""
-    from tfvae import noise
-    from tfvae.noise import Stream
+    from tfvae.core import noise
+    from tfvae.core.noise import Stream
 
     vae, samples = Compiled(shift=0.2), 7
     per_image = evaluation.make_evaluate(vae, latent_dim=2, seed=4)(IMAGES, samples)

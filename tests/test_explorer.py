@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvae import explorer, figures
+from tfvae.analysis import explorer, figures
 from tfvae.config import Config
-from tfvae.data import Dataset, Split
-from tfvae.models import make_vae
+from tfvae.data.dataset import Dataset, Split
+from tfvae.core.models import make_vae
 
 SHAPE = (7, 5, 3)  # odd: a convolutional decoder computes 8 x 8 and cuts
 DECODERS = {

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.stats
 
-from tfvae import figures
+from tfvae.analysis import figures
 
 
 def test_tile_puts_each_image_at_its_place():

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tfvae.config import Config
-from tfvae.distributions import GaussianPixels
-from tfvae.models import VAE, Sampling, make_vae
+from tfvae.core.distributions import GaussianPixels
+from tfvae.core.models import VAE, Sampling, make_vae
 
 SHAPES = [(8, 8, 1), (28, 20, 1), (9, 7, 3), (5, 4, 2)]
 NETWORKS = [

@@ -5,8 +5,8 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from tfvae import noise
-from tfvae.noise import Stream
+from tfvae.core import noise
+from tfvae.core.noise import Stream
 
 
 def drives(function):

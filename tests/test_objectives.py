@@ -5,8 +5,8 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from tfvae import objectives
-from tfvae.distributions import DiagonalNormal, GaussianPixels, standard_normal
+from tfvae.core import objectives
+from tfvae.core.distributions import DiagonalNormal, GaussianPixels, standard_normal
 
 D, L, SIGMA = 12, 2, 0.3
 RNG = np.random.default_rng(1)

@@ -22,7 +22,10 @@ import pytest
 import tensorflow as tf
 
 import tfvae.train
-from tfvae import Config, InputError, RunError, checkpoints, safety, saved_model
+from tfvae import Config, InputError, RunError
+from tfvae.runtime import files as safety
+from tfvae.serving import saved_model
+from tfvae.training import checkpoints
 
 EPOCH = 11  # steps: 1,437 training images in batches of 128
 SMALL = {"dataset": "digits", "hidden_units": (16,), "eval_samples": 5, "epochs": 4}

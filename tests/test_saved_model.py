@@ -13,9 +13,10 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from tfvae import saved_model, session, verify
-from tfvae.config import Config, RunError
-from tfvae.models import make_vae
+from tfvae.serving import saved_model, session, verify
+from tfvae.config import Config
+from tfvae.errors import RunError
+from tfvae.core.models import make_vae
 
 OPTIONS = {
     "mlp": {},

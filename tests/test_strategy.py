@@ -22,10 +22,12 @@ config.import_tensorflow()
 
 import tensorflow as tf  # noqa: E402
 
-from tfvae import checkpoints, evaluation, models, noise, strategy, training  # noqa: E402
-from tfvae.config import Config, InputError, WorkerLost  # noqa: E402
-from tfvae.noise import Stream  # noqa: E402
-from tfvae.strategy import Placement  # noqa: E402
+from tfvae.core import models, noise  # noqa: E402
+from tfvae.training import checkpoints, evaluation, step as training, strategy  # noqa: E402
+from tfvae.config import Config  # noqa: E402
+from tfvae.errors import InputError, WorkerLost  # noqa: E402
+from tfvae.core.noise import Stream  # noqa: E402
+from tfvae.training.strategy import Placement  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 6, 5, 1), dtype=np.uint8)  # 4 batches of 16, and 6 more

@@ -19,9 +19,12 @@ config.import_tensorflow()
 
 
 import tfvae.train  # noqa: E402
-from tfvae import data, evaluate, training  # noqa: E402
-from tfvae.config import Config, InputError, RunError  # noqa: E402
-from tfvae.strategy import Placement, one_device  # noqa: E402
+from tfvae import evaluate  # noqa: E402
+from tfvae.data import dataset as data  # noqa: E402
+from tfvae.training import step as training  # noqa: E402
+from tfvae.config import Config  # noqa: E402
+from tfvae.errors import InputError, RunError  # noqa: E402
+from tfvae.training.strategy import Placement, one_device  # noqa: E402
 
 GREY = np.random.default_rng(0).integers(0, 256, (65, 6, 5), dtype=np.uint8)
 FLOATS = (GREY / 255).astype(np.float32)

@@ -13,11 +13,13 @@ import tensorflow as tf
 from test_objectives import OFFSET, SIGMA, D, L, LinearGaussian, W, X
 
 import tfvae
-from tfvae import data, tasks
-from tfvae.config import Config, InputError
-from tfvae.data import Split
+from tfvae.analysis import latents as tasks
+from tfvae.data import dataset as data
+from tfvae.config import Config
+from tfvae.errors import InputError
+from tfvae.data.dataset import Split
 from tfvae.explore import explore, main
-from tfvae.models import make_vae
+from tfvae.core.models import make_vae
 from tfvae.train import train
 
 IMAGES = X.reshape(-1, D, 1, 1).astype("f")

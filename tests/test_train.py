@@ -12,8 +12,11 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tfvae
-from tfvae import data, evaluate, export, monitoring, training
-from tfvae.config import Config, read_flags
+from tfvae import evaluate, export
+from tfvae.data import dataset as data
+from tfvae.training import monitor as monitoring, step as training
+from tfvae.config import Config
+from tfvae.config.flagfile import read_config
 from tfvae.train import train
 
 FLAGS = ["--dataset=digits", "--epochs=3", "--hidden_units=32", "--binarize=threshold", "--run_dir=runs/small"]
@@ -50,7 +53,7 @@ def test_results_say_what_they_are_of_and_can_be_recomputed(trained):
     }  # fmt: skip
     assert results["of"]["samples"] == 200 and results["of"]["images"] == 180
     assert results["train"]["images_per_second"] > 0
-    config = read_flags(folder / "runs/small/config.flags")
+    config = read_config(folder / "runs/small/config.flags")
     state = training.create_state(config, (8, 8, 1), 1437)
     run_steps = training.make_run_steps(state, config, data.load(config).train.images)
     run_steps(0, 22)
@@ -127,7 +130,7 @@ def test_export_gives_the_next_version_of_the_same_decoder(trained, monkeypatch)
 
 def test_config_flags_repeats_the_run(trained):
     folder, _ = trained
-    recorded = read_flags(folder / "runs/small/config.flags")
+    recorded = read_config(folder / "runs/small/config.flags")
     expected = Config(
         dataset="digits", epochs=3, hidden_units=(32,), binarize="threshold", validation_examples=180,
         run_dir=str(folder / "runs/small"),

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvae import noise, training
+from tfvae.core import noise
+from tfvae.training import step as training
 from tfvae.config import Config
-from tfvae.noise import Stream
+from tfvae.core.noise import Stream
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 6, 5, 1), dtype=np.uint8)
 OPTIONS = {"hidden_units": (8,), "batch_size": 16, "epochs": 4}
@@ -118,7 +119,7 @@ COMPILES = """
 from tfvae import config
 config.import_tensorflow()
 import numpy as np
-from tfvae import evaluation, training
+from tfvae.training import evaluation, step as training
 images = np.zeros((50, 6, 5, 1), np.uint8)
 settings = config.Config(hidden_units=(8,), batch_size=8, epochs=9, binarize="stochastic", num_samples=2)
 state = training.create_state(settings, images.shape[1:], len(images))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvae import checkpoints, strategy
+from tfvae.training import checkpoints, strategy
 
 FLAGS = ["--dataset=digits", "--hidden_units=64", "--epochs=200", "--eval_samples=20", "--checkpoint_every=0.5"]
 LEAVE_SECONDS = 15  # after another worker is gone

@@ -7,18 +7,16 @@ the trained Keras model, from x [B, H, W, C] in [0, 1] to its reconstruction.
 from typing import Any
 
 from tfvae.config import Config as Config
-from tfvae.config import InputError as InputError
-from tfvae.config import RunError as RunError
-from tfvae.config import import_tensorflow
+from tfvae.errors import InputError as InputError
+from tfvae.errors import RunError as RunError
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`tfvae.load`, without making `import tfvae` wait for TensorFlow."""
+    """`tfvae.load`, without making `import tfvae` read more than the settings."""
     if name == "load":
-        import_tensorflow()
-        from tfvae.checkpoints import load_run
+        from tfvae.run import load
 
-        return load_run
+        return load
     raise AttributeError(f"module 'tfvae' has no attribute {name!r}")

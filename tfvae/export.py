@@ -4,54 +4,46 @@ The decoder goes to `<export_dir>/NAME/<version>/`, the encoder to `<export_dir>
 called as TensorFlow Serving calls them before they are there. --verify=saved_models/NAME/1 does so again, anywhere.
 """
 
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from tfvae.config import COMMAND_FIELDS, Config, InputError, import_tensorflow, of_run, require_writable, run
+from tfvae.config.fields import choice, field, or_auto, text, true_or_false
+from tfvae.config.flagfile import recorded_config
+from tfvae.errors import InputError
+from tfvae.flags import of_config, run_command
+from tfvae.run import export
+
+FLAGS = of_config("run_dir", "export_dir", "data_dir") | {
+    "export_format": field("saved_model", choice("saved_model", "onnx"), "onnx: the decoder also as decoder.onnx"),
+    "explorer": field(False, true_or_false(), "also explorer.html: the latent space as one page that needs no network"),
+    "verify": field(None, or_auto(text("a directory")), "only call this exported version, and compare its answers"),
+}
 
 
-def export(config: Config, export_format: str = "saved_model", with_explorer: bool = False) -> Path:
-    """Writes the next version of the run in `config.run_dir` and returns its directory.
+def verify(version: Path) -> None:
+    """Prints how an exported version answers beside the trained model; raises InputError where there is none."""
+    from tfvae.serving.verify import check
 
-    Raises:
-        InputError: it is no run directory, has no checkpoint, or its data can't be had.
-        RunError: the exported model doesn't answer as the trained one does; it is not there.
-    """
-    import_tensorflow()
-    from tfvae import checkpoints, data, explorer, safety, saved_model
-
-    require_writable("export_dir", config.export_dir)
-    run_dir = Path(config.run_dir)
-    trained, base = checkpoints.load_run(run_dir), saved_model.base_of(config.export_dir, run_dir)
-    results = run_dir / "results.json"
-    results = json.loads(results.read_text()) if results.is_file() else {}
-    exported = saved_model.export(trained.vae, base, saved_model.about(config, trained.step, results))
-    print(f"{exported}: the decoder of step {trained.step:,}; the encoder: {base}-encoder", flush=True)
-    if export_format == "onnx":
-        saved_model.export_onnx(trained.vae, base / "decoder.onnx")
-        print(f"{base / 'decoder.onnx'}: the decoder as ONNX, the same in onnxruntime")
-    if with_explorer:
-        title = f"{run_dir.resolve().name}, step {trained.step:,}"
-        page = explorer.page(trained.vae, config, data.load_of(config, trained.fingerprint), title)
-        for folder in (run_dir, base):
-            safety.write_atomically(folder / "explorer.html", page)
-            print(f"{folder / 'explorer.html'}: open it in a browser")
-    return exported
+    if not (version / "saved_model.pb").is_file():
+        raise InputError(f"--verify={version}: must be an exported version, such as saved_models/NAME/1")
+    print(f"{version}, by the C API of TensorFlow:\n{check(version)}")
 
 
 def main(given: dict[str, Any]) -> None:
-    options = {name: given.pop(name, COMMAND_FIELDS[name].default) for name in ("export_format", "explorer", "verify")}
-    if version := options["verify"]:
-        from tfvae import verify
+    version = given.pop("verify", None)
+    export_format = given.pop("export_format", FLAGS["export_format"].default)
+    with_explorer = given.pop("explorer", False)
+    if version:
+        verify(Path(version))
+    else:
+        export(recorded_config(given), export_format, with_explorer)
 
-        if not (Path(version) / "saved_model.pb").is_file():
-            raise InputError(f"--verify={version}: must be an exported version, such as saved_models/NAME/1")
-        print(f"{version}, by the C API of TensorFlow:\n{verify.check(Path(version))}")
-        return
-    export(of_run(given), options["export_format"], options["explorer"])
+
+def run(argv: list[str]) -> None:
+    """Runs the command on the arguments after its name."""
+    run_command(main, argv, "tfvae.export", __doc__, FLAGS)
 
 
 if __name__ == "__main__":
-    names = ("run_dir", "export_dir", "data_dir", "export_format", "explorer", "verify")
-    run(main, "tfvae.export", __doc__, names)
+    run(sys.argv[1:])

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from tfvae.config import COMMAND_FIELDS, InputError, RunError, run
+from tfvae.errors import InputError, RunError
+from tfvae.flags import run_command
+from None import COMMAND_FIELDS
 
 FLAGS = ("host", "port", "max_body_mb", "max_rows", "max_concurrency", "timeout", "poll_seconds")
 _PREDICT = re.compile(
@@ -35,7 +37,7 @@ def _application(api: Any, base: Path, max_body: int, max_concurrency: int, time
     import orjson
     from fastapi import FastAPI, Response
 
-    from tfvae.rest import Refused
+    from tfvae.serving.contract import Refused
 
     app, running = FastAPI(openapi_url=None), 0
 
@@ -168,7 +170,7 @@ def serve(base: Path, host: str, port: int, max_body_mb: float, max_rows: int, m
         from uvicorn.protocols.http.auto import AutoHTTPProtocol
     except ImportError:
         raise InputError("must have fastapi, uvicorn and orjson: pip install 'tfvae[serve]'") from None
-    from tfvae.servables import Api, Model
+    from tfvae.serving.registry import Api, Model
 
     if not any(p.parent.name.isdigit() for p in base.glob("*/saved_model.pb")):
         raise InputError(f"{base}: must be a directory of exported versions, such as saved_models/NAME")

@@ -1,0 +1,203 @@
+"""A run's `config.flags`: written and read again, and under which settings a run may go on."""
+
+import dataclasses
+
+import pytest
+from settings import FREE, LINKED, MACHINE, OTHER, RECORDED
+
+from tfvae.config import Config
+from tfvae.config.flagfile import check_resumable, read_config, recorded_config, to_flagfile
+from tfvae.errors import InputError
+from tfvae.flags import parse
+
+WRITTEN_BEFORE = """\
+--dataset=/data/my images.npz
+--data_dir=/data/sets
+--binarize=none
+--validation_examples=180
+--network=mlp
+--hidden_units=
+--filters=32,64
+--activation=relu
+--dtype=float32
+--latent_dim=2
+--likelihood=gaussian
+--sigma=learned
+--sigma_floor=0.01
+--dequantize=True
+--posterior=diagonal
+--prior=standard
+--prior_components=10
+--objective=elbo
+--kl=auto
+--estimator=reparameterized
+--baseline=none
+--beta=1.0
+--kl_warmup_epochs=0.0
+--free_bits=0.0
+--num_samples=1
+--batch_size=128
+--epochs=5
+--optimizer=adam
+--learning_rate=1e-10
+--adam_epsilon=1e-07
+--lr_schedule=200:0.6,350:0.4
+--clip_norm=0.0
+--eval_samples=200
+--seed=0
+--checkpoint_every=10.0
+--export_dir=out=put
+"""  # by version 0.1.0, whose runs must go on
+TOGETHER = {k: v for k, (_, v) in OTHER.items() if k not in ("objective", "free_bits", "adam_epsilon")}  # others
+
+
+@pytest.mark.parametrize("other", [{}, TOGETHER, {"objective": "iwae"}, {"free_bits": 0.25}, {"hidden_units": ()}])
+def test_to_flagfile_round_trip(tmp_path, other):
+    config = Config(**other)
+    path = tmp_path / "config.flags"
+    path.write_text(to_flagfile(config))
+    here = {name: getattr(config, name) for name in MACHINE}
+    assert Config(**parse([f"--flagfile={path}"], "t"), **here) == config
+    assert dataclasses.replace(read_config(tmp_path), **here) == config
+    assert read_config(tmp_path).run_dir == str(tmp_path)
+
+
+def test_to_flagfile_names_every_field_but_those_of_the_machine():
+    here = {name: OTHER[name][1] for name in MACHINE}
+    names = [line[2:].split("=")[0] for line in to_flagfile(Config(**here)).splitlines()]
+    assert sorted(names) == sorted((set(OTHER) | LINKED) - MACHINE)
+
+
+def test_a_file_of_version_0_1_0_is_read_and_would_be_written_the_same(tmp_path):
+    (tmp_path / "config.flags").write_text(WRITTEN_BEFORE)
+    config = Config(
+        dataset="/data/my images.npz",
+        data_dir="/data/sets",
+        validation_examples=180,
+        hidden_units=(),
+        likelihood="gaussian",
+        sigma="learned",
+        dequantize=True,
+        epochs=5,
+        learning_rate=1e-10,
+        lr_schedule="200:0.6,350:0.4",
+        export_dir="out=put",
+        run_dir=str(tmp_path),
+    )
+    assert read_config(tmp_path) == config
+    assert to_flagfile(config) == WRITTEN_BEFORE
+
+
+def test_a_file_may_be_edited_by_hand(tmp_path):
+    path = tmp_path / "config.flags"
+    path.write_text("# mine\n\n// and\n--latent_dim=7  \n--dequantize=false\n--latent_dim=3\n--dataset=a\x0cb\u2028c\n")
+    expected = Config(latent_dim=3, dataset="a\x0cb\u2028c", run_dir=str(tmp_path))
+    assert read_config(tmp_path) == expected
+    assert parse([f"--flagfile={path}"], "t") == {"latent_dim": 3, "dequantize": False, "dataset": "a\x0cb\u2028c"}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("some words", "some words: must be --name=value, and the name that of a flag of tfvae.train"),
+        ("--dequantize", "--dequantize: must be --name=value, and the name that of a flag of tfvae.train"),
+        ("-latent_dim=3", "-latent_dim=3: must be --name=value, and the name that of a flag of tfvae.train"),
+        ("--frobnicate=3", "--frobnicate=3: must be --name=value, and the name that of a flag of tfvae.train"),
+        ("--dequantize=maybe", "--dequantize=maybe: must be true or false"),
+        ("--latent_dim=0", "--latent_dim=0: must be a whole number from 1 to 65536"),
+        ("--latent_dim=", "--latent_dim=: must be a whole number from 1 to 65536"),
+        ("--free_bits=1\n--posterior=full", "--free_bits=1.0: must be 0, or the KL closed for each latent by itself: "),
+    ],
+)
+def test_a_line_that_can_not_be_read_is_named(tmp_path, line, reason):
+    path = tmp_path / "config.flags"
+    path.write_text(f"--latent_dim=3\n{line}\n")
+    with pytest.raises(InputError) as caught:
+        read_config(tmp_path)
+    assert str(caught.value).startswith(f"{path}: {reason}") and "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "config.flags").write_bytes(bytes(range(256)))
+    with pytest.raises(InputError, match="config.flags: must be a readable text file: ") as caught:
+        read_config(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_resume_with_the_same_settings():
+    check_resumable(RECORDED, RECORDED)
+
+
+@pytest.mark.parametrize("name", sorted(FREE))
+def test_resume_with_other_paths_and_intervals(name):
+    check_resumable(dataclasses.replace(RECORDED, **{name: OTHER[name][1]}), RECORDED)
+
+
+@pytest.mark.parametrize("name", sorted(set(OTHER) - FREE - {"dataset", "epochs"}))
+def test_resume_with_another_setting_is_refused(name):
+    text, value = OTHER[name]
+    with pytest.raises(InputError) as caught:
+        check_resumable(dataclasses.replace(RECORDED, **{name: value}), RECORDED)
+    recorded = dict(line[2:].split("=", 1) for line in to_flagfile(RECORDED).splitlines())[name]
+    message = str(caught.value)
+    assert message.startswith("--run_dir=runs/a: ") and f"(there: {recorded})" in message
+    assert [f"--{other}=" in message for other in OTHER if other != "run_dir"] == [
+        other == name for other in OTHER if other != "run_dir"
+    ]
+
+
+def test_resume_names_all_differences():
+    config = dataclasses.replace(RECORDED, latent_dim=3, beta=2.0, dataset="mnist")
+    with pytest.raises(InputError) as caught:
+        check_resumable(config, RECORDED)
+    for part in ("--latent_dim=3 (there: 2)", "--beta=2.0 (there: 1.0)", "--dataset=mnist (there: digits)"):
+        assert part in str(caught.value)
+
+
+def test_resume_epochs():
+    check_resumable(dataclasses.replace(RECORDED, epochs=6), RECORDED)
+    with pytest.raises(InputError, match=r"--epochs=4 \(there: 5\)"):
+        check_resumable(dataclasses.replace(RECORDED, epochs=4), RECORDED)
+    cosine = dataclasses.replace(RECORDED, lr_schedule="cosine")
+    check_resumable(cosine, cosine)
+    with pytest.raises(InputError, match=r"--epochs=6 \(there: 5\)"):
+        check_resumable(dataclasses.replace(cosine, epochs=6), cosine)
+
+
+def test_resume_where_epochs_were_recorded_as_auto():
+    with pytest.raises(InputError, match=r"--epochs=5 \(there: auto\)"):  # a config.flags written by hand
+        check_resumable(RECORDED, dataclasses.replace(RECORDED, epochs=None))
+
+
+def test_resume_with_a_file_that_moved():
+    here = dataclasses.replace(RECORDED, dataset="/b/x.npy")
+    check_resumable(here, dataclasses.replace(RECORDED, dataset="/a/x.npy"))
+    with pytest.raises(InputError, match="--dataset=/b/x.npy"):
+        check_resumable(here, RECORDED)
+
+
+def test_a_directory_without_a_readable_config_flags_is_refused(tmp_path):
+    with pytest.raises(InputError, match="--run_dir=.*must be the directory of a run"):
+        read_config(tmp_path)
+    (tmp_path / "config.flags").write_text("--latent_dim=many\n")
+    with pytest.raises(InputError, match="config.flags: --latent_dim=many: must be"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize("given", [{}, {"run_dir": None}])
+def test_recorded_config_needs_a_run_directory(given):
+    with pytest.raises(InputError, match="--run_dir"):
+        recorded_config(given)
+
+
+def test_recorded_config_takes_the_recorded_values(tmp_path):
+    (tmp_path / "config.flags").write_text(to_flagfile(dataclasses.replace(RECORDED, eval_samples=7)))
+    wanted = dataclasses.replace(RECORDED, run_dir=str(tmp_path), eval_samples=7)
+    assert recorded_config({"run_dir": str(tmp_path)}) == wanted
+    assert recorded_config({"run_dir": str(tmp_path), "eval_samples": 9}) == dataclasses.replace(wanted, eval_samples=9)
+
+
+def test_recorded_config_is_of_this_machine_and_not_of_the_one_that_trained(tmp_path):
+    there = {name: OTHER[name][1] for name in MACHINE}
+    (tmp_path / "config.flags").write_text(to_flagfile(dataclasses.replace(RECORDED, **there)))
+    assert recorded_config({"run_dir": str(tmp_path)}) == dataclasses.replace(RECORDED, run_dir=str(tmp_path))

@@ -1,0 +1,126 @@
+"""Combinations of settings that are refused, and the table of capabilities by which most of them are."""
+
+import types
+
+import pytest
+
+from tfvae.config import Config, rules
+from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, Objective, Posterior
+from tfvae.config.config import FIELDS
+from tfvae.errors import InputError
+
+NOT_CLOSED = (
+    "must be monte_carlo or auto: it is closed only from --posterior=isotropic, diagonal or full "
+    "to --prior=standard or normal"
+)
+NOT_PER_LATENT = (
+    "must be 0, or the KL closed for each latent by itself: --posterior=isotropic or diagonal, --prior=standard or "
+    "normal, --kl=analytic"
+)
+NO_BASELINE = "must be none, or --estimator=score_function and --num_samples 2 or more"
+NO_DEQUANTIZING = "must be false, or --likelihood=gaussian and --binarize=none"
+CLASHES = [  # the options, the first of which is refused, and the reason
+    ({"kl": "analytic", "posterior": "laplace"}, NOT_CLOSED),
+    ({"kl": "analytic", "posterior": "logistic"}, NOT_CLOSED),
+    ({"kl": "analytic", "prior": "mixture"}, NOT_CLOSED),
+    ({"kl": "monte_carlo", "objective": "iwae"}, "must not be set: --objective=iwae has no KL term by itself"),
+    ({"beta": 2.0, "objective": "dreg"}, "must not be set: --objective=dreg has no KL term by itself"),
+    (
+        {"kl_warmup_epochs": 1.0, "objective": "autoencoder"},
+        "must not be set: --objective=autoencoder has no KL term by itself",
+    ),
+    ({"free_bits": 0.5, "objective": "iwae"}, "must not be set: --objective=iwae has no KL term by itself"),
+    ({"free_bits": 0.5, "posterior": "full"}, NOT_PER_LATENT),
+    ({"free_bits": 0.5, "kl": "monte_carlo"}, NOT_PER_LATENT),
+    ({"free_bits": 0.5, "prior": "mixture"}, NOT_PER_LATENT),
+    ({"free_bits": 0.5, "estimator": "score_function"}, "must be 0 with --estimator=score_function"),
+    ({"estimator": "score_function", "objective": "iwae"}, "must be reparameterized with --objective=iwae"),
+    ({"baseline": "leave_one_out"}, NO_BASELINE),
+    ({"baseline": "leave_one_out", "estimator": "score_function", "num_samples": 1}, NO_BASELINE),
+    ({"num_samples": 2, "objective": "autoencoder"}, "must be 1: --objective=autoencoder draws no z"),
+    (
+        {"prior": "normal", "objective": "autoencoder"},
+        "must be standard: --objective=autoencoder has no prior to learn",
+    ),
+    ({"dequantize": True}, NO_DEQUANTIZING),
+    ({"dequantize": True, "likelihood": "gaussian", "binarize": "threshold"}, NO_DEQUANTIZING),
+    ({"adam_epsilon": 1e-4, "optimizer": "adagrad"}, "must not be set with --optimizer=adagrad"),
+    ({"sigma_floor": 0.1, "likelihood": "gaussian"}, "must not be set: --sigma is a number, and not learned"),
+    ({"logical_cpus": 2, "strategy": "one_device"}, "must be 1 with --strategy=one_device"),
+    ({"logical_cpus": 2, "strategy": "multi_worker"}, "must be 1 with --strategy=multi_worker"),
+]
+ALLOWED = [  # near what is refused
+    {"kl": "analytic", "posterior": "full", "prior": "normal"},
+    {"free_bits": 0.5, "posterior": "isotropic", "prior": "normal", "kl": "analytic"},
+    {"beta": 2.0, "kl": "monte_carlo", "posterior": "laplace", "prior": "mixture"},
+    {"baseline": "leave_one_out", "estimator": "score_function", "num_samples": 2},
+    {"objective": "dreg", "posterior": "logistic", "prior": "mixture", "num_samples": 3},
+    {"dequantize": True, "likelihood": "gaussian"},
+    {"sigma_floor": 0.1, "sigma": "learned"},
+    {"logical_cpus": 2, "strategy": "mirrored"},
+]
+
+
+def as_flags(options):
+    return " ".join(f"{name}={value}" for name, value in options.items())
+
+
+@pytest.mark.parametrize("options, reason", CLASHES, ids=[as_flags(options) for options, _ in CLASHES])
+def test_combinations_that_make_no_sense_are_refused_with_a_reason(options, reason):
+    with pytest.raises(InputError) as caught:
+        Config(**options)
+    name, value = next(iter(options.items()))
+    assert str(caught.value) == f"--{name}={value}: {reason}"
+
+
+@pytest.mark.parametrize("options", ALLOWED, ids=as_flags)
+def test_combinations_that_make_sense_are_not_refused(options):
+    config = Config(**options)
+    assert {name: getattr(config, name) for name in options} == options
+
+
+def test_the_first_of_several_reasons_is_given():
+    with pytest.raises(InputError, match="^--adam_epsilon="):
+        Config(optimizer="sgd", adam_epsilon=1e-4, sigma_floor=0.1, logical_cpus=2, strategy="one_device")
+    with pytest.raises(InputError, match="^--kl=analytic"):
+        Config(kl="analytic", posterior="laplace", objective="iwae", num_samples=1, free_bits=1.0)
+
+
+@pytest.mark.parametrize("posterior", ["isotropic", "diagonal", "full", "laplace", "logistic"])
+@pytest.mark.parametrize("prior", ["standard", "normal", "mixture"])
+def test_the_kl_is_closed_exactly_between_normals(posterior, prior):
+    closed = posterior not in ("laplace", "logistic") and prior != "mixture"
+    assert Config(posterior=posterior, prior=prior).closed_kl == closed
+    assert not Config(posterior=posterior, prior=prior, kl="monte_carlo").closed_kl
+
+
+def test_a_posterior_without_log_prob_of_any_z_is_refused_where_that_is_needed(monkeypatch):
+    monkeypatch.setitem(POSTERIORS, "laplace", Posterior(log_prob_of_any_z=False))
+    reason = "must be of another posterior: --posterior=laplace has no log q(z|x) of any z"
+    for options in ({"objective": "dreg"}, {"estimator": "score_function"}):
+        with pytest.raises(InputError) as caught:
+            Config(posterior="laplace", **options)
+        assert str(caught.value) == f"--{as_flags(options)}: {reason}"
+    assert Config(posterior="laplace", objective="iwae").objective == "iwae"
+
+
+def test_a_new_row_is_enough_for_its_rules(monkeypatch):
+    monkeypatch.setitem(OBJECTIVES, "new", Objective(has_kl=True, draws_z=False))
+    settings = {name: field.default for name, field in FIELDS.items()}
+    settings |= {"objective": "new", "estimator": "score_function", "num_samples": 2, "beta": 2.0}
+    new = types.SimpleNamespace(**settings, closed_kl=True)  # a `Config` knows the names that it was made with alone
+    assert list(rules.refusals(new)) == [
+        ("estimator", "must be reparameterized with --objective=new"),
+        ("num_samples", "must be 1: --objective=new draws no z"),
+    ]
+
+
+def test_the_rows_are_the_flags_values_and_name_one_another():
+    tables = {"posterior": POSTERIORS, "prior": PRIORS, "likelihood": LIKELIHOODS, "objective": OBJECTIVES}
+    for name, table in tables.items():
+        assert FIELDS[name].metadata["kind"].allowed == f"one of {', '.join(table)}"
+    for row in POSTERIORS.values():
+        assert set(row.closed_kl_to) <= set(PRIORS)
+        assert row.closed_kl_to or not row.kl_per_latent
+    for row in OBJECTIVES.values():
+        assert all(FIELDS["estimator"].metadata["kind"].valid(estimator) for estimator in row.estimators)

@@ -1,0 +1,44 @@
+"""The pictures that show a VAE while it is trained: on fixed inputs, so that those of two steps can be compared."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.analysis import figures
+from tfvae.config import Config
+from tfvae.core import noise
+from tfvae.core.distributions import draw
+from tfvae.core.models import VAE
+from tfvae.core.noise import Stream
+from tfvae.data.splits import Dataset
+
+_RECONSTRUCTED_IMAGES = 40
+_SCATTERED_IMAGES = 5_000
+_SAMPLES = 100
+
+
+def draw_pictures(vae: VAE, dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
+    """The pictures by name, uint8 [H, W, 1 or 3]: of test images, and of z drawn from the prior by `config.seed`."""
+    images = dataset.test.rows(slice(_RECONSTRUCTED_IMAGES)).images
+    reconstructed = vae(tf.image.convert_image_dtype(images, tf.float32)).numpy()
+    z = draw(vae.prior, (_SAMPLES, config.latent_dim), noise.seed_for(config.seed, Stream.PRIOR))
+    pictures = {
+        "reconstructions": figures.reconstructions(images, reconstructed),
+        "samples": figures.tile(vae.decode(z).mean.numpy(), columns=10),
+    }
+    if config.latent_dim == 2:
+        pictures["manifold"] = _manifold(vae)
+        pictures["latent_scatter"] = _latent_scatter(vae, dataset)
+    return pictures
+
+
+def _manifold(vae: VAE) -> np.ndarray:
+    """The means of p(x|z) on a grid of the two latents."""
+    means = vae.decode(tf.constant(figures.manifold_latents())).mean.numpy()
+    return figures.tile(means, columns=20)
+
+
+def _latent_scatter(vae: VAE, dataset: Dataset) -> np.ndarray:
+    """The means of q(z|x) of test images."""
+    split = dataset.test.rows(slice(_SCATTERED_IMAGES))
+    means = vae.encode(tf.image.convert_image_dtype(split.images, tf.float32)).mean.numpy()
+    return figures.latent_scatter(means, split.labels, f"posterior means of {len(means):,} test images")

@@ -1,0 +1,67 @@
+"""What each posterior, prior, likelihood and objective can do: one row each, from which `Config` refuses combinations.
+
+Imports nothing: a refused flag never waits for TensorFlow. `tests/core/test_capabilities.py` holds every class and
+function of `tfvae/core` against its row. To add one, add its row here: its name is then a value of the flag.
+"""
+
+from typing import NamedTuple
+
+
+class Posterior(NamedTuple):
+    """A family of q(z|x): a class in `core/posteriors.py`."""
+
+    closed_kl_to: tuple[str, ...] = ()  # the priors to which its KL is closed
+    kl_per_latent: bool = False  # that KL is a sum over the latents, which --free_bits asks for
+    log_prob_of_any_z: bool = True  # not only of its own samples: a flow, for example, may lack it
+
+
+class Prior(NamedTuple):
+    """A family of p(z): a class in `core/priors.py`."""
+
+    learned: bool
+
+
+class Likelihood(NamedTuple):
+    """A family of p(x|z): a class in `core/likelihoods.py`."""
+
+    has_sigma: bool = False  # it takes --sigma and --sigma_floor
+    real_valued: bool = False  # it is a density of real values, so it takes --dequantize
+    element_log_prob: bool = True  # of each value by itself, which missing values ask for
+
+
+class Objective(NamedTuple):
+    """What training maximises: a function in `core/objectives.py`."""
+
+    has_kl: bool = False  # it takes --kl, --beta, --kl_warmup_epochs and --free_bits
+    draws_z: bool = True  # it takes --num_samples and a learned --prior
+    estimators: tuple[str, ...] = ("reparameterized",)
+    needs_log_prob_of_any_z: bool = False
+
+
+_NORMAL_PRIORS = ("standard", "normal")
+
+POSTERIORS = {
+    "isotropic": Posterior(closed_kl_to=_NORMAL_PRIORS, kl_per_latent=True),
+    "diagonal": Posterior(closed_kl_to=_NORMAL_PRIORS, kl_per_latent=True),
+    "full": Posterior(closed_kl_to=_NORMAL_PRIORS),
+    "laplace": Posterior(),
+    "logistic": Posterior(),
+}
+
+PRIORS = {
+    "standard": Prior(learned=False),
+    "normal": Prior(learned=True),
+    "mixture": Prior(learned=True),
+}
+
+LIKELIHOODS = {
+    "bernoulli": Likelihood(),
+    "gaussian": Likelihood(has_sigma=True, real_valued=True),
+}
+
+OBJECTIVES = {
+    "elbo": Objective(has_kl=True, estimators=("reparameterized", "score_function")),
+    "iwae": Objective(),
+    "dreg": Objective(needs_log_prob_of_any_z=True),
+    "autoencoder": Objective(draws_z=False),
+}

@@ -1,0 +1,204 @@
+"""Every choice that a run can be given, once: the flags, `--help` and flagfiles are all made from `Config`'s fields."""
+
+import dataclasses
+import os
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS
+from tfvae.config.fields import (
+    choice,
+    field,
+    learning_rate_schedule,
+    number,
+    number_above,
+    or_auto,
+    text,
+    to_text,
+    true_or_false,
+    whole,
+    whole_numbers,
+)
+from tfvae.config.fields import sigma as sigma_kind
+from tfvae.config.rules import has_closed_kl, refusals
+from tfvae.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All choices of a run; `python -m tfvae.train --help` prints the same list.
+
+    Raises:
+        InputError: a value is of the wrong type or out of range, or two values don't go together.
+    """
+
+    dataset: str = field(
+        "auto",
+        text("auto, digits, the name of a TFDS data set, or a path to .npy or .npz images"),
+        "the images: digits (scikit-learn's, no network), a TFDS name such as mnist, a .npy or .npz file, or auto: "
+        "mnist if it is here or can be downloaded, otherwise digits",
+    )
+    data_dir: str | None = field(
+        None,
+        or_auto(text("a directory")),
+        "where TFDS keeps its data sets; auto: $TFDS_DATA_DIR or ~/tensorflow_datasets",
+        free=True,
+    )
+    binarize: str = field(
+        "none",
+        choice("none", "threshold", "stochastic"),
+        "pixels as they are, 1 above a half, or drawn with their grey value as the probability (anew at each visit "
+        "in training, once and for all in evaluation)",
+    )
+    validation_examples: int | None = field(
+        None,
+        or_auto(whole(0)),
+        "images held out of training for validation; auto: the data set's own validation split, or 5,000 off the "
+        "end of train, or a tenth of a small set",
+    )
+    network: str = field("mlp", choice("mlp", "conv"), "dense layers, or convolutions with stride 2")
+    hidden_units: tuple[int, ...] = field(
+        (512,),
+        whole_numbers("layer sizes", may_be_empty=True),
+        "sizes of the encoder's dense layers; the mlp decoder mirrors them; nothing: a linear model",
+    )
+    filters: tuple[int, ...] = field(
+        (32, 64),
+        whole_numbers("filter counts", may_be_empty=False),
+        "filters of the convolutions of --network=conv; the decoder mirrors them",
+    )
+    activation: str = field("relu", choice("relu", "tanh", "elu", "gelu", "softplus"), "of the hidden layers")
+    dtype: str = field(
+        "float32",
+        choice("float32", "bfloat16"),
+        "of the layers' products; weights, z, likelihood and KL are float32 in any case (for GPUs: on CPU bfloat16 "
+        "is slower)",
+    )
+    latent_dim: int = field(2, whole(1, 2**16), "dimensions of z")
+    likelihood: str = field("bernoulli", choice(*LIKELIHOODS), "p(x|z), each pixel by itself given z")
+    sigma: float | str = field(
+        0.1,
+        sigma_kind(),
+        "the gaussian likelihood's deviation, x in [0, 1]: a number, one that is learned, one for each pixel, or a "
+        "function of z",
+    )
+    sigma_floor: float = field(0.01, number_above(0), "below which no learned --sigma falls")
+    dequantize: bool = field(
+        False,
+        true_or_false(),
+        "add uniform noise to 8-bit pixels, (x + u) / 256, so that gaussian densities are bits per dimension",
+    )
+    posterior: str = field("diagonal", choice(*POSTERIORS), "the family of q(z|x)")
+    prior: str = field("standard", choice(*PRIORS), "p(z): N(0, I), or learned")
+    prior_components: int = field(10, whole(1, 10_000), "of --prior=mixture")
+    objective: str = field(
+        "elbo",
+        choice(*OBJECTIVES),
+        "what is maximised: the ELBO, the importance-weighted bound, the same with doubly reparameterised gradient, "
+        "or log p(x|z) at the posterior's mean alone",
+    )
+    kl: str = field(
+        "auto",
+        choice("auto", "analytic", "monte_carlo"),
+        "the ELBO's KL: closed, sampled, or auto: closed if it can be",
+    )
+    estimator: str = field(
+        "reparameterized", choice("reparameterized", "score_function"), "of the ELBO's gradient in the encoder"
+    )
+    baseline: str = field(
+        "none", choice("none", "leave_one_out"), "of --estimator=score_function: the mean of the other samples"
+    )
+    beta: float = field(1.0, number(0), "weight of the KL in the training objective (1: the ELBO)")
+    kl_warmup_epochs: float = field(0.0, number(0), "epochs in which the weight of the KL rises from 0 to --beta")
+    free_bits: float = field(0.0, number(0), "nats below which a latent's KL costs nothing")
+    num_samples: int = field(1, whole(1, 10_000), "m or K: z's drawn for each image and step in training")
+    batch_size: int = field(128, whole(1), "images a step")
+    epochs: int | None = field(
+        None,
+        or_auto(whole(1)),
+        "passes over the training images; auto: a million images' worth, at least 10",
+    )
+    optimizer: str = field("adam", choice("adam", "sgd", "rmsprop", "adagrad"), "the Keras optimizer")
+    learning_rate: float = field(1e-3, number_above(0), "the optimizer's step size")
+    adam_epsilon: float = field(1e-7, number_above(0), "what Adam adds to the root of its second moment")
+    lr_schedule: str = field(
+        "constant",
+        learning_rate_schedule(),
+        "constant; cosine: down to 0 at the last epoch; 200:0.6,350:0.4: from epoch 200 on 0.6 times --learning_rate, "
+        "from 350 on 0.4 times",
+    )
+    clip_norm: float = field(
+        0.0, number(0), "the gradient's norm over all weights and images of a step that it is scaled down to; 0: none"
+    )
+    eval_samples: int = field(200, whole(1, 10_000_000), "S: importance samples an image for log p(x)")
+    seed: int = field(0, whole(0), "of the weights, the order of the images and all noise")
+    strategy: str = field(
+        "auto",
+        choice("auto", "one_device", "mirrored", "multi_worker"),
+        "where it computes, the numbers being the same: one device, all GPUs of this machine, or the workers of "
+        "$TF_CONFIG; auto: as many of these as there are",
+        free=True,
+    )
+    logical_cpus: int = field(
+        1, whole(1, 64), "virtual devices for --strategy=mirrored to be tried on, without GPUs", free=True
+    )
+    start_timeout: float = field(
+        300.0, number_above(0), "seconds in which all workers of --strategy=multi_worker must appear", free=True
+    )
+    memory_gb: float | None = field(
+        None,
+        or_auto(number(0)),
+        "training images larger than so many GB are read from disk as they are needed; auto: half of the machine's "
+        "memory",
+        free=True,
+    )
+    checkpoint_every: float = field(
+        10.0, number(0), "seconds between checkpoints, which are taken at ends of epochs", free=True
+    )
+    run_dir: str | None = field(
+        None, or_auto(text("a directory")), "the run's directory; auto: runs/<named by its settings>", free=True
+    )
+    export_dir: str = field(
+        "saved_models", text("a directory"), "the decoder goes to <export_dir>/<run>/<version>", free=True
+    )
+
+    def __post_init__(self) -> None:
+        for name, described in FIELDS.items():
+            value = getattr(self, name)
+            kind = described.metadata["kind"]
+            if not kind.valid(value):
+                raise InputError(f"--{name}={to_text(value)}: must be {kind.allowed}")
+            if type(described.default) is float and type(value) is int:
+                value = float(value)  # 1 and 1.0 are one setting, and give a run one name
+            if name.endswith("_dir") and value is not None:
+                value = os.path.expanduser(value)  # shells leave the ~ of --flag=~/place
+            object.__setattr__(self, name, value)
+        for name, allowed in refusals(self):
+            raise InputError(f"--{name}={to_text(getattr(self, name))}: {allowed}")
+
+    @property
+    def closed_kl(self) -> bool:
+        """Whether the ELBO's KL is the closed one."""
+        return self.kl == "analytic" or (self.kl == "auto" and has_closed_kl(self.posterior, self.prior))
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that change numbers: all but paths and intervals."""
+        return {name: getattr(self, name) for name, described in FIELDS.items() if not described.metadata["free"]}
+
+    def name(self) -> str:
+        """A short name for the run, different for other settings (`dataset` resolved): digits-512-2-212c6024."""
+        dataset = Path(self.dataset).stem if is_file_name(self.dataset) else self.dataset
+        sizes = (self.network,) if self.network == "conv" else self.hidden_units
+        changed = [(name, to_text(v)) for name, v in self.settings().items() if v != FIELDS[name].default]
+        parts = (dataset, *sizes, self.latent_dim, f"{zlib.crc32(repr(changed).encode()):08x}")
+        return "-".join(re.sub("[^A-Za-z0-9.]+", "_", str(part)) for part in parts)
+
+
+FIELDS: dict[str, dataclasses.Field] = {described.name: described for described in dataclasses.fields(Config)}
+
+
+def is_file_name(dataset: str) -> bool:
+    """Whether `--dataset` names a file rather than a data set."""
+    return dataset.endswith((".npy", ".npz")) or dataset.startswith((".", "/", "~"))

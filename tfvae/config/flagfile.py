@@ -1,0 +1,87 @@
+"""The `config.flags` of a run directory: a `Config` as text, one flag a line, and under which a run may go on."""
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from tfvae.config.config import FIELDS, Config, is_file_name
+from tfvae.config.fields import to_text
+from tfvae.errors import InputError
+
+FILE_NAME = "config.flags"
+_OF_THE_MACHINE = ("run_dir", "strategy", "logical_cpus", "start_timeout", "memory_gb")
+
+
+def to_flagfile(config: Config) -> str:
+    """The flagfile that repeats this run, in a directory of its own and on any machine."""
+    names = [name for name in FIELDS if name not in _OF_THE_MACHINE]
+    return "".join(f"--{name}={to_text(getattr(config, name))}\n" for name in names)
+
+
+def read_config(run_dir: str | os.PathLike[str]) -> Config:
+    """The `Config` that a run directory records.
+
+    Raises:
+        InputError: it has no `config.flags`, or not one of ours.
+    """
+    run_dir = Path(run_dir)
+    path = run_dir / FILE_NAME
+    if not os.path.isfile(path):  # Path.is_file raises where it may not look
+        raise InputError(f"--run_dir={run_dir}: must be the directory of a run, and has no {FILE_NAME}")
+    try:
+        return Config(**{**_read_flags(path.read_text()), "run_dir": str(run_dir)})
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{path}: must be a readable text file: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def recorded_config(given: dict[str, Any]) -> Config:
+    """The recorded `Config` of the run in `given["run_dir"]`, with what else is given in its place.
+
+    Raises:
+        InputError: no run directory is given, or `read_config` refuses it, or `Config` refuses what is given.
+    """
+    if given.get("run_dir") is None:
+        raise InputError("--run_dir: must be given: the directory of a run")
+    return dataclasses.replace(read_config(given["run_dir"]), **given)
+
+
+def _read_flags(content: str) -> dict[str, Any]:
+    """{field: value} of lines `--name=value`; empty lines and comments (`#` or `//`) are passed over, as absl does."""
+    values = {}
+    for line in content.split("\n"):  # str.splitlines would also split at characters that a path may contain
+        line = line.strip()
+        if not line or line.startswith(("#", "//")):
+            continue
+        name, equals, value = line.removeprefix("--").partition("=")
+        if not line.startswith("--") or not equals or name not in FIELDS:
+            raise InputError(f"{line}: must be --name=value, and the name that of a flag of tfvae.train")
+        try:
+            values[name] = FIELDS[name].metadata["kind"].parse(value)
+        except ValueError as error:
+            raise InputError(f"--{name}={value}: {error}") from None
+    return values
+
+
+def check_resumable(config: Config, recorded: Config) -> None:
+    """Refuses to go on with a run under settings that change its numbers; more `epochs` are welcome.
+
+    Raises:
+        InputError: names each difference.
+    """
+    old, new = recorded.settings(), config.settings()
+    old_epochs = old["epochs"] or math.inf
+    new_epochs = new["epochs"] or 0
+    if new_epochs > old_epochs and new["lr_schedule"] != "cosine":
+        old["epochs"] = new["epochs"]
+    if is_file_name(old["dataset"]) and is_file_name(new["dataset"]):
+        old["dataset"] = new["dataset"]  # a file may have moved: that its images are the same is checked by itself
+    differences = [f"--{k}={to_text(new[k])} (there: {to_text(old[k])})" for k in new if new[k] != old[k]]
+    if differences:
+        raise InputError(
+            f"--run_dir={config.run_dir}: was made with other settings: {', '.join(differences)}; "
+            "must be another directory, or the same settings (--epochs may be raised, but not under a cosine)"
+        )

@@ -1,0 +1,97 @@
+"""The combinations of settings that make no sense, most of them read off the table of capabilities."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS
+
+if TYPE_CHECKING:
+    from tfvae.config.config import Config
+
+
+def has_closed_kl(posterior: str, prior: str) -> bool:
+    """Whether KL(q(z|x) || p(z)) of these families is closed."""
+    return prior in POSTERIORS[posterior].closed_kl_to
+
+
+def refusals(config: "Config") -> Iterator[tuple[str, str]]:
+    """Each setting of `config` that does not go with the others: (its name, what is allowed)."""
+    yield from _of_the_kl(config)
+    yield from _of_free_bits(config)
+    yield from _of_the_gradient(config)
+    yield from _of_the_objective(config)
+    yield from _of_dequantizing(config)
+    if config.optimizer != "adam" and config.adam_epsilon != 1e-7:
+        yield "adam_epsilon", f"must not be set with --optimizer={config.optimizer}"
+    if not isinstance(config.sigma, str) and config.sigma_floor != 0.01:
+        yield "sigma_floor", "must not be set: --sigma is a number, and not learned"
+    if config.logical_cpus > 1 and config.strategy in ("one_device", "multi_worker"):
+        yield "logical_cpus", f"must be 1 with --strategy={config.strategy}"
+
+
+def _of_the_kl(config: "Config") -> Iterator[tuple[str, str]]:
+    if config.kl == "analytic" and not has_closed_kl(config.posterior, config.prior):
+        posteriors = [name for name, row in POSTERIORS.items() if row.closed_kl_to]
+        priors = [name for name in PRIORS if any(name in row.closed_kl_to for row in POSTERIORS.values())]
+        yield (
+            "kl",
+            f"must be monte_carlo or auto: it is closed only from --posterior={_either(posteriors)} "
+            f"to --prior={_either(priors)}",
+        )
+    if OBJECTIVES[config.objective].has_kl:
+        return
+    unset = {"kl": "auto", "beta": 1.0, "kl_warmup_epochs": 0.0, "free_bits": 0.0}
+    for name, value in unset.items():
+        if getattr(config, name) != value:
+            yield name, f"must not be set: --objective={config.objective} has no KL term by itself"
+
+
+def _of_free_bits(config: "Config") -> Iterator[tuple[str, str]]:
+    if config.free_bits == 0:
+        return
+    if not (POSTERIORS[config.posterior].kl_per_latent and config.closed_kl):
+        posteriors = [name for name, row in POSTERIORS.items() if row.kl_per_latent]
+        priors = [name for name in PRIORS if any(name in POSTERIORS[p].closed_kl_to for p in posteriors)]
+        yield (
+            "free_bits",
+            f"must be 0, or the KL closed for each latent by itself: --posterior={_either(posteriors)}, "
+            f"--prior={_either(priors)}, --kl=analytic",
+        )
+    if config.estimator != "reparameterized":
+        yield "free_bits", f"must be 0 with --estimator={config.estimator}"
+
+
+def _of_the_gradient(config: "Config") -> Iterator[tuple[str, str]]:
+    estimators = OBJECTIVES[config.objective].estimators
+    if config.estimator not in estimators:
+        yield "estimator", f"must be {_either(estimators)} with --objective={config.objective}"
+    if config.baseline != "none" and (config.estimator != "score_function" or config.num_samples < 2):
+        yield "baseline", "must be none, or --estimator=score_function and --num_samples 2 or more"
+    if POSTERIORS[config.posterior].log_prob_of_any_z:
+        return
+    reason = f"must be of another posterior: --posterior={config.posterior} has no log q(z|x) of any z"
+    if OBJECTIVES[config.objective].needs_log_prob_of_any_z:
+        yield "objective", reason
+    if config.estimator == "score_function":
+        yield "estimator", reason
+
+
+def _of_the_objective(config: "Config") -> Iterator[tuple[str, str]]:
+    if OBJECTIVES[config.objective].draws_z:
+        return
+    if config.num_samples > 1:
+        yield "num_samples", f"must be 1: --objective={config.objective} draws no z"
+    if PRIORS[config.prior].learned:
+        yield "prior", f"must be standard: --objective={config.objective} has no prior to learn"
+
+
+def _of_dequantizing(config: "Config") -> Iterator[tuple[str, str]]:
+    if config.dequantize and not (LIKELIHOODS[config.likelihood].real_valued and config.binarize == "none"):
+        real_valued = [name for name, row in LIKELIHOODS.items() if row.real_valued]
+        yield "dequantize", f"must be false, or --likelihood={_either(real_valued)} and --binarize=none"
+
+
+def _either(names: Iterable[str]) -> str:
+    """`a, b or c`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last

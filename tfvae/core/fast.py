@@ -1,0 +1,106 @@
+"""What is computed in another way than it is written in the papers, because it is faster: each beside its plain formula.
+
+`tests/core/test_fast.py` compares every pair, also the branch that this machine does not take.
+"""
+
+import functools
+import math
+
+import tensorflow as tf
+
+
+def computes_on_gpu() -> bool:
+    """Whether this process computes on a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def use_xla(convolutional: bool) -> bool:
+    """Whether XLA compiles a model: on GPU always; on CPU its gradients of convolutions are 30 times slower."""
+    return computes_on_gpu() or not convolutional
+
+
+def plain_cross_entropy(logits: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """-log p(x) of a Bernoulli variable: max(l, 0) - l x + log(1 + exp(-|l|)), which neither overflows nor cancels."""
+    return tf.maximum(logits, 0.0) - logits * x + tf.math.log1p(tf.exp(-tf.abs(logits)))
+
+
+def cross_entropy(logits: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """`plain_cross_entropy`, of the shape that logits and x broadcast to; no gradient flows to x.
+
+    With u = 1 + e as it is rounded, log(u) e / (u - 1) is as exact as log1p(e), which XLA does not vectorize on CPU.
+    """
+
+    @tf.custom_gradient
+    def of_logits(logits: tf.Tensor) -> tuple[tf.Tensor, object]:
+        e = tf.exp(-tf.abs(logits))
+        u = 1.0 + e
+        nats = tf.maximum(logits, 0.0) - logits * x + tf.where(u == 1.0, e, tf.math.log(u) * (e / (u - 1.0)))
+        return nats, lambda upstream: upstream * (tf.where(logits >= 0, 1.0, e) / u - x)
+
+    return of_logits(logits)
+
+
+def plain_sum_over_values(values: tf.Tensor) -> tf.Tensor:
+    """[..., H, W, C] -> [...]."""
+    return tf.reduce_sum(values, axis=(-3, -2, -1))
+
+
+def sum_by_product(values: tf.Tensor) -> tf.Tensor:
+    """`plain_sum_over_values` as a product with a matrix of ones."""
+    size = math.prod(values.shape[-3:])
+    sums = tf.matmul(tf.reshape(values, [-1, size]), tf.ones([size, 1], values.dtype))
+    return tf.reshape(sums, tf.shape(values)[:-3])
+
+
+@tf.custom_gradient
+def sum_over_values(values: tf.Tensor) -> tuple[tf.Tensor, object]:
+    """[..., H, W, C] -> [...]; on CPU as a product, for XLA adds one number after the other there.
+
+    A GPU takes the plain sum: its products may be of ten bits.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return tf.broadcast_to(upstream[..., None, None, None], tf.shape(values))
+
+    if computes_on_gpu():
+        return plain_sum_over_values(values), gradient
+    return sum_by_product(values), gradient
+
+
+def plain_normal_quantile(p: tf.Tensor) -> tf.Tensor:
+    """The inverse of the standard normal's distribution function."""
+    return tf.math.ndtri(p)
+
+
+_ERFINV_CENTRAL = (
+    *(2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087),
+    *(-0.00125372503, -0.00417768164, 0.246640727, 1.50140941),
+)
+_ERFINV_TAIL = (
+    *(-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773),
+    *(-0.0076224613, 0.00943887047, 1.00167406, 2.83297682),
+)
+
+
+def upper_normal_quantile(p: tf.Tensor) -> tf.Tensor:
+    """-`plain_normal_quantile` for p in (0, 1/2], by polynomials (Giles 2010, "Approximating the erfinv function", table 5).
+
+    XLA computes many of them at a time, which it can't for Box and Muller's sine and cosine.
+    """
+    w = -tf.math.log(4.0 * p * (1.0 - p))
+    central = functools.reduce(lambda value, coefficient: value * (w - 2.5) + coefficient, _ERFINV_CENTRAL)
+    tail = functools.reduce(lambda value, coefficient: value * (tf.sqrt(w) - 3.0) + coefficient, _ERFINV_TAIL)
+    return math.sqrt(2.0) * (1.0 - 2.0 * p) * tf.where(w < 5.0, central, tail)
+
+
+def plain_outputs(x: tf.Tensor, kernels: list[tf.Tensor], biases: list[tf.Tensor]) -> list[tf.Tensor]:
+    """x [B, F] times each kernel [F, n_i], plus its bias: [B, n_i] each."""
+    return [tf.matmul(x, kernel) + bias for kernel, bias in zip(kernels, biases)]
+
+
+def outputs_by_one_product(x: tf.Tensor, kernels: list[tf.Tensor], biases: list[tf.Tensor]) -> list[tf.Tensor]:
+    """`plain_outputs` by one product: XLA is slow at one of as few columns as there are latents."""
+    kernel = tf.concat(kernels, axis=-1)
+    bias = tf.concat(biases, axis=-1)
+    sizes = [b.shape[0] for b in biases]
+    return tf.split(tf.matmul(x, kernel) + bias, sizes, axis=-1)

@@ -1,0 +1,157 @@
+"""The families of p(x|z): what the decoder's outputs mean.
+
+A likelihood is two small classes. The family has the settings, says how many outputs of the decoder a value takes and
+what else it learns, and turns both into a density. The density is a NamedTuple of tensors with the methods of
+`protocols.Density`. To add one, write them here, name the family in `make_family`, and add its row to
+`config/capabilities.py`.
+
+Shapes: x, mean and logits [..., H, W, C]; densities [...], in nats.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfvae.config import capabilities
+from tfvae.core import fast, noise
+from tfvae.core.distributions import bounded_log_variance, normal_log_density
+from tfvae.core.protocols import LearnedVariable
+
+_START_LOG_VARIANCE = 2 * math.log(0.5)  # of values, where it is learned
+_VARIANCE_FLOOR = 1e-4  # of a fitted density: some pixels have one value in all training images
+
+
+class Bernoulli(NamedTuple):
+    """Independent values, 1 with probability sigmoid(logits)."""
+
+    logits: tf.Tensor
+
+    @property
+    def mean(self) -> tf.Tensor:
+        """P(x = 1) of each value."""
+        return tf.sigmoid(self.logits)
+
+    def log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        """log p(x) for x in {0, 1}; for grey x in [0, 1] minus the usual cross-entropy."""
+        return -fast.sum_over_values(fast.cross_entropy(self.logits, x))
+
+    def element_log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        """log p of each value by itself."""
+        return self.logits * x - tf.math.softplus(self.logits)
+
+    def noise(self, seed: tf.Tensor) -> tf.Tensor:
+        """Uniform on [0, 1)."""
+        return noise.uniform(tuple(self.logits.shape), seed)
+
+    def sample(self, noise: tf.Tensor) -> tf.Tensor:
+        """x in {0, 1}, by uniform noise."""
+        return tf.cast(noise < self.mean, tf.float32)
+
+    def fitted_to(self, mean: np.ndarray, variance: np.ndarray, examples: int) -> "Bernoulli":
+        """Independent values of these means over `examples` examples, kept off 0 and 1 by half an example."""
+        chance = (mean * examples + 0.5) / (examples + 1)
+        return Bernoulli(tf.constant(np.log(chance / (1 - chance)), tf.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class BernoulliFamily:
+    """One output a value: its logit."""
+
+    parameters_per_value = 1
+    value_range = (0.0, 1.0)
+    mean_activation = "sigmoid"
+
+    def variables(self, image_shape: tuple[int, int, int]) -> list[LearnedVariable]:
+        """It learns nothing beside the decoder's outputs."""
+        return []
+
+    def from_parameters(self, raw: tf.Tensor) -> Bernoulli:
+        """p(x|z) of outputs [..., H, W, C]."""
+        return Bernoulli(raw)
+
+
+class Gaussian(NamedTuple):
+    """Independent normal values; log_variance of any shape that broadcasts to the mean's."""
+
+    mean: tf.Tensor
+    log_variance: tf.Tensor
+
+    def log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        """log density of x. A density: it may well be positive."""
+        return fast.sum_over_values(self.element_log_prob(x))
+
+    def element_log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        """log density of each value by itself."""
+        return normal_log_density(x, self.mean, self.log_variance)
+
+    def noise(self, seed: tf.Tensor) -> tf.Tensor:
+        """Standard normal."""
+        return noise.normal(tuple(self.mean.shape), seed)
+
+    def sample(self, noise: tf.Tensor) -> tf.Tensor:
+        """x, by standard normal noise."""
+        return self.mean + tf.exp(0.5 * self.log_variance) * noise
+
+    def fitted_to(self, mean: np.ndarray, variance: np.ndarray, examples: int) -> "Gaussian":
+        """Independent values of these means and variances, the latter 1e-4 or more."""
+        log_variance = np.log(np.maximum(variance, _VARIANCE_FLOOR))
+        return Gaussian(tf.constant(mean, tf.float32), tf.constant(log_variance, tf.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianFamily:
+    """The mean, and, where the stddev is a function of z, as many outputs again for its log-variance.
+
+    `sigma` is the stddev: a number, or `learned` (one for all values), `per_pixel` (one each), `of_z` (a function of z).
+    A learned variance is `sigma_floor`^2 and more, so that the density is bounded.
+    """
+
+    sigma: float | str
+    sigma_floor: float
+
+    value_range = (-math.inf, math.inf)
+    mean_activation = "linear"
+
+    @property
+    def parameters_per_value(self) -> int:
+        """Outputs of the decoder for each value of x, the means first."""
+        return 2 if self.sigma == "of_z" else 1
+
+    def variables(self, image_shape: tuple[int, int, int]) -> list[LearnedVariable]:
+        """The log-variance, where it is learned beside the decoder's outputs."""
+        start = keras.initializers.Constant(_START_LOG_VARIANCE)
+        if self.sigma == "learned":
+            return [LearnedVariable("log_variance", (), start)]
+        if self.sigma == "per_pixel":
+            return [LearnedVariable("log_variance", image_shape, start)]
+        return []
+
+    def from_parameters(self, raw: tf.Tensor, *learned: tf.Tensor) -> Gaussian:
+        """p(x|z) of outputs [..., H, W, C * parameters_per_value] and of what `variables` lists."""
+        if not isinstance(self.sigma, str):
+            return Gaussian(raw, tf.constant(2 * math.log(self.sigma)))
+        if self.sigma == "of_z":
+            channels = raw.shape[-1] // 2
+            mean, log_variance = raw[..., :channels], raw[..., channels:] + _START_LOG_VARIANCE
+        else:
+            mean = raw
+            [log_variance] = learned
+        floor = tf.fill(tf.shape(log_variance), 2 * math.log(self.sigma_floor))
+        log_variance = tf.reduce_logsumexp([bounded_log_variance(log_variance), floor], axis=0)
+        return Gaussian(mean, log_variance)
+
+
+LikelihoodFamily = BernoulliFamily | GaussianFamily
+
+
+def make_family(likelihood: str, sigma: float | str, sigma_floor: float) -> LikelihoodFamily:
+    """The family of this name; raises ValueError where there is none."""
+    if likelihood == "bernoulli":
+        return BernoulliFamily()
+    if likelihood == "gaussian":
+        return GaussianFamily(sigma, sigma_floor)
+    raise ValueError(f"likelihood={likelihood!r}: must be one of {', '.join(capabilities.LIKELIHOODS)}")

@@ -1,0 +1,81 @@
+"""The networks: a trunk from x to features, and one from z to features. Heads and likelihoods are not their business.
+
+A trunk is a tuple of Keras layers, applied one after the other. To add a network, write both functions here, put them
+into NETWORKS, and add its name to the choices of `--network`.
+
+Shapes: x [B, H, W, C], z [B, L]; features [B, F] of the encoder, [B, F] or images [B, h, w, F] of the decoder.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+
+Trunk = tuple[keras.layers.Layer, ...]
+
+
+class Architecture(NamedTuple):
+    """The sizes of a network."""
+
+    image_shape: tuple[int, int, int]
+    hidden_units: tuple[int, ...]
+    filters: tuple[int, ...]
+    activation: str
+
+
+LayerOptions = Callable[[str], dict[str, Any]]  # a layer's name -> its name, initial weights and dtype, for Keras
+
+
+def mlp_encoder(sizes: Architecture, options: LayerOptions) -> Trunk:
+    """Dense layers of `hidden_units`."""
+    return (keras.layers.Flatten(), *_dense_layers(sizes.hidden_units, sizes.activation, options))
+
+
+def mlp_decoder(sizes: Architecture, options: LayerOptions) -> Trunk:
+    """Dense layers of `hidden_units` from the last to the first."""
+    return _dense_layers(sizes.hidden_units[::-1], sizes.activation, options)
+
+
+def conv_encoder(sizes: Architecture, options: LayerOptions) -> Trunk:
+    """3x3 convolutions of `filters`, stride 2 each, then dense layers of `hidden_units`."""
+    convolutions = tuple(
+        keras.layers.Conv2D(
+            filters, 3, strides=2, padding="same", activation=sizes.activation, **options(f"convolution_{i}")
+        )
+        for i, filters in enumerate(sizes.filters)
+    )
+    return (*convolutions, keras.layers.Flatten(), *_dense_layers(sizes.hidden_units, sizes.activation, options))
+
+
+def conv_decoder(sizes: Architecture, options: LayerOptions) -> Trunk:
+    """A dense layer to the smallest image, then 3x3 transposed convolutions of `filters` from the last to the first.
+
+    Their stride is 2 each. The smallest image is rounded up, so the features may be larger than the image.
+    """
+    height, width, _ = sizes.image_shape
+    scale = 2 ** len(sizes.filters)
+    smallest = (math.ceil(height / scale), math.ceil(width / scale), sizes.filters[-1])
+    [dense] = _dense_layers((math.prod(smallest),), sizes.activation, options)
+    reshape = keras.layers.Reshape(smallest, dtype=options("reshape")["dtype"])
+    convolutions = tuple(
+        keras.layers.Conv2DTranspose(
+            filters, 3, strides=2, padding="same", activation=sizes.activation, **options(f"convolution_{i}")
+        )
+        for i, filters in enumerate(sizes.filters[::-1])
+    )
+    return (dense, reshape, *convolutions)
+
+
+def _dense_layers(units: tuple[int, ...], activation: str, options: LayerOptions) -> Trunk:
+    return tuple(keras.layers.Dense(size, activation, **options(f"hidden_{i}")) for i, size in enumerate(units))
+
+
+class Network(NamedTuple):
+    """The two trunks of a network."""
+
+    encoder: Callable[[Architecture, LayerOptions], Trunk]
+    decoder: Callable[[Architecture, LayerOptions], Trunk]
+
+
+NETWORKS = {"mlp": Network(mlp_encoder, mlp_decoder), "conv": Network(conv_encoder, conv_decoder)}

@@ -1,0 +1,196 @@
+"""The objectives: how well a VAE explains images, in nats for each image.
+
+    ELBO(x) = E_q(z|x)[ log p(x|z) ] - KL( q(z|x) || p(z) )                     Kingma & Welling 2014, eq. 3
+    L_K(x)  = E[ log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x) ],  z_k ~ q(z|x)      Burda et al. 2016, eq. 8
+
+    ELBO = L_1 <= L_K <= log p(x), and L_K goes to log p(x) as K grows.
+
+A `vae` here is anything with the methods of `protocols.Vae`. The noise is an argument; nothing here knows of batches'
+means, optimizers or loops. To add an objective, write its loss here, name it in `training_loss`, and add its row to
+`config/capabilities.py`.
+
+Shapes: x [B, H, W, C] in [0, 1]; epsilon [K, B, L] standard normal; results [B] unless they say otherwise.
+"""
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfvae.config import Config
+from tfvae.core.protocols import Posterior, Vae
+
+
+class Elbo(NamedTuple):
+    """The ELBO and its two terms, each [B] in nats: elbo = log_likelihood - kl.
+
+    `log_likelihood` is minus the reconstruction error (minus the distortion), `kl` is the rate.
+    """
+
+    elbo: tf.Tensor
+    log_likelihood: tf.Tensor
+    kl: tf.Tensor
+
+
+def elbo(vae: Vae, x: tf.Tensor, epsilon: tf.Tensor, kl: str = "analytic", posterior: Posterior | None = None) -> Elbo:
+    """The ELBO over K samples of z, its KL closed (`analytic`; Kingma & Welling 2014, eq. 7) or sampled (eq. 6).
+
+    `posterior` is q(z|x), where it is at hand.
+    """
+    q = vae.encode(x) if posterior is None else posterior  # q(z|x)
+    if kl == "analytic":
+        z = vae.sampling(q, epsilon)  # z ~ q(z|x)                  [K, B, L]
+        rate = q.kl(vae.prior)  # KL(q(z|x) || p(z))
+    else:
+        z, log_q = vae.sampling(q, epsilon, with_log_prob=True)
+        rate = tf.reduce_mean(log_q - vae.prior.log_prob(z), axis=0)
+    log_likelihood = tf.reduce_mean(vae.decode(z).log_prob(x), axis=0)  # log p(x|z)
+    return Elbo(log_likelihood - rate, log_likelihood, rate)
+
+
+def log_weights(vae: Vae, posterior: Posterior, x: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """log p(x|z_k) p(z_k) / q(z_k|x) and log p(x|z_k), each [K, B], for z_k ~ q(z|x) = `posterior`."""
+    z, log_q = vae.sampling(posterior, epsilon, with_log_prob=True)
+    log_likelihood = vae.decode(z).log_prob(x)
+    return log_likelihood + vae.prior.log_prob(z) - log_q, log_likelihood
+
+
+def log_mean_exp(log_w: tf.Tensor) -> tf.Tensor:
+    """log of the mean over the first axis of exp(log_w)."""
+    return tf.reduce_logsumexp(log_w, axis=0) - math.log(log_w.shape[0])
+
+
+def importance_weighted_bound(vae: Vae, x: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    """L_K, the importance-weighted bound (Burda et al. 2016, eq. 8): with a large K an estimate of log p(x)."""
+    log_w, _ = log_weights(vae, vae.encode(x), x, epsilon)
+    return log_mean_exp(log_w)
+
+
+# What training minimises. Each returns the loss [B], whose gradient is the estimate of the objective's, and the
+# ELBO and its terms as they came out on the way, for the eye.
+
+
+def elbo_loss(
+    vae: Vae,
+    x: tf.Tensor,
+    epsilon: tf.Tensor,
+    kl: str = "analytic",
+    beta: float | tf.Tensor = 1.0,
+    free_bits: float = 0.0,
+) -> tuple[tf.Tensor, Elbo]:
+    """-(log_likelihood - beta kl): minus the ELBO at beta = 1 (Higgins et al. 2017, eq. 4).
+
+    With `free_bits` > 0 each latent's KL counts as at least so many nats, below which it has no gradient (Kingma et al.
+    2016, eq. 15, for each image by itself).
+    """
+    q = vae.encode(x)
+    terms = elbo(vae, x, epsilon, kl, q)
+    rate = terms.kl
+    if free_bits:
+        rate = tf.reduce_sum(tf.maximum(q.kl_per_latent(vae.prior), free_bits), axis=-1)
+    return beta * rate - terms.log_likelihood, terms
+
+
+def score_function_loss(
+    vae: Vae,
+    x: tf.Tensor,
+    epsilon: tf.Tensor,
+    kl: str = "analytic",
+    beta: float | tf.Tensor = 1.0,
+    baseline: str = "none",
+) -> tuple[tf.Tensor, Elbo]:
+    """Minus the ELBO with the gradient E[ f(z) d log q(z|x) ]: none goes through z (Williams 1992; Mnih & Gregor 2014).
+
+    `leave_one_out` takes from each sample's f the mean of the others', which leaves the gradient's mean as it is
+    (Kool et al. 2019, eq. 6).
+    """
+    q = vae.encode(x)
+    z = tf.stop_gradient(vae.sampling(q, epsilon))
+    log_q, log_prior, log_likelihood = q.log_prob(z), vae.prior.log_prob(z), vae.decode(z).log_prob(x)
+    if kl == "analytic":
+        rate = q.kl(vae.prior)
+        reward = log_likelihood
+    else:
+        rate = tf.reduce_mean(log_q - log_prior, axis=0)
+        reward = log_likelihood - beta * (log_q - log_prior)
+    terms = Elbo(tf.reduce_mean(log_likelihood, axis=0) - rate, tf.reduce_mean(log_likelihood, axis=0), rate)
+    reward = tf.stop_gradient(reward)  # [K, B]
+    if baseline == "leave_one_out":
+        samples = reward.shape[0]
+        reward = (reward - tf.reduce_mean(reward, axis=0)) * (samples / (samples - 1))
+    # this term adds a gradient and no value
+    score = tf.reduce_mean(reward * (log_q - tf.stop_gradient(log_q)), axis=0)
+    if kl != "analytic":  # E[d log q] = 0: log q's own gradient inside f would only add variance
+        rate = tf.stop_gradient(rate) - tf.reduce_mean(log_prior - tf.stop_gradient(log_prior), axis=0)
+    return beta * rate - terms.log_likelihood - score, terms
+
+
+def importance_weighted_loss(vae: Vae, x: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, Elbo]:
+    """-L_K, whose gradient is that of Burda et al. 2016, eq. 13."""
+    z, log_q = vae.sampling(vae.encode(x), epsilon, with_log_prob=True)
+    log_likelihood, log_ratio = vae.decode(z).log_prob(x), log_q - vae.prior.log_prob(z)
+    return -log_mean_exp(log_likelihood - log_ratio), _mean_terms(log_likelihood, log_ratio)
+
+
+def doubly_reparameterized_loss(vae: Vae, x: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, Elbo]:
+    """-L_K with the doubly reparameterised gradient of the encoder (Tucker et al. 2019, eq. 6).
+
+    It leaves out the score of q, whose mean is 0, and multiplies each sample's path by its squared weight: its variance
+    falls, not rises, with K. The decoder's and the prior's gradient is L_K's own.
+    """
+    q = vae.encode(x)
+    path = _WeightedPath()
+    z = path.through(vae.sampling(q, epsilon))
+    constant_q = tf.nest.map_structure(tf.stop_gradient, q)
+    log_likelihood, log_ratio = vae.decode(z).log_prob(x), constant_q.log_prob(z) - vae.prior.log_prob(z)
+    log_w = log_likelihood - log_ratio
+    path.weights = tf.stop_gradient(tf.nn.softmax(log_w, axis=0))
+    return -log_mean_exp(log_w), _mean_terms(log_likelihood, log_ratio)
+
+
+class _WeightedPath:
+    """Multiplies the gradient that goes back through z by weights [K, B], which are known only after z is decoded.
+
+    L_K's own gradient has each sample's weight once; this makes it the square.
+    """
+
+    def __init__(self) -> None:
+        self.weights: tf.Tensor | None = None
+
+    def through(self, z: tf.Tensor) -> tf.Tensor:
+        """z [K, B, L] itself."""
+        return tf.custom_gradient(lambda z: (tf.identity(z), self._gradient))(z)
+
+    def _gradient(self, upstream: tf.Tensor) -> tf.Tensor:
+        return upstream * self.weights[..., None]
+
+
+def _mean_terms(log_likelihood: tf.Tensor, log_ratio: tf.Tensor) -> Elbo:
+    """The ELBO's terms of samples [K, B] of log p(x|z) and log q(z|x) / p(z)."""
+    rate = tf.reduce_mean(log_ratio, axis=0)
+    log_likelihood = tf.reduce_mean(log_likelihood, axis=0)
+    return Elbo(log_likelihood - rate, log_likelihood, rate)
+
+
+def autoencoder_loss(vae: Vae, x: tf.Tensor) -> tuple[tf.Tensor, Elbo]:
+    """-log p(x|z) at z = the posterior's mean: the plain autoencoder, no noise and no KL (so its `elbo` is none)."""
+    log_likelihood = vae.decode(vae.encode(x).mean).log_prob(x)
+    return -log_likelihood, Elbo(log_likelihood, log_likelihood, tf.zeros_like(log_likelihood))
+
+
+def training_loss(
+    config: Config, vae: Vae, x: tf.Tensor, epsilon: tf.Tensor, beta: float | tf.Tensor
+) -> tuple[tf.Tensor, Elbo]:
+    """What `config` says to minimise, [B] nats, and the ELBO and its terms; `beta` is the KL's weight at this step."""
+    kl = "analytic" if config.closed_kl else "monte_carlo"
+    if config.objective == "elbo" and config.estimator == "score_function":
+        return score_function_loss(vae, x, epsilon, kl, beta, config.baseline)
+    if config.objective == "elbo":
+        return elbo_loss(vae, x, epsilon, kl, beta, config.free_bits)
+    if config.objective == "iwae":
+        return importance_weighted_loss(vae, x, epsilon)
+    if config.objective == "dreg":
+        return doubly_reparameterized_loss(vae, x, epsilon)
+    if config.objective == "autoencoder":
+        return autoencoder_loss(vae, x)
+    raise ValueError(f"objective={config.objective!r}: has no loss here")

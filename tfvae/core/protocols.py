@@ -1,0 +1,116 @@
+"""What posteriors, priors, likelihoods and VAEs have in common, for the type checker and for who writes a new one.
+
+Shapes: x [B, H, W, C]; z and epsilon [..., L]; densities [...], in nats.
+"""
+
+from typing import NamedTuple, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfvae.core.distributions import NormalMixture
+
+
+class LearnedVariable(NamedTuple):
+    """What a family of priors or of likelihoods learns beside the networks' weights."""
+
+    name: str
+    shape: tuple[int, ...]
+    initializer: keras.initializers.Initializer
+
+
+class Posterior(Protocol):
+    """q(z|x), over z [B, L]: a NamedTuple of tensors with these leading axes.
+
+    Where `config/capabilities.py` says so it also has `kl(prior)` [B], `kl_per_latent(prior)` [B, L] and, of any z,
+    `log_prob(z)`.
+    """
+
+    mean: tf.Tensor
+
+    def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
+        """z, a function of standard normal epsilon."""
+        ...
+
+    def sample_and_log_prob(self, epsilon: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`sample`, and log q(z|x) of it."""
+        ...
+
+    def marginal_log_variance(self) -> tf.Tensor:
+        """The log-variance of each latent by itself."""
+        ...
+
+
+class Prior(Protocol):
+    """p(z)."""
+
+    def log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        """log p(z)."""
+        ...
+
+    def sample(self, epsilon: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+        """z, a function of standard normal epsilon and of uniform [...] on [0, 1)."""
+        ...
+
+    def quantiles(self, probabilities: np.ndarray, seed: int) -> np.ndarray:
+        """Of each latent by itself, at these probabilities [Q]: [Q, L]; `seed` is that of draws, where it needs some."""
+        ...
+
+    def as_mixture(self) -> NormalMixture:
+        """The same density as a mixture of diagonal normals."""
+        ...
+
+
+class Density(Protocol):
+    """p(x|z), over x [..., H, W, C]: what a likelihood makes of the decoder's outputs."""
+
+    @property
+    def mean(self) -> tf.Tensor:
+        """E[x|z]: [..., H, W, C]."""
+        ...
+
+    def log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        """log p(x|z)."""
+        ...
+
+    def element_log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        """log p of each value of x by itself: [..., H, W, C]."""
+        ...
+
+    def noise(self, seed: tf.Tensor) -> tf.Tensor:
+        """What `sample` needs: a function of `seed`, int32 [2]."""
+        ...
+
+    def sample(self, noise: tf.Tensor) -> tf.Tensor:
+        """x drawn from p(x|z)."""
+        ...
+
+    def fitted_to(self, mean: np.ndarray, variance: np.ndarray, examples: int) -> "Density":
+        """The density of the same family, independent of z, of values with these moments over `examples` examples."""
+        ...
+
+
+class Vae(Protocol):
+    """What an objective and an evaluation ask of a model."""
+
+    convolutional: bool  # whether it has convolutions, which XLA compiles badly on CPU
+
+    @property
+    def prior(self) -> Prior:
+        """p(z)."""
+        ...
+
+    def encode(self, x: tf.Tensor) -> Posterior:
+        """q(z|x)."""
+        ...
+
+    def sampling(
+        self, posterior: Posterior, epsilon: tf.Tensor, with_log_prob: bool = False
+    ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        """z ~ q(z|x), and log q(z|x) if it is asked for."""
+        ...
+
+    def decode(self, z: tf.Tensor) -> Density:
+        """p(x|z)."""
+        ...

@@ -1,0 +1,68 @@
+"""Images in files of NumPy: .npy and .npz."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from tfvae.data.disk import open_images
+from tfvae.data.splits import PARTS, Split
+from tfvae.errors import InputError
+
+
+def load(path: Path, memory: float) -> dict[str, Split]:
+    """The parts that a file holds; `memory` are the bytes that they may take.
+
+    .npy: the images alone, which stay in the file if they take more than `memory`.
+    .npz: `train`, `validation`, `test` (or Keras's `x_train`, `x_test`), or one array `images`; labels in `y_train`,
+    `y_validation`, `y_test`, or `labels`.
+
+    Raises:
+        InputError: the file can't be read, has no training images, or its labels are not one for each image.
+    """
+    try:
+        with open(path, "rb") as file:  # np.load itself leaves a damaged .npz open
+            if path.suffix == ".npy" and path.stat().st_size > memory:
+                return {"train": Split(open_images(path), None)}
+            arrays = _read(file, path, memory)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file raises anything from OSError to TokenError
+        reason = " ".join(str(error).split())
+        raise InputError(f"--dataset={path}: must be a readable .npy or .npz file without pickles: {reason}") from None
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"--dataset={path}: must hold arrays alone, and {key} is none")
+    splits = {part: _split(part, arrays, path) for part in PARTS if _images_key(part, arrays) is not None}
+    if "train" not in splits:
+        keys = ", ".join(arrays) or "none"
+        raise InputError(f"--dataset={path}: must hold an array images, train or x_train, and has {keys}")
+    return splits
+
+
+def _read(file: BinaryIO, path: Path, memory: float) -> dict[str, np.ndarray]:
+    """The file's arrays by name; that of a .npy is `images`."""
+    loaded = np.load(file, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return {"images": loaded}
+    if sum(member.file_size for member in loaded.zip.infolist()) > memory:
+        raise InputError(f"--dataset={path}: must be a .npy of the images alone, or --memory_gb more, to be that large")
+    return {key: loaded[key] for key in loaded.files}
+
+
+def _images_key(part: str, arrays: dict[str, np.ndarray]) -> str | None:
+    """The name of the array that holds a part's images, or None."""
+    keys = [f"x_{part}", part]
+    if part == "train":
+        keys.append("images")
+    return next((key for key in keys if key in arrays), None)
+
+
+def _split(part: str, arrays: dict[str, np.ndarray], path: Path) -> Split:
+    images = arrays[_images_key(part, arrays)]
+    labels = arrays.get(f"y_{part}")
+    if labels is None and part == "train":
+        labels = arrays.get("labels")
+    if labels is not None and (labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer)):
+        raise InputError(f"--dataset={path}: must have a whole number for each image as its labels, or none")
+    return Split(images, labels)

@@ -1,0 +1,55 @@
+"""What a figure is a figure of, in words: without them an ELBO means nothing."""
+
+from typing import Any
+
+import numpy as np
+
+from tfvae.config import Config
+from tfvae.config.capabilities import LIKELIHOODS
+
+_BINARIZED = {
+    "threshold": "pixels 1 above 0.5",
+    "stochastic": "pixels drawn with their grey value as the probability",
+}
+
+
+def describe_pixels(config: Config, images: np.ndarray) -> str:
+    """What the pixels are that a likelihood is of: figures of grey and of binarized ones differ by tens of nats.
+
+    `images` are any of the data set's, after binarization: uint8 or float32.
+    """
+    if config.dequantize:
+        return "8-bit pixels with uniform noise"
+    if config.binarize != "none":
+        return _BINARIZED[config.binarize]
+    white = 255 if images.dtype == np.uint8 else 1
+    if np.isin(images, (0, white)).all():
+        return "binary pixels as they come"
+    return "grey values"
+
+
+def provenance(config: Config, images: np.ndarray, samples: int) -> dict[str, Any]:
+    """What test figures are numbers of.
+
+    `images` are the test images [N, H, W, C]; `samples` is the number of z for each of them.
+    """
+    pixels = describe_pixels(config, images)
+    if config.binarize == "stochastic" or config.dequantize:
+        pixels += " (once, by a fixed seed)"
+    likelihood = config.likelihood
+    if LIKELIHOODS[config.likelihood].has_sigma:
+        likelihood += f", sigma {config.sigma}"
+    return {
+        "dataset": config.dataset,
+        "split": "test",
+        "images": len(images),
+        "pixels": pixels,
+        "likelihood": likelihood,
+        "posterior": config.posterior,
+        "prior": config.prior,
+        "objective": config.objective,
+        "kl": "closed" if config.closed_kl else "sampled",
+        "samples": samples,
+        "seed": config.seed,
+        "units": "nats per image",
+    }

@@ -1,0 +1,75 @@
+"""`Split`, images with their labels, and `Dataset`, the three splits that a run works on.
+
+Shapes: images [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1]; labels int64 [N], or None.
+"""
+
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from tfvae.data.disk import DiskImages
+
+PARTS = ("train", "validation", "test")  # the names that a source gives its splits
+
+_WHOLE_FINGERPRINT_BYTES = 2**30  # of a part; a larger one is represented by some of its images
+_REPRESENTATIVES = 4_096  # images
+_BLOCK_BYTES = 2**25
+
+
+class Split(NamedTuple):
+    """Images and, where there are some, their labels."""
+
+    images: np.ndarray | DiskImages
+    labels: np.ndarray | None
+
+    def rows(self, rows: np.ndarray | slice) -> "Split":
+        """The images (and labels) of these rows."""
+        on_disk = isinstance(self.images, DiskImages)
+        images = self.images.rows(rows) if on_disk else self.images[rows]
+        labels = None if self.labels is None else self.labels[rows]
+        return Split(images, labels)
+
+    def in_memory(self) -> "Split":
+        """The same images as an array."""
+        return self._replace(images=np.asarray(self.images))
+
+
+class Dataset(NamedTuple):
+    """Three disjoint parts. `test` is fixed: it depends on the data set alone."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return self.train.images.shape[1:]
+
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that change when an image of a part does.
+
+        Of a part larger than 1 GB, they change when its number of images or one of 4,096 of its images does. They are
+        the same for images in memory and on disk.
+        """
+        checksum = 0
+        for split in self:
+            count, size = len(split.images), split.images.nbytes
+            rows = np.arange(count)
+            if size > _WHOLE_FINGERPRINT_BYTES:
+                checksum = zlib.crc32(b"%d" % count, checksum)
+                rows = np.linspace(0, count - 1, _REPRESENTATIVES).astype(int)
+            for block in np.array_split(rows, size // _BLOCK_BYTES + 1):
+                images = split.rows(block).in_memory().images
+                checksum = zlib.crc32(np.ascontiguousarray(images), checksum)
+        return f"{checksum:08x}"
+
+    def describe(self) -> str:
+        """The sizes of the parts and of an image, in words."""
+        train, validation, test = (f"{len(split.images):,}" for split in self)
+        shape = "x".join(map(str, self.image_shape))
+        sizes = f"{train} train, {validation} validation, {test} test images of {shape}"
+        if isinstance(self.train.images, DiskImages):
+            return f"{sizes}; training images are read from disk"
+        return sizes

@@ -1,0 +1,106 @@
+"""Command lines: absl flags made from `Config`'s fields and from each command's own, and how a command ends."""
+
+import dataclasses
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from absl import flags, logging
+
+from tfvae.config.config import FIELDS
+from tfvae.config.fields import Kind, to_text
+from tfvae.errors import InputError, RunError
+
+
+class _Parser(flags.ArgumentParser):
+    """absl's view of a `Kind`."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.syntactic_help = kind.allowed
+
+    def parse(self, argument: str) -> Any:
+        return self.kind.parse(argument)
+
+
+def of_config(*names: str) -> dict[str, dataclasses.Field]:
+    """These fields of `Config` as flags of a command."""
+    return {name: FIELDS[name] for name in names}
+
+
+def parse(
+    argv: Iterable[str], command: str, doc: str = "", fields: Mapping[str, dataclasses.Field] = FIELDS
+) -> dict[str, Any]:
+    """Reads a command line (without the program's name) into {field: value} of the flags that it sets.
+
+    The flags live in an object of their own, not in absl's global `FLAGS`: two parsers in one process don't meet.
+    `--help` prints the flags and exits with status 0.
+
+    Raises:
+        InputError: an unknown flag, a value that isn't allowed, an unreadable flagfile, a leftover argument.
+    """
+    argv = list(argv)
+    values = _define(fields, command)
+    rest = _read(values, argv, command)
+    if values["help"].value:
+        print(f"{doc.strip()}\n{values.module_help(command)}\n\n  --flagfile: read flags from this file")
+        sys.exit(0)
+    if rest:
+        raise InputError(f"{rest[0]}: arguments must be flags, --name=value")
+    return {name: values[name].value for name in fields if values[name].present}
+
+
+def _define(fields: Mapping[str, dataclasses.Field], command: str) -> flags.FlagValues:
+    values = flags.FlagValues()
+    for name, field in fields.items():
+        text = f"{field.metadata['help']} (default: {to_text(field.default) or 'nothing'})"
+        if type(field.default) is bool:
+            flags.DEFINE_boolean(name, None, text, flag_values=values, module_name=command)
+        else:
+            flags.DEFINE(_Parser(field.metadata["kind"]), name, None, text, values, module_name=command)
+    flags.DEFINE_boolean("help", False, "show this help", flag_values=values, module_name=command)
+    return values
+
+
+def _read(values: flags.FlagValues, argv: list[str], command: str) -> list[str]:
+    """Fills `values`; returns the arguments that are no flags."""
+    if any(argument.lstrip("-") == "flagfile=" for argument in argv):
+        raise InputError("--flagfile=: must be a readable text file")
+    try:
+        return values([command, *argv])[1:]
+    except flags.CantOpenFlagFileError as error:
+        reason = str(error).partition("flagfile: ")[2]
+        raise InputError(f"--flagfile: must be a readable text file: {reason}") from None
+    except flags.Error as error:
+        raise InputError(str(error).replace("\n", " ").removeprefix("flag ")) from None
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"--flagfile: must be a readable text file: {error}") from None
+
+
+def run_command(
+    main: Callable[[dict[str, Any]], None],
+    argv: list[str],
+    command: str,
+    doc: str,
+    fields: Mapping[str, dataclasses.Field] = FIELDS,
+) -> None:
+    """Runs a command on the arguments after its name, and leaves with its exit status.
+
+    0 done, 2 bad command line or input, 1 failure after the start, 130/143 after a signal.
+    """
+    logging.set_verbosity(logging.ERROR)  # TFDS's warnings
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _exit_by_signal)
+    try:
+        main(parse(argv, command, doc, fields))
+    except (InputError, RunError) as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        sys.exit(error.status)
+    except OSError as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _exit_by_signal(number: int, _: object) -> None:
+    sys.exit(128 + number)

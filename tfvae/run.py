@@ -1,0 +1,218 @@
+"""What a run is, from its settings to its results: puts the wings together for the commands and for Python.
+
+Nothing here waits for TensorFlow until it is called.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfvae.config import Config
+from tfvae.config.capabilities import TASKS
+from tfvae.config.flagfile import FILE_NAME, check_resumable, read_config
+from tfvae.errors import InputError, RunError
+from tfvae.runtime.files import locked, require_writable, write_atomically
+from tfvae.runtime.tensorflow import import_tensorflow
+
+if TYPE_CHECKING:
+    from tfvae.core.models import VAE
+    from tfvae.data.splits import Dataset
+    from tfvae.training.checkpoints import Run
+    from tfvae.training.strategy import Placement
+
+_AUTO_IMAGES = 1_000_000  # that --epochs=auto passes over, in 10 epochs at least
+
+
+def load(run_dir: str) -> "Run":
+    """The trained VAE of a run directory, with its config, step and the fingerprint of its images.
+
+    Raises:
+        InputError: it is no run directory, or has no checkpoint yet.
+        RunError: no checkpoint of it can be read.
+    """
+    import_tensorflow()
+    from tfvae.training import checkpoints
+
+    return checkpoints.load_run(run_dir)
+
+
+def train(config: Config, on_workers_met: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Trains, evaluates and exports; goes on where the run directory has a checkpoint; only reads what is finished.
+
+    Where `TF_CONFIG` names several workers, each of them calls it; `on_workers_met` is called when all are there.
+
+    Returns:
+        What `<run>/results.json` holds: test figures in nats and what they are of, speed, the export.
+
+    Raises:
+        InputError: the data, or the run directory's settings, don't fit; nothing has been written.
+        RunError: the run failed after its start; the message says what is safe.
+    """
+    import_tensorflow()
+    from tfvae.data import dataset as data
+    from tfvae.training import report, strategy
+
+    placement = strategy.place(config)
+    on_workers_met()
+    name, reason = data.resolve(config)
+    config = dataclasses.replace(config, dataset=name)
+    dataset = data.load(config)
+    config = _with_resolved_settings(config, dataset)
+    run_dir = Path(config.run_dir)
+    if (run_dir / FILE_NAME).exists():
+        check_resumable(config, read_config(run_dir))
+    placement.say(f"{reason}; {dataset.describe()}")
+    results = _finished_results(run_dir, config, dataset.fingerprint())
+    if results:
+        placement.say(f"{run_dir} is finished: {config.epochs:,} epochs")
+    else:
+        results = _train_in(run_dir, config, dataset, placement)
+    placement.say(f"{report.table(results)}\n{report.next_commands(run_dir, Path(results['export']))}")
+    return results
+
+
+def _with_resolved_settings(config: Config, dataset: "Dataset") -> Config:
+    """`config` with what it leaves to the data, and then its run directory, filled in."""
+    config = dataclasses.replace(
+        config,
+        epochs=config.epochs or max(10, math.ceil(_AUTO_IMAGES / len(dataset.train.images))),
+        validation_examples=len(dataset.validation.images),
+    )
+    return dataclasses.replace(config, run_dir=str(Path(config.run_dir or Path("runs") / config.name())))
+
+
+def _finished_results(run_dir: Path, config: Config, fingerprint: str) -> dict[str, Any] | None:
+    """The results of a run on these images that has nothing left to do."""
+    path = run_dir / "results.json"
+    if not path.is_file():
+        return None
+    results = json.loads(path.read_text())
+    is_finished = results["train"]["epochs"] == config.epochs and results["fingerprint"] == fingerprint
+    return results if is_finished else None
+
+
+def _train_in(run_dir: Path, config: Config, dataset: "Dataset", placement: "Placement") -> dict[str, Any]:
+    """Trains in a run directory that no other process uses; says what is safe where that fails."""
+    import tensorflow as tf
+
+    from tfvae.analysis.pictures import draw_pictures
+    from tfvae.training import checkpoints
+    from tfvae.training.trainer import Trainer
+
+    draw = functools.partial(draw_pictures, dataset=dataset, config=config)
+    export_trained = functools.partial(_export, config)
+    with locked(run_dir) if placement.chief else contextlib.nullcontext():
+        try:
+            with placement.together(lambda: checkpoints.safe_on_disk(run_dir)):
+                return Trainer(config, dataset, run_dir, placement, draw, export_trained).train()
+        except (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError) as error:
+            reason = " ".join(str(error).split())[-200:]  # TensorFlow says the reason last
+            raise RunError(f"{type(error).__name__}: {reason}; {checkpoints.safe_on_disk(run_dir)}") from error
+
+
+def _export(config: Config, vae: "VAE", step: int, results: dict[str, Any]) -> Path:
+    """Exports the encoder and the decoder; returns the decoder's new version."""
+    from tfvae.serving import saved_model
+
+    base = saved_model.model_directory(config.export_dir, config.run_dir)
+    return saved_model.export(vae, base, saved_model.describe(config, step, results))
+
+
+def evaluate(config: Config, with_baselines: bool = False) -> dict[str, Any]:
+    """Evaluates the run in `config.run_dir` with S = `config.eval_samples`; returns figures and what they are of.
+
+    `with_baselines` adds those of `baselines.compare`.
+
+    Raises:
+        InputError: it is no run directory, has no checkpoint, or its data can't be had.
+    """
+    import_tensorflow()
+    from tfvae.data.dataset import load_of_run
+    from tfvae.data.provenance import provenance
+    from tfvae.training import checkpoints, evaluation, report
+
+    run_dir = Path(config.run_dir)
+    require_writable("run_dir", run_dir)
+    trained = checkpoints.load_run(run_dir)
+    dataset = load_of_run(config, trained.fingerprint)
+    images, samples = dataset.test.images, config.eval_samples
+    evaluator = evaluation.Evaluator(trained.vae, config.latent_dim, config.seed, config.closed_kl)
+    kept_blocks = evaluation.KeptBlocks(run_dir, trained.step, samples)
+    summary = evaluation.evaluate_run(evaluator, images, samples, kept_blocks).summary()
+    results = {
+        "of": {**provenance(config, images, samples), "step": trained.step},
+        "test": report.meaningful_figures(config, summary, dataset.image_shape),
+    }
+    print(f"{run_dir}, step {trained.step:,}: {report.table(results)}", flush=True)
+    if with_baselines:
+        from tfvae.analysis import baselines
+
+        results["baselines"] = baselines.compare(config, dataset, summary["squared_error"])
+        print(baselines.table(results["of"], results["baselines"]), flush=True)
+    write_atomically(run_dir / "evaluation.json", json.dumps(results, indent=1) + "\n")
+    kept_blocks.forget()
+    return results
+
+
+def explore(config: Config, task: str = "samples") -> dict[str, Any]:
+    """Does `task` with the run in `config.run_dir`, its draws by `config.seed`; returns numbers and what they are of.
+
+    Raises:
+        InputError: it is no run directory, has no checkpoint, or its data can't be had or lack labels that are needed.
+    """
+    if config.objective == "autoencoder" and TASKS[task].needs_prior:
+        raise InputError(f"--task={task}: must not be of a plain autoencoder, which has no p(z) to draw from")
+    import_tensorflow()
+    from tfvae.analysis import tasks
+    from tfvae.data.dataset import load_of_run
+    from tfvae.training import checkpoints
+
+    trained = checkpoints.load_run(config.run_dir)
+    require_writable("run_dir", Path(config.run_dir) / "explore")
+    dataset = load_of_run(config, trained.fingerprint)
+    return tasks.explore(config, trained.vae, trained.step, dataset, task)
+
+
+def export(config: Config, export_format: str = "saved_model", with_explorer: bool = False) -> Path:
+    """Writes the next version of the run in `config.run_dir` and returns its directory.
+
+    Raises:
+        InputError: it is no run directory, has no checkpoint, or its data can't be had.
+        RunError: the exported model doesn't answer as the trained one does; it is not there.
+    """
+    import_tensorflow()
+    from tfvae.training import checkpoints
+
+    require_writable("export_dir", config.export_dir)
+    run_dir = Path(config.run_dir)
+    trained = checkpoints.load_run(run_dir)
+    path = run_dir / "results.json"
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    exported = _export(config, trained.vae, trained.step, results)
+    base = exported.parent
+    print(f"{exported}: the decoder of step {trained.step:,}; the encoder: {base}-encoder", flush=True)
+    if export_format == "onnx":
+        from tfvae.serving.onnx import export_onnx
+
+        export_onnx(trained.vae, base / "decoder.onnx")
+        print(f"{base / 'decoder.onnx'}: the decoder as ONNX, the same in onnxruntime")
+    if with_explorer:
+        _write_explorer(trained, config, (run_dir, base))
+    return exported
+
+
+def _write_explorer(trained: "Run", config: Config, folders: tuple[Path, ...]) -> None:
+    """Writes the latent explorer, one HTML page, into each of these folders."""
+    from tfvae.analysis import explorer
+    from tfvae.data.dataset import load_of_run
+
+    title = f"{Path(config.run_dir).resolve().name}, step {trained.step:,}"
+    page = explorer.page(trained.vae, config, load_of_run(config, trained.fingerprint), title)
+    for folder in folders:
+        write_atomically(folder / "explorer.html", page)
+        print(f"{folder / 'explorer.html'}: open it in a browser")

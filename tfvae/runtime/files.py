@@ -1,0 +1,65 @@
+"""Files that are there whole or not at all, directories that can be written, and one process a run directory."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfvae.errors import InputError
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file such that it is there whole or not at all, also after a power cut."""
+    aside = path.with_name(f".{path.name}.tmp")
+    with open(aside, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Flushes a directory's entries to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def move_into_place(aside: Path, final: Path) -> None:
+    """Flushes every file below `aside` to disk and renames it to `final`; raises OSError if that has content."""
+    for path in [*aside.rglob("*"), aside]:
+        sync_directory(path)
+    os.rename(aside, final)
+    sync_directory(final.parent)
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Makes the run directory and keeps other processes out of it."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = open(run_dir / ".lock", "w")
+    except OSError as error:
+        raise InputError(f"--run_dir={run_dir}: must be a directory that can be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"--run_dir={run_dir}: must not be in use, and another process trains there") from None
+        yield
+
+
+def require_writable(flag: str, path: str | os.PathLike[str]) -> None:
+    """Refuses a directory that can't be made or written to, before anything is; raises InputError."""
+    place = Path(path).absolute()
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+    except OSError as error:
+        raise InputError(f"--{flag}={path}: must be a directory that can be written: {error.strerror}") from None
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"--{flag}={path}: must be a directory that can be written, and {place} can't")

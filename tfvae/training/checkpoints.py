@@ -1,0 +1,178 @@
+"""Checkpoints that a kill, a full disk or a damaged file can't take away.
+
+Each is a directory `<run>/checkpoints/<step>/`, written aside, flushed to disk and renamed into place: it is there
+whole or not at all. `variables.json` in it names every variable with its shape, for tf.train.Checkpoint by itself
+would forget layers in lists and restore by position without a word.
+"""
+
+import json
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.config import Config
+from tfvae.config.flagfile import read_config
+from tfvae.core.models import VAE, make_vae
+from tfvae.errors import InputError, RunError
+from tfvae.runtime.files import move_into_place
+
+_MOST_CHECKPOINTS = 3
+
+Variables = dict[str, tf.Variable]  # by name
+
+
+def steps(run_dir: Path) -> list[int]:
+    """The steps of which there is a checkpoint, in order."""
+    return sorted(int(p.name) for p in (run_dir / "checkpoints").glob("*") if p.name.isdigit())
+
+
+def save(run_dir: Path, variables: Variables, step: int, notes: dict[str, Any]) -> None:
+    """Writes checkpoint `step`, with `notes` as JSON; keeps the last three.
+
+    Raises:
+        RunError: a variable is not finite; nothing is written.
+    """
+    folder = run_dir / "checkpoints"
+    for name, variable in variables.items():
+        if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
+            raise RunError(f"step {step}: {name} is not finite, so it is not saved; {safe_on_disk(run_dir)}")
+    for leftover in folder.glob(".*.tmp"):  # of a process that was killed
+        shutil.rmtree(leftover)
+    aside = folder / f".{step}.tmp"
+    aside.mkdir(parents=True)
+    try:
+        tf.train.Checkpoint(variables=list(variables.values())).write(str(aside / "ckpt"))
+        shapes = {name: variable.shape.as_list() for name, variable in variables.items()}
+        content = {"variables": shapes, "notes": notes}
+        (aside / "variables.json").write_text(json.dumps({**content, "crc32": _crc32(content)}, indent=1))
+        shutil.rmtree(folder / str(step), ignore_errors=True)  # one that was damaged, and passed over
+        move_into_place(aside, folder / str(step))
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    _remove_old(run_dir, step)
+
+
+def _remove_old(run_dir: Path, step: int) -> None:
+    """Removes all but the last three up to `step`; later ones were damaged and passed over."""
+    present = steps(run_dir)
+    newest = [s for s in present if s <= step][-_MOST_CHECKPOINTS:]
+    for other in set(present) - set(newest):
+        shutil.rmtree(run_dir / "checkpoints" / str(other))
+
+
+def _crc32(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content).encode())
+
+
+def restore(run_dir: Path, make: Callable[[dict[str, Any]], Variables], prefix: str = "") -> dict[str, Any]:
+    """Restores the newest good checkpoint and returns its notes; a damaged one is named and passed over.
+
+    `make(notes)` gives the variables to fill; with a `prefix` only those whose names start with it.
+
+    Raises:
+        InputError: there is no checkpoint, or it is of another model.
+        RunError: there are some and none is good.
+    """
+    present = steps(run_dir)
+    if not present:
+        raise InputError(f"--run_dir={run_dir}: must be the directory of a run that has a checkpoint")
+    for step in reversed(present):
+        folder = run_dir / "checkpoints" / str(step)
+        try:
+            shapes, notes = _read_description(folder)
+            variables = make(notes)
+            _check_same(folder, shapes, variables, prefix)
+            # reading verifies the checksums: all is read before any variable changes
+            values = _read_values(folder, shapes, prefix)
+        except InputError:
+            raise
+        except Exception as error:  # a damaged checkpoint raises anything from IndexError to DataLossError
+            print(f"{folder} is damaged and passed over ({type(error).__name__})", flush=True)
+            continue
+        for name, value in values.items():
+            variables[name].assign(value)
+        return notes
+    raise RunError(f"none of the checkpoints in {run_dir / 'checkpoints'} can be read")
+
+
+def _read_description(folder: Path) -> tuple[dict[str, list[int]], dict[str, Any]]:
+    """A checkpoint's variables, {name: shape} in the order in which they are stored, and its notes."""
+    content = json.loads((folder / "variables.json").read_text())
+    if content.pop("crc32") != _crc32(content):
+        raise ValueError("variables.json was changed")
+    return {current_name(name): shape for name, shape in content["variables"].items()}, content["notes"]
+
+
+def current_name(name: str) -> str:
+    """The name of a variable that an older version may have saved under another.
+
+    The encoder's outputs were layers of their own, `vae/encoder/mean/kernel`, before they were weights of one.
+    """
+    name = re.sub(r"^vae/encoder/(mean|log_variance|below)/(kernel|bias)$", r"vae/encoder/head/\1_\2", name)
+    slot = r"^optimizer/vae_encoder_(mean|log_variance|below)_(kernel|bias)_"
+    return re.sub(slot, r"optimizer/vae_encoder_head_\1_\2_", name)
+
+
+def _read_values(folder: Path, shapes: dict[str, list[int]], prefix: str) -> dict[str, np.ndarray]:
+    reader = tf.train.load_checkpoint(str(folder / "ckpt"))
+    values = {}
+    for place, name in enumerate(shapes):
+        if name.startswith(prefix):
+            values[name] = reader.get_tensor(f"variables/{place}/.ATTRIBUTES/VARIABLE_VALUE")
+    return values
+
+
+def _check_same(folder: Path, saved: dict[str, list[int]], variables: Variables, prefix: str) -> None:
+    """Raises InputError unless the saved variables are these, of the same shapes and in the same order."""
+    saved = {name: shape for name, shape in saved.items() if name.startswith(prefix)}
+    wanted = {name: variable.shape.as_list() for name, variable in variables.items()}
+    if saved == wanted:
+        return
+    for name in {**saved, **wanted}:
+        if saved.get(name) != wanted.get(name):
+            raise InputError(
+                f"{folder}: must be of the same model, and {name} has the shape {saved.get(name)} there, "
+                f"{wanted.get(name)} here"
+            )
+
+
+def safe_on_disk(run_dir: Path) -> str:
+    """What a failure tells its user: what is safe, and how to go on."""
+    present = steps(run_dir)
+    if not present:
+        return f"no checkpoint in {run_dir} yet: the same command starts anew"
+    return f"the checkpoint of step {present[-1]:,} is safe in {run_dir}: the same command goes on from there"
+
+
+class Run(NamedTuple):
+    """A trained VAE and how it came to be; `fingerprint` is that of its images."""
+
+    vae: VAE
+    config: Config
+    step: int
+    fingerprint: str
+
+
+def load_run(run_dir: str | os.PathLike[str]) -> Run:
+    """The trained VAE of a run directory, with its config: `run.vae`, `run.config`.
+
+    Raises:
+        InputError: it is no run directory, or has no checkpoint yet.
+        RunError: no checkpoint of it can be read.
+    """
+    config = read_config(run_dir)
+    vaes: list[VAE] = []  # of the checkpoints that were tried
+
+    def make(notes: dict[str, Any]) -> Variables:
+        vaes.append(make_vae(config, tuple(notes["image_shape"])))
+        return {v.path: v.value for v in vaes[-1].variables}
+
+    notes = restore(Path(run_dir), make, prefix="vae/")
+    return Run(vaes[-1], config, notes["step"], notes["fingerprint"])

@@ -1,0 +1,280 @@
+"""How good a trained VAE is: its ELBO and terms, log p(x) by importance sampling, active units.
+
+All figures are means over images, never over batches; a short last block is filled up and its filling thrown away.
+
+Shapes: N images in blocks of B; S importance samples, drawn a few at a time, so memory doesn't grow with S.
+"""
+
+import contextlib
+import functools
+import io
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from tfvae.core import fast, noise, objectives
+from tfvae.core.noise import Stream
+from tfvae.core.protocols import Posterior, Vae
+from tfvae.runtime import files
+from tfvae.training.strategy import Placement, one_device
+
+_BLOCK = 256  # images a block: part of the numbers, for the noise is drawn by block
+_SAMPLES_AT_ONCE = 5  # that are decoded together, for larger matrix products are faster; part of the numbers as well
+_CHUNK = 200 * _SAMPLES_AT_ONCE  # samples a call: float32 sums stay exact, and a signal is heard
+_WORTH_KEEPING = 1.0  # seconds that a block took, from which on it is kept for a restart
+ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
+
+
+class PerImage(NamedTuple):
+    """What evaluation finds out about each image; in nats, [N] unless it says otherwise."""
+
+    log_likelihood: np.ndarray  # mean over the S samples of log p(x|z)
+    kl: np.ndarray
+    log_px: np.ndarray  # L_S (Burda et al. 2016, eq. 8)
+    log_px_variance: np.ndarray  # of log_px over other draws of its S samples, by the delta method: nats^2
+    squared_error: np.ndarray  # of the reconstruction at the mean of q(z|x): mean over pixels, x in [0, 1]
+    mean: np.ndarray  # of q(z|x): [N, L]
+
+    def summary(self) -> dict[str, float | int | None]:
+        """Means over the images, their standard errors (of log p(x) the Monte-Carlo one too), and the active units."""
+        names = ("log_likelihood", "kl", "log_px", "squared_error")
+        terms = {name: float(np.mean(getattr(self, name), dtype=np.float64)) for name in names}
+        monte_carlo_error = np.sum(self.log_px_variance, dtype=np.float64) ** 0.5 / len(self.log_px)
+        return {
+            "elbo": terms["log_likelihood"] - terms["kl"],
+            "elbo_standard_error": _standard_error(self.log_likelihood - self.kl),
+            **terms,
+            "log_px_standard_error": _standard_error(self.log_px),
+            "log_px_monte_carlo_error": float(monte_carlo_error),
+            "active_units": active_units(self.mean),
+        }
+
+
+def _standard_error(values: np.ndarray) -> float | None:
+    """Of their mean; None of a single one, which tells nothing of its spread."""
+    if len(values) < 2:
+        return None
+    return float(np.std(values, dtype=np.float64, ddof=1) / len(values) ** 0.5)
+
+
+def active_units(posterior_mean: np.ndarray) -> int:
+    """How many latents' posterior means vary over the images by more than 0.01 (Burda et al. 2016, section 5.2)."""
+    return int(np.sum(np.var(posterior_mean, axis=0, dtype=np.float64) > ACTIVE_VARIANCE))
+
+
+class SampleSums(NamedTuple):
+    """Sums over a block's samples, [B] each; w_s = p(x, z_s) / q(z_s|x), and c is the largest log w_s so far."""
+
+    log_likelihood: tf.Tensor  # sum of log p(x|z_s)
+    log_w: tf.Tensor  # sum of log w_s
+    w: tf.Tensor  # sum of w_s / exp(c), which can't overflow
+    squared_w: tf.Tensor  # sum of (w_s / exp(c))^2
+    largest: tf.Tensor  # c
+
+    @classmethod
+    def zero(cls) -> "SampleSums":
+        """Before the first sample."""
+        zeros = tf.zeros([_BLOCK])
+        return cls(zeros, zeros, zeros, zeros, tf.fill([_BLOCK], -float("inf")))
+
+    def plus(self, log_likelihood: tf.Tensor, log_w: tf.Tensor) -> "SampleSums":
+        """After more samples, [K, B] each."""
+        largest = tf.maximum(self.largest, tf.reduce_max(log_w, axis=0))
+        scale, w = tf.exp(self.largest - largest), tf.exp(log_w - largest)
+        return SampleSums(
+            self.log_likelihood + tf.reduce_sum(log_likelihood, axis=0),
+            self.log_w + tf.reduce_sum(log_w, axis=0),
+            self.w * scale + tf.reduce_sum(w, axis=0),
+            self.squared_w * tf.square(scale) + tf.reduce_sum(tf.square(w), axis=0),
+            largest,
+        )
+
+
+class BlockSums(NamedTuple):
+    """What one call computes of a block of images, [B] each unless it says otherwise."""
+
+    log_likelihood: np.ndarray  # sum over the call's samples
+    log_w: np.ndarray  # sum of log w
+    log_sum_w: np.ndarray  # log of the sum of w
+    log_sum_squared_w: np.ndarray
+    kl: np.ndarray  # the closed one, or 0
+    squared_error: np.ndarray
+    mean: np.ndarray  # [B, L]
+
+
+class Evaluator:
+    """Evaluation of `vae`, compiled, its noise a function of `seed`; without `closed_kl` the KL is sampled too.
+
+    The replicas of `placement` (None: one) take a block each at a time; their number changes nothing.
+    """
+
+    def __init__(
+        self, vae: Vae, latent_dim: int, seed: int, closed_kl: bool = True, placement: Placement | None = None
+    ) -> None:
+        self.vae, self.latent_dim, self.seed, self.closed_kl = vae, latent_dim, seed, closed_kl
+        self.placement = placement or one_device()
+        self.strategy = self.placement.strategy
+        jit_compile = fast.use_xla(vae.convolutional)
+        self._compiled_block = tf.function(self._block, jit_compile=jit_compile, autograph=False)
+        self._compiled_blocks = tf.function(self._blocks_of_replicas, autograph=False)
+
+    def evaluate(
+        self,
+        images: np.ndarray,
+        samples: int,
+        on_block: Callable[[int], Any] | None = None,
+        kept_blocks: "KeptBlocks | None" = None,
+    ) -> PerImage:
+        """Evaluates images [N, H, W, C] (uint8, or float32 in [0, 1]) with S = `samples` draws of z each.
+
+        `on_block` is called with the number of images of each finished block. Slow blocks are put into `kept_blocks`,
+        and those that are there are not computed again.
+        """
+        replicas = self.strategy.num_replicas_in_sync
+        local_replicas = self.placement.local_replicas
+        finished = []  # this worker's blocks
+        for first_block in range(0, -(-len(images) // _BLOCK), replicas):
+            own_first = first_block + self.placement.index * local_replicas
+            finished += self._finish(images, samples, list(range(own_first, own_first + local_replicas)), kept_blocks)
+            if on_block:
+                on_block(min(replicas * _BLOCK, len(images) - first_block * _BLOCK))
+        return PerImage(*(self._gather(column, len(images)) for column in zip(*finished)))
+
+    def _finish(
+        self, images: np.ndarray, samples: int, blocks: list[int], kept_blocks: "KeptBlocks | None"
+    ) -> list[PerImage]:
+        """These blocks, one on each of this worker's replicas: kept, or computed."""
+        if kept_blocks:
+            kept = [kept_blocks.read(block) for block in blocks]
+            if None not in kept:
+                return kept
+        start = time.monotonic()
+        rows = [np.minimum(block * _BLOCK + np.arange(_BLOCK), len(images) - 1) for block in blocks]
+        images_of_blocks = [images[r] for r in rows]
+        calls = []
+        for first in range(0, samples, _CHUNK):
+            calls.append(self._call(images_of_blocks, blocks, first, min(first + _CHUNK, samples)))
+        finished = [self._combine(list(calls_of_block), samples) for calls_of_block in zip(*calls)]
+        if kept_blocks and time.monotonic() - start >= _WORTH_KEEPING:
+            for block, of_block in zip(blocks, finished):
+                kept_blocks.write(block, of_block)
+        return finished
+
+    def _call(self, images: list[np.ndarray], blocks: list[int], first: int, last: int) -> list[BlockSums]:
+        """Samples first .. last-1 of a block on each of this worker's replicas."""
+        limits = (tf.constant(first), tf.constant(last))
+        if self.strategy.num_replicas_in_sync == 1:
+            results = [self._compiled_block(tf.constant(images[0]), tf.constant(blocks[0]), *limits)]
+        else:
+            per_replica = self.placement.per_replica
+            results = self._compiled_blocks(per_replica(images), per_replica(blocks), *limits)
+        return [BlockSums(*(value.numpy() for value in sums)) for sums in results]
+
+    def _blocks_of_replicas(self, *arguments: Any) -> list[BlockSums]:
+        # tf.distribute would compile a tf.function that it is given for all replicas at once, which XLA can't do
+        per_replica = self.strategy.run(lambda *own: self._compiled_block(*own), args=arguments)
+        return self.strategy.experimental_local_results(per_replica)
+
+    def _block(self, images: tf.Tensor, block: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> BlockSums:
+        """Samples first .. last-1 of a block of images, in the graph."""
+        x = tf.image.convert_image_dtype(images, tf.float32)
+        q = self.vae.encode(x)
+        seed = noise.seed_for(self.seed, Stream.EVALUATION, block)
+        s, sums = first, SampleSums.zero()
+        for count in (_SAMPLES_AT_ONCE, 1):  # and what remains
+            within = functools.partial(_fits, last, count)
+            s, sums = tf.while_loop(within, functools.partial(self._samples, x, q, seed, count), (s, sums))
+        kl = q.kl(self.vae.prior) if self.closed_kl else tf.zeros([_BLOCK])
+        squared_error = tf.reduce_mean(tf.square(self.vae.decode(q.mean).mean - x), axis=(1, 2, 3))
+        return BlockSums(
+            sums.log_likelihood,
+            sums.log_w,
+            sums.largest + tf.math.log(sums.w),
+            2 * sums.largest + tf.math.log(sums.squared_w),
+            kl,
+            squared_error,
+            q.mean,
+        )
+
+    def _samples(
+        self, x: tf.Tensor, q: Posterior, seed: tf.Tensor, count: int, s: tf.Tensor, sums: SampleSums
+    ) -> tuple[tf.Tensor, SampleSums]:
+        """Adds samples s .. s+count-1, whose noise is drawn five at a time whatever `count` is."""
+        shape = (_SAMPLES_AT_ONCE, _BLOCK, self.latent_dim)
+        epsilon = noise.normal(shape, noise.fold_in(seed, s // _SAMPLES_AT_ONCE))
+        epsilon = tf.gather(epsilon, s % _SAMPLES_AT_ONCE + tf.range(count))
+        log_w, log_likelihood = objectives.log_weights(self.vae, q, x, epsilon)
+        return s + count, sums.plus(log_likelihood, log_w)
+
+    def _combine(self, calls: list[BlockSums], samples: int) -> PerImage:
+        """Means over all samples of a block."""
+        log_likelihood = np.sum([call.log_likelihood for call in calls], axis=0, dtype=np.float64) / samples
+        log_w = np.sum([call.log_w for call in calls], axis=0, dtype=np.float64) / samples
+        log_sum = np.logaddexp.reduce(np.array([call.log_sum_w for call in calls], np.float64), axis=0)
+        log_squares = np.logaddexp.reduce(np.array([call.log_sum_squared_w for call in calls], np.float64), axis=0)
+        # of the mean weight, relative to it: (mean w^2 / (mean w)^2 - 1) / (S - 1)
+        spread = samples * np.exp(log_squares - 2 * log_sum) - 1
+        variance = np.maximum(spread, 0) / max(samples - 1, 1)
+        kl = calls[0].kl if self.closed_kl else log_likelihood - log_w
+        return PerImage(log_likelihood, kl, log_sum - np.log(samples), variance, calls[0].squared_error, calls[0].mean)
+
+    def _gather(self, column: tuple[np.ndarray, ...], images: int) -> np.ndarray:
+        """One of `PerImage`'s columns in the images' order, of all workers' blocks."""
+        local_replicas = self.placement.local_replicas
+        own = np.stack(column).reshape(-1, local_replicas, *column[0].shape)  # [turns, replicas, B, ...]
+        by_worker = np.swapaxes(self.placement.all_gather(own), 0, 1)  # [turns, workers, replicas, B, ...]
+        return by_worker.reshape(-1, *by_worker.shape[4:])[:images]
+
+
+def _fits(last: tf.Tensor, count: int, s: tf.Tensor, sums: SampleSums) -> tf.Tensor:
+    """Whether `count` more samples remain."""
+    return s + count <= last
+
+
+class KeptBlocks:
+    """Finished blocks of an evaluation on disk, with which it goes on after it was killed."""
+
+    def __init__(self, run_dir: Path, step: int, samples: int) -> None:
+        self.folder = run_dir / "evaluation" / f"{step}-{samples}"
+
+    def write(self, block: int, of_block: PerImage) -> None:
+        """Keeps a block."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        np.savez(content, *of_block)
+        files.write_atomically(self.folder / f"{block}.npz", content.getvalue())
+
+    def read(self, block: int) -> PerImage | None:
+        """A block, or None: it is not there, or damaged."""
+        try:
+            with open(self.folder / f"{block}.npz", "rb") as file, np.load(file) as columns:
+                return PerImage(*columns.values())
+        except Exception:  # a damaged file raises anything
+            return None
+
+    def forget(self) -> None:
+        """Removes them, once the evaluation's results are written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # there is none, or another evaluation's in it
+            self.folder.parent.rmdir()
+
+
+def evaluate_run(
+    evaluator: Evaluator, images: np.ndarray, samples: int, kept_blocks: KeptBlocks, show_progress: bool = True
+) -> PerImage:
+    """Evaluates a run with a progress bar; killed, it goes on with the next block, until `kept_blocks.forget`."""
+    with tqdm.tqdm(
+        total=len(images),
+        unit=" images",
+        desc=f"S = {samples:,}",
+        leave=False,
+        disable=not (show_progress and sys.stderr.isatty()),
+    ) as bar:
+        return evaluator.evaluate(images, samples, bar.update, kept_blocks)

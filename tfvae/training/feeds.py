@@ -1,0 +1,152 @@
+"""Where a step finds its images: all of them on the device, or some steps' worth at a time from disk.
+
+Batch t is a function of (seed, t) alone, and the same for both.
+"""
+
+import weakref
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.config import Config
+from tfvae.core import noise
+from tfvae.core.noise import Stream
+from tfvae.data.disk import DiskImages
+from tfvae.errors import InputError, RunError
+from tfvae.training.state import steps_per_epoch
+from tfvae.training.strategy import Placement
+
+_BUFFER_BYTES = 2**25  # of images that are streamed, at a time
+
+
+class Rows(NamedTuple):
+    """Images that serve steps start .. stop-1: the i-th of step t is `images[order[(t - start) * batch_size + i]]`."""
+
+    images: tf.Tensor  # on each device
+    order: tf.Tensor
+    start: int
+    stop: int
+
+
+def epoch_order(seed: int, epoch: int, examples: int) -> np.ndarray:
+    """The order of the images in an epoch: int32 [examples]."""
+    return noise.permutation(examples, noise.seed_for(seed, Stream.SHUFFLE, epoch))
+
+
+class _EpochOrders:
+    """The order of one epoch after the other; the newest is remembered."""
+
+    def __init__(self, seed: int, examples: int) -> None:
+        self.seed, self.examples = seed, examples
+        self.epoch: int | None = None
+        self.order = np.zeros(0, np.int32)
+
+    def __call__(self, epoch: int) -> np.ndarray:
+        if epoch != self.epoch:
+            self.epoch, self.order = epoch, epoch_order(self.seed, epoch, self.examples)
+        return self.order
+
+
+class HeldImages:
+    """All images on the device(s): the rows of a step are found through its epoch's order."""
+
+    def __init__(self, config: Config, images: np.ndarray, placement: Placement) -> None:
+        self.orders = _EpochOrders(config.seed, len(images))
+        self.epoch_steps = steps_per_epoch(config, len(images))
+        self.images = placement.per_replica([images] * placement.local_replicas)
+        self.rows = Rows(self.images, tf.zeros([0], tf.int32), 0, 0)
+
+    def rows_at(self, step: int) -> Rows:
+        """The rows of the epoch that `step` is in."""
+        if not self.rows.start <= step < self.rows.stop:
+            epoch = step // self.epoch_steps
+            order = tf.constant(self.orders(epoch))
+            self.rows = Rows(self.images, order, epoch * self.epoch_steps, (epoch + 1) * self.epoch_steps)
+        return self.rows
+
+
+class _DiskReader:
+    """Reads this worker's rows of some steps at a time, in the order of training.
+
+    A thread of tf.data holds it, so it knows nothing of the feed, which is to end with its last user.
+    """
+
+    def __init__(self, config: Config, images: DiskImages, placement: Placement) -> None:
+        self.images, self.batch_size = images, config.batch_size
+        self.epoch_steps = steps_per_epoch(config, len(images))
+        self.worker_rows = config.batch_size // placement.workers  # of each batch
+        self.first_row = placement.index * self.worker_rows
+        image_bytes = images.nbytes // len(images)
+        self.steps = max(1, min(self.epoch_steps, _BUFFER_BYTES // (self.worker_rows * image_bytes)))
+        self.orders = _EpochOrders(config.seed, len(images))
+        self.error = ""  # what is wrong with an image: tf.data would make the text of a traceback of it
+
+    @property
+    def buffer_shape(self) -> tuple[int, ...]:
+        return (self.steps * self.worker_rows, *self.images.shape[1:])
+
+    def order(self) -> tf.Tensor:
+        """Where row r of these steps' batches lies in a buffer; other workers' rows are not there, nor asked for."""
+        row = np.arange(self.steps * self.batch_size)
+        step, place = row // self.batch_size, row % self.batch_size
+        return tf.constant(step * self.worker_rows + place - self.first_row, tf.int32)
+
+    def buffers(self, step: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """From `step` on: the first step of a buffer, the step after its last, its images."""
+        while True:
+            epoch, first = divmod(step, self.epoch_steps)
+            count = min(self.steps, self.epoch_steps - first)
+            batches = self.orders(epoch)[first * self.batch_size : (first + count) * self.batch_size]
+            batches = batches.reshape(count, self.batch_size)
+            own = batches[:, self.first_row : self.first_row + self.worker_rows].ravel()
+            buffer = np.zeros(self.buffer_shape, self.images.dtype)
+            try:
+                buffer[: len(own)] = self.images.read(own)
+            except (InputError, OSError) as error:
+                self.error = str(error)
+                return
+            yield step, step + count, buffer
+            step += count
+
+
+class StreamedImages:
+    """Images on disk, in the same order as `HeldImages`: some steps' rows at a time, the next ones read meanwhile."""
+
+    def __init__(self, config: Config, images: DiskImages, placement: Placement) -> None:
+        self.placement = placement
+        self.reader = _DiskReader(config, images, placement)
+        self.order = self.reader.order()
+        self.rows = Rows(tf.zeros([]), self.order, 0, 0)
+        self.coming: list[Iterator[tuple[tf.Tensor, ...]]] = []  # at most one
+        # else the interpreter's end and the thread that reads would wait for each other
+        weakref.finalize(self, self.coming.clear)
+
+    def rows_at(self, step: int) -> Rows:
+        """The rows of some steps, `step` among them; raises RunError where an image can't be read."""
+        if self.rows.start <= step < self.rows.stop:
+            return self.rows
+        if step != self.rows.stop or not self.coming:
+            self.coming[:] = [self._read_from(step)]
+        buffer = next(self.coming[0], None)
+        if buffer is None:
+            raise RunError(self.reader.error)
+        start, stop, images = buffer
+        on_devices = self.placement.per_replica([images] * self.placement.local_replicas)
+        self.rows = Rows(on_devices, self.order, int(start), int(stop))
+        return self.rows
+
+    def _read_from(self, step: int) -> Iterator[tuple[tf.Tensor, ...]]:
+        number = tf.TensorSpec([], tf.int32)
+        signature = (number, number, tf.TensorSpec(self.reader.buffer_shape, self.reader.images.dtype))
+        reader = self.reader
+        data = tf.data.Dataset.from_generator(lambda: reader.buffers(step), output_signature=signature)
+        return iter(data.prefetch(2))
+
+
+def make_feed(config: Config, images: np.ndarray | DiskImages, placement: Placement) -> HeldImages | StreamedImages:
+    """The feed for training images that are in memory, or on disk."""
+    if isinstance(images, DiskImages):
+        return StreamedImages(config, images, placement)
+    return HeldImages(config, images, placement)

@@ -1,0 +1,60 @@
+"""A run's final figures as text, and the commands to type next."""
+
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from tfvae.config import Config
+
+
+def meaningful_figures(config: Config, summary: dict[str, Any], image_shape: tuple[int, ...]) -> dict[str, Any]:
+    """The figures that mean something for this model: an autoencoder has no density, 8-bit pixels have bits."""
+    if config.objective == "autoencoder":
+        names = ("squared_error", "active_units")
+        return {name: value if name in names else None for name, value in summary.items()}
+    if config.dequantize:  # a density over [0, 1] is one over 256 levels times 256 (Theis et al. 2016, section 3.1)
+        nats_per_pixel = -summary["log_px"] / math.prod(image_shape)
+        return {**summary, "bits_per_dimension": (nats_per_pixel + math.log(256)) / math.log(2)}
+    return summary
+
+
+def table(results: dict[str, Any]) -> str:
+    """Test figures as text, with what they are figures of."""
+    of, test = results["of"], results["test"]
+    rows = [
+        ("ELBO", "elbo", "10.2f", f"mean over {of['samples']:,} samples of z"),
+        ("  over images", "elbo_standard_error", "10.2f", "its standard error as a mean over these images"),
+        ("  log p(x|z)", "log_likelihood", "10.2f", "log-likelihood: minus the reconstruction error"),
+        ("  KL", "kl", "10.2f", f"KL(q(z|x) || p(z)), {of['kl']}; {of['posterior']} q, {of['prior']} p"),
+        ("log p(x)", "log_px", "10.2f", f"by {of['samples']:,} importance samples"),
+        ("  over images", "log_px_standard_error", "10.2f", "its standard error as a mean over these images"),
+        ("  Monte-Carlo", "log_px_monte_carlo_error", "12.4f", "its standard error over other draws of z"),
+        ("bits per pixel", "bits_per_dimension", "12.4f", "minus log2 p(x) of the 256 levels"),
+        ("squared error", "squared_error", "12.4f", "of the reconstruction at the mean of q(z|x), a pixel"),
+        ("active units", "active_units", "7d", "latents whose posterior mean varies by more than 0.01"),
+    ]
+    lines = [
+        f"{of['dataset']}, {of['images']:,} {of['split']} images, {of['pixels']}, "
+        f"{of['likelihood']} likelihood, seed {of['seed']}, {of['units']}:"
+    ]
+    for label, key, form, text in rows:
+        value = test.get(key)
+        if value is not None:
+            lines.append(f"  {label:14}{value:{form}}".ljust(32) + text)
+    return "\n".join(lines)
+
+
+def next_commands(run_dir: Path, exported: Path) -> str:
+    """What to type after a run."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    python, run, base = (shlex.quote(str(path)) for path in (python, run_dir, exported.parent.absolute()))
+    name = shlex.quote(exported.parent.name)
+    return (
+        f"next:\n  {python} -m tensorboard.main --logdir={run}/tensorboard\n"
+        f"  {python} -m tfvae.evaluate --run_dir={run}\n"
+        f"  docker run -p 8501:8501 -v {base}:/models/{name} -e MODEL_NAME={name} tensorflow/serving"
+    )

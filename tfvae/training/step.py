@@ -1,0 +1,187 @@
+"""The training step, and the one compiled program that runs many of them.
+
+Batch t and its noise are functions of (seed, t): a run that stops and goes on, or is spread over other replicas, sees
+the same batches and the same epsilon, and how many steps a call makes changes nothing.
+
+Shapes: a global batch of B images is shared by R replicas; x [B / R, H, W, C]; epsilon [K, B / R, L].
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.config import Config
+from tfvae.core import fast, noise, objectives
+from tfvae.core.noise import Stream
+from tfvae.data.disk import DiskImages
+from tfvae.training.feeds import make_feed
+from tfvae.training.state import TrainState, steps_per_epoch
+from tfvae.training.strategy import Placement, one_device
+
+
+class RunningSums(NamedTuple):
+    """What a loop over steps carries: the sums of the batches' mean terms, in nats."""
+
+    elbo: tf.Tensor
+    log_likelihood: tf.Tensor
+    kl: tf.Tensor
+    bad_step: tf.Tensor  # int32: the first step whose loss or gradient was not finite, or -1
+
+    @classmethod
+    def zero(cls) -> "RunningSums":
+        """Before the first step."""
+        return cls(tf.zeros([]), tf.zeros([]), tf.zeros([]), tf.constant(-1))
+
+    def plus(self, terms: objectives.Elbo, finite: tf.Tensor, step: tf.Tensor) -> "RunningSums":
+        """After a step with these mean terms."""
+        bad_step = tf.where((self.bad_step < 0) & ~finite, step, self.bad_step)
+        return RunningSums(
+            self.elbo + terms.elbo, self.log_likelihood + terms.log_likelihood, self.kl + terms.kl, bad_step
+        )
+
+
+class TrainStep:
+    """One step: a replica's batch and noise, the gradient of its share of the loss, and the optimizer's update."""
+
+    def __init__(self, state: TrainState, config: Config, examples: int, replicas: int) -> None:
+        self.state, self.config, self.replicas = state, config, replicas
+        self.epoch_steps = steps_per_epoch(config, examples)
+        self.per_replica_batch_size = config.batch_size // replicas
+        self.variables = state.vae.trainable_variables
+        # XLA compiles the whole loop for one device; for more, what each does between reductions
+        if replicas > 1 and fast.use_xla(state.vae.convolutional):
+            self.compiled_gradients = tf.function(self.gradients, jit_compile=True, autograph=False)
+        else:
+            self.compiled_gradients = self.gradients
+
+    def run_in_replica(
+        self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, sums: RunningSums
+    ) -> RunningSums:
+        """Makes step t in a replica's context: updates the variables, and returns the sums with this step's terms."""
+        replica = tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group)
+        gradients, terms, finite = self.compiled_gradients(images, order, start, t, replica)
+        self.update(gradients)
+        return sums.plus(terms, finite, t)
+
+    def batch(self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """x [B / R, H, W, C] in [0, 1]: the images of these rows of batch t, binarized or dequantized anew."""
+        # a slice would start at a compile-time constant under XLA, and compile anew at each call; a gather doesn't
+        places = tf.gather(order, (t - start) * self.config.batch_size + rows)
+        x = tf.image.convert_image_dtype(tf.gather(images, places), tf.float32)
+        seed = noise.seed_for(self.config.seed, Stream.BINARIZE, t)
+        if self.config.binarize == "stochastic":
+            x = noise.bernoulli(x, seed, functools.partial(self._uniform, rows))
+        if self.config.dequantize:
+            x = noise.dequantize(x, seed, functools.partial(self._uniform, rows))
+        return x
+
+    def _uniform(self, rows: tf.Tensor, shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
+        """Uniform noise of `shape`, [B / R, ...]: these rows of the global batch's."""
+        uniform = noise.step_uniform((self.config.batch_size, *shape[1:]), seed)
+        return uniform if self.replicas == 1 else tf.gather(uniform, rows)
+
+    def epsilon(self, t: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Standard normal [K, B / R, L]: these rows of the global batch's, so that R changes nothing."""
+        shape = (self.config.num_samples, self.config.batch_size, self.config.latent_dim)
+        epsilon = noise.normal(shape, noise.seed_for(self.config.seed, Stream.POSTERIOR, t))
+        return epsilon if self.replicas == 1 else tf.gather(epsilon, rows, axis=1)
+
+    def beta(self, t: tf.Tensor) -> float | tf.Tensor:
+        """The weight of the KL at step t: it rises over --kl_warmup_epochs."""
+        if not self.config.kl_warmup_epochs:
+            return self.config.beta
+        warmup_steps = self.config.kl_warmup_epochs * self.epoch_steps
+        return self.config.beta * tf.minimum(1.0, tf.cast(t, tf.float32) / warmup_steps)
+
+    def gradients(
+        self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, replica: tf.Tensor
+    ) -> tuple[list[tf.Tensor], objectives.Elbo, tf.Tensor]:
+        """A replica's share of the gradient of the global batch's mean loss, of its mean terms; are they finite."""
+        batch_size = self.config.batch_size
+        rows = replica * self.per_replica_batch_size + tf.range(self.per_replica_batch_size)
+        x = self.batch(images, order, start, t, rows)
+        epsilon = self.epsilon(t, rows)
+        beta = self.beta(t)
+        with tf.GradientTape() as tape:
+            losses, terms = objectives.training_loss(self.config, self.state.vae, x, epsilon, beta)
+            loss = tf.reduce_sum(losses) / batch_size
+        # of the plain autoencoder, the posterior's variance has no gradient
+        gradients = tape.gradient(loss, self.variables, unconnected_gradients="zero")
+        # the biases' gradients are sums of all that flows back, so that they tell whether all of it is finite
+        checksum = loss + tf.add_n([tf.reduce_sum(g) for g in gradients if len(g.shape) < 2])
+        finite = tf.math.is_finite(checksum)
+        # as no update may come before the last use of any weight, XLA updates them in place; else it copies each
+        gradients = [tf.where(finite, g, 0.0) for g in gradients]
+        mean_terms = objectives.Elbo(*(tf.reduce_sum(term) / batch_size for term in terms))
+        return gradients, mean_terms, finite
+
+    def update(self, gradients: list[tf.Tensor]) -> None:
+        """Applies the replicas' gradients, which the optimizer adds up; --clip_norm is of the whole, not of a share."""
+        if self.config.clip_norm:
+            if self.replicas > 1:
+                gradients = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
+            gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm)
+            gradients = [g / self.replicas for g in gradients]
+        self.state.optimizer.apply(gradients, self.variables)
+
+
+class TrainProgram:
+    """Training on `images` ([N, H, W, C], uint8 or float32 in [0, 1]), compiled, by `placement`'s replicas (None: one)."""
+
+    def __init__(
+        self, state: TrainState, config: Config, images: np.ndarray | DiskImages, placement: Placement | None = None
+    ) -> None:
+        self.state = state
+        self.placement = placement or one_device()
+        self.strategy = self.placement.strategy
+        self.feed = make_feed(config, images, self.placement)
+        replicas = self.strategy.num_replicas_in_sync
+        self.step = TrainStep(state, config, len(images), replicas)
+        jit_compile = replicas == 1 and fast.use_xla(state.vae.convolutional)
+        self._compiled_steps = tf.function(self._steps, jit_compile=jit_compile, autograph=False)
+
+    def run(self, first: int, count: int) -> tuple[dict[str, float], int | None]:
+        """Makes steps first .. first+count-1 of the run; other counts don't compile again.
+
+        Returns:
+            The means of the ELBO and its terms over these steps, in nats an image, and the first step whose loss or
+            gradient was not finite, or None.
+
+        Raises:
+            RunError: images that are read from disk can't be.
+        """
+        done, last = first, first + count
+        sums = []  # of each call, and of each of this worker's replicas
+        while not sums or done < last:
+            rows = self.feed.rows_at(done)
+            part = min(last, rows.stop) - done
+            sums += self._compiled_steps(
+                rows.images, rows.order, tf.constant(rows.start), tf.constant(done), tf.constant(part)
+            )
+            done += part
+        return self._over_workers(sums, count)
+
+    def _steps(
+        self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, first: tf.Tensor, count: tf.Tensor
+    ) -> list[RunningSums]:
+        """The loop over steps, in the graph: the sums of each of this worker's replicas."""
+
+        def body(t: tf.Tensor, sums: RunningSums) -> tuple[tf.Tensor, RunningSums]:
+            return t + 1, self.strategy.run(self.step.run_in_replica, args=(images, order, start, t, sums))
+
+        zero = self.strategy.run(RunningSums.zero)
+        _, sums = tf.while_loop(lambda t, _: t < first + count, body, (first, zero))
+        self.state.step.assign(tf.cast(first + count, tf.int64))
+        return self.strategy.experimental_local_results(sums)
+
+    def _over_workers(self, sums: list[RunningSums], count: int) -> tuple[dict[str, float], int | None]:
+        """The means over all workers' replicas, and their first bad step."""
+        *terms, bad_steps = np.array([[float(value) for value in of_replica] for of_replica in sums]).T
+        first_bad = np.where(bad_steps < 0, np.inf, bad_steps).min()
+        of_workers = self.placement.all_gather(np.array([*map(sum, terms), first_bad]))
+        totals = of_workers[:, :-1].sum(axis=0) / max(count, 1)
+        means = dict(zip(objectives.Elbo._fields, totals))
+        first_bad = of_workers[:, -1].min()
+        return means, int(first_bad) if np.isfinite(first_bad) else None

@@ -1,0 +1,235 @@
+"""The loop on the host: chunks of compiled steps, and between them what the host has to do.
+
+A chunk is at most an epoch, and about a second of work: how long a signal may have to wait.
+"""
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfvae.config import Config
+from tfvae.config.flagfile import FILE_NAME, to_flagfile
+from tfvae.core.models import VAE, make_vae
+from tfvae.data.dataset import changed
+from tfvae.data.provenance import describe_pixels, provenance
+from tfvae.data.splits import Dataset
+from tfvae.errors import RunError
+from tfvae.runtime import files
+from tfvae.runtime.signals import signals_held
+from tfvae.training import checkpoints, evaluation, report
+from tfvae.training.monitor import DrawPictures, Monitor
+from tfvae.training.state import create_state, steps_per_epoch
+from tfvae.training.step import TrainProgram
+from tfvae.training.strategy import Placement
+
+_CHUNK_SECONDS = 1.0
+_FIRST_CHUNK = 10  # steps, before their speed is known
+_PICTURES = 10  # times that pictures are drawn between the start and the end
+
+Export = Callable[[VAE, int, dict[str, Any]], Path]  # (vae, step, results) -> the exported version's directory
+
+
+class Notes(NamedTuple):
+    """What a checkpoint says of its run beside the variables."""
+
+    image_shape: tuple[int, int, int]
+    fingerprint: str  # of the images
+    step: int = 0
+    seconds: float = 0.0  # in compiled steps
+    elbo: float = 0.0  # of this epoch's steps so far: their mean, in nats an image
+
+    def after(self, count: int, seconds: float, elbo: float, epoch_steps: int) -> "Notes":
+        """After `count` more steps of one epoch, which took `seconds` and had this mean ELBO."""
+        before = self.step % epoch_steps
+        elbo = (self.elbo * before + elbo * count) / (before + count)
+        return self._replace(step=self.step + count, seconds=self.seconds + seconds, elbo=elbo)
+
+
+class Trainer:
+    """One run: it is restored, trained chunk by chunk, evaluated and exported; the chief alone writes."""
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        run_dir: Path,
+        placement: Placement,
+        draw_pictures: DrawPictures,
+        export: Export,
+    ) -> None:
+        self.config, self.dataset, self.run_dir, self.placement = config, dataset, run_dir, placement
+        self.draw_pictures, self.export = draw_pictures, export
+        examples = len(dataset.train.images)
+        with placement.strategy.scope():
+            self.state = create_state(config, dataset.image_shape, examples)
+        self.epoch_steps = steps_per_epoch(config, examples)
+        self.total_steps = config.epochs * self.epoch_steps
+        self.notes = Notes(dataset.image_shape, dataset.fingerprint())
+        self.program = TrainProgram(self.state, config, dataset.train.images, placement)
+        self.evaluator = evaluation.Evaluator(
+            self.state.vae, config.latent_dim, config.seed, config.closed_kl, placement
+        )
+        self.pictured_epochs = {round(i * config.epochs / (_PICTURES + 1)) for i in range(_PICTURES + 2)}
+        self.chunk = _FIRST_CHUNK  # steps
+        self.saved_step: int | None = None
+        self.saved_at = time.monotonic()
+        self.monitor: Monitor | None = None  # the chief's, while steps are made
+
+    @property
+    def step(self) -> int:
+        """Steps that are done."""
+        return self.notes.step
+
+    def train(self) -> dict[str, Any]:
+        """Trains from where the run is to its end; returns what `results.json` holds.
+
+        Raises:
+            InputError: the images, or another worker's, are not those of the run.
+            RunError: a loss was not finite, or a signal came; the message says what is safe.
+        """
+        self.restore()
+        self._announce()
+        with signals_held() as signals, contextlib.ExitStack() as stack:
+            if self.placement.chief:
+                files.write_atomically(self.run_dir / FILE_NAME, to_flagfile(self.config))
+                self.monitor = stack.enter_context(
+                    Monitor(self.run_dir, self.config, self.step, self.total_steps, self.draw_pictures)
+                )
+            if self.step < self.total_steps:
+                self.program.run(self.step, 0)  # compiles, so that the speed is that of training
+            while self.step < self.total_steps and not self._is_stopped(signals):
+                self.run_chunk()
+            if self.step != self.saved_step:
+                self.save()
+        self._leave_after(signals)
+        return self.finish()
+
+    def restore(self) -> None:
+        """Takes up the newest checkpoint, where there is one."""
+        if checkpoints.steps(self.run_dir):
+            saved = checkpoints.restore(self.run_dir, lambda _: self.state.variables())
+            if saved["fingerprint"] != self.notes.fingerprint:
+                raise changed(self.config, self.run_dir)
+            self.notes = self.notes._replace(**{**saved, "image_shape": self.notes.image_shape})
+        self.saved_step = self.step or None
+        facts = {"step": self.step, "images": self.notes.fingerprint, "flags": self.config.settings()}
+        self.placement.agree(self.run_dir, facts)
+
+    def _announce(self) -> None:
+        begins = f"goes on from step {self.step:,}" if self.step else "starts from step 0"
+        pixels = describe_pixels(self.config, self.dataset.test.images)
+        self.placement.say(
+            f"{self.run_dir}: {begins} of {self.total_steps:,} steps{self.placement.describe()}; "
+            f"{pixels}, {self.config.likelihood} likelihood, seed {self.config.seed}; ELBO in nats an image"
+        )
+
+    def _is_stopped(self, signals: list[int]) -> bool:
+        """Whether a signal has come to any worker; all take the chief's chunk, whose clock is that of all."""
+        own_signal = signals[0] if signals else 0
+        of_workers = self.placement.all_gather(np.array([self.chunk, own_signal]))
+        self.chunk = int(of_workers[0, 0])
+        return bool(of_workers[:, 1].any())
+
+    def run_chunk(self) -> None:
+        """Makes some steps, to the end of the epoch at most, and writes what they came to.
+
+        Raises:
+            RunError: a loss or gradient was not finite.
+        """
+        is_first = self.step == 0
+        epoch_end = (self.step // self.epoch_steps + 1) * self.epoch_steps
+        count = min(epoch_end - self.step, self.chunk)
+        start = time.perf_counter()
+        means, bad_step = self.program.run(self.step, count)
+        seconds = time.perf_counter() - start
+        if bad_step is not None:
+            safe, _, _ = checkpoints.safe_on_disk(self.run_dir).partition(":")
+            raise RunError(
+                f"step {bad_step:,}: the loss is not finite, and the same command would end there again: take a "
+                f"smaller --learning_rate and another --run_dir; {safe}"
+            )
+        if self.monitor and is_first:  # of the weights before the first step, which need not wait for it
+            self.monitor.pictures(make_vae(self.config, self.dataset.image_shape), 0)
+        self.notes = self.notes.after(count, seconds, means["elbo"], self.epoch_steps)
+        self.chunk = max(1, round(count / seconds * _CHUNK_SECONDS))
+        images_per_second = count * self.config.batch_size / seconds
+        if self.monitor:
+            learning_rate = float(tf.convert_to_tensor(self.state.optimizer.learning_rate))
+            scalars = {**means, "images_per_second": images_per_second, "learning_rate": learning_rate}
+            self.monitor.scalars("train", scalars, self.step)
+            self.monitor.advance(count, self.step, self.notes.elbo)
+        if self.step == epoch_end:
+            self.end_epoch(images_per_second)
+
+    def end_epoch(self, images_per_second: float) -> None:
+        """Saves, if it is time; validates; prints and draws, if it is one of the epochs for that."""
+        is_time = time.monotonic() - self.saved_at >= self.config.checkpoint_every
+        if self.step == self.total_steps or is_time:
+            self.save()
+        validation = None
+        if len(self.dataset.validation.images):
+            validation = self.evaluator.evaluate(self.dataset.validation.images, 1).summary()
+        if self.monitor:
+            is_pictured = self.step // self.epoch_steps in self.pictured_epochs
+            self.monitor.end_epoch(self.step, self.notes.elbo, validation, images_per_second, is_pictured)
+            if is_pictured:
+                self.monitor.pictures(self.state.vae, self.step)
+
+    def save(self) -> None:
+        """Writes a checkpoint, if this is the chief."""
+        if self.placement.chief:
+            checkpoints.save(self.run_dir, self.state.variables(), self.step, self.notes._asdict())
+            self.saved_at, self.saved_step = time.monotonic(), self.step
+
+    def _leave_after(self, signals: list[int]) -> None:
+        """Ends the process by the signal that has come to any worker; all wait here for the checkpoint."""
+        own_signal = signals[0] if signals else 0
+        number = int(self.placement.all_gather(np.array([own_signal])).max())
+        if not number:
+            return
+        self.placement.say(f"stopped at step {self.step:,}; {checkpoints.safe_on_disk(self.run_dir)}")
+        signal.raise_signal(number)  # to the handler that was there before: the command's leaves with 130 or 143
+        raise RunError(f"stopped by signal {number} at step {self.step:,}")
+
+    def finish(self) -> dict[str, Any]:
+        """Evaluates the test images, exports, and writes `results.json`, which it returns."""
+        samples = self.config.eval_samples
+        images = self.dataset.test.images
+        kept_blocks = evaluation.KeptBlocks(self.run_dir, self.step, samples)
+        try:
+            per_image = evaluation.evaluate_run(
+                self.evaluator, images, samples, kept_blocks, show_progress=self.placement.chief
+            )
+        except (SystemExit, KeyboardInterrupt):
+            safe = checkpoints.safe_on_disk(self.run_dir)
+            self.placement.say(f"stopped in the evaluation; {safe}, and with its finished images")
+            raise
+        if self.placement.chief:
+            results = self._results(per_image.summary())
+            results["export"] = str(self.export(self.state.vae, self.step, results))
+            files.write_atomically(self.run_dir / "results.json", json.dumps(results, indent=1) + "\n")
+            kept_blocks.forget()
+        self.placement.all_gather(np.zeros(1))  # all wait for the results
+        return json.loads((self.run_dir / "results.json").read_text())
+
+    def _results(self, summary: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "of": provenance(self.config, self.dataset.test.images, self.config.eval_samples),
+            "test": report.meaningful_figures(self.config, summary, self.dataset.image_shape),
+            "train": {
+                "elbo": self.notes.elbo,  # the last epoch's mean over its steps, as the weights moved
+                "images_per_second": self.step * self.config.batch_size / self.notes.seconds,
+                "steps": self.step,
+                "epochs": self.config.epochs,
+            },
+            "fingerprint": self.notes.fingerprint,
+            "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
+        }
