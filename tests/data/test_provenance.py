@@ -1,0 +1,76 @@
+"""What a figure is a figure of, against what it says."""
+
+import numpy as np
+import pytest
+
+from tfvae.config import Config
+from tfvae.data.provenance import describe_pixels, provenance
+
+BINARY = np.uint8([[0, 255], [255, 0], [0, 0]]).reshape(3, 2, 1, 1)
+GREY = np.uint8([[0, 255], [255, 1], [0, 0]]).reshape(3, 2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "images", "words"),
+    [
+        ({}, BINARY, "binary pixels as they come"),
+        ({}, np.float32([[0, 1]]), "binary pixels as they come"),
+        ({}, GREY, "grey values"),
+        ({}, np.uint8([[0, 1]]), "grey values"),  # 1 of 255
+        ({}, np.float32([[0, 0.5]]), "grey values"),
+        ({"binarize": "threshold"}, BINARY, "pixels 1 above 0.5"),
+        ({"binarize": "stochastic"}, BINARY, "pixels drawn with their grey value as the probability"),
+        ({"binarize": "stochastic"}, GREY, "pixels drawn with their grey value as the probability"),
+        ({"dequantize": True, "likelihood": "gaussian"}, GREY, "8-bit pixels with uniform noise"),
+    ],
+)
+def test_pixels_are_named(options, images, words):
+    assert describe_pixels(Config(**options), images) == words
+
+
+def test_provenance_is_of_the_settings_and_the_images():
+    config = Config(dataset="digits", posterior="full", prior="mixture", objective="iwae", num_samples=3, seed=7)
+    assert provenance(config, GREY, samples=200) == {
+        "dataset": "digits",
+        "split": "test",
+        "images": 3,
+        "pixels": "grey values",
+        "likelihood": "bernoulli",
+        "posterior": "full",
+        "prior": "mixture",
+        "objective": "iwae",
+        "kl": "sampled",
+        "samples": 200,
+        "seed": 7,
+        "units": "nats per image",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"likelihood": "bernoulli", "sigma": 0.25}, "bernoulli"),
+        ({"likelihood": "gaussian", "sigma": 0.25}, "gaussian, sigma 0.25"),
+        ({"likelihood": "gaussian", "sigma": "per_pixel"}, "gaussian, sigma per_pixel"),
+    ],
+)
+def test_sigma_is_named_for_a_likelihood_that_has_one(options, words):
+    assert provenance(Config(**options), GREY, 1)["likelihood"] == words
+
+
+@pytest.mark.parametrize(
+    ("options", "once"),
+    [
+        ({}, False),
+        ({"binarize": "threshold"}, False),
+        ({"binarize": "stochastic"}, True),
+        ({"dequantize": True, "likelihood": "gaussian"}, True),
+    ],
+)
+def test_test_images_that_are_drawn_are_drawn_once(options, once):
+    assert provenance(Config(**options), GREY, 1)["pixels"].endswith(" (once, by a fixed seed)") == once
+
+
+@pytest.mark.parametrize(("kl", "word"), [("auto", "closed"), ("analytic", "closed"), ("monte_carlo", "sampled")])
+def test_the_kl_is_named(kl, word):
+    assert provenance(Config(kl=kl), GREY, 1)["kl"] == word
