@@ -6,9 +6,9 @@ exact posterior at one theta: its bound, -ELBO, lies above -log p(x) and touches
 
 from pathlib import Path
 
-from tfvae import config
+from tfvae.runtime.tensorflow import import_tensorflow
 
-config.import_tensorflow()
+import_tensorflow()
 
 import numpy as np  # noqa: E402
 import scipy.stats  # noqa: E402
@@ -16,7 +16,8 @@ import tensorflow as tf  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from tfvae.core import objectives  # noqa: E402
-from tfvae.core.distributions import DiagonalNormal, GaussianPixels, standard_normal  # noqa: E402
+from tfvae.core.distributions import DiagonalNormal, standard_normal  # noqa: E402
+from tfvae.core.likelihoods import Gaussian  # noqa: E402
 
 X, DEVIATION = 1.5, 0.6
 # Gauss-Hermite nodes in place of random draws: the mean over them is the expectation, exactly, of a quadratic
@@ -35,11 +36,13 @@ class Model:
     def encode(self, x: tf.Tensor) -> DiagonalNormal:
         return self.q
 
-    def sampling(self, q: DiagonalNormal, epsilon: tf.Tensor) -> tf.Tensor:
-        return q.sample(epsilon)
+    def sampling(
+        self, q: DiagonalNormal, epsilon: tf.Tensor, with_log_prob: bool = False
+    ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        return q.sample_and_log_prob(epsilon) if with_log_prob else q.sample(epsilon)
 
-    def decode(self, z: tf.Tensor) -> GaussianPixels:
-        return GaussianPixels(self.theta * z[..., None, None], tf.constant(2 * np.log(DEVIATION), tf.float32))
+    def decode(self, z: tf.Tensor) -> Gaussian:
+        return Gaussian(self.theta * z[..., None, None], tf.constant(2 * np.log(DEVIATION), tf.float32))
 
 
 def posterior(theta: float) -> DiagonalNormal:

@@ -44,12 +44,14 @@ PIXELS = 784
 
 
 def tfvae(work: Work, images: np.ndarray, dtype: str = "float32") -> Epoch:
-    from tfvae import config
+    from tfvae.config import Config
+    from tfvae.runtime.tensorflow import import_tensorflow
 
-    config.import_tensorflow()
-    from tfvae.training import step as training
+    import_tensorflow()
+    from tfvae.training.state import create_state, steps_per_epoch
+    from tfvae.training.step import TrainProgram
 
-    settings = config.Config(
+    config = Config(
         hidden_units=work.hidden_units,
         latent_dim=work.latent_dim,
         batch_size=work.batch_size,
@@ -60,14 +62,13 @@ def tfvae(work: Work, images: np.ndarray, dtype: str = "float32") -> Epoch:
         dtype=dtype,
         epochs=1,
     )
-    state = training.create_state(settings, images.shape[1:], len(images))
-    run_steps = training.make_run_steps(state, settings, images)
-    steps, done = training.steps_per_epoch(settings, len(images)), 0
+    program = TrainProgram(create_state(config, images.shape[1:], len(images)), config, images)
+    steps, done = steps_per_epoch(config, len(images)), 0
 
     def epoch() -> float:
         nonlocal done
         done += steps
-        return run_steps(done - steps, steps)[0]["elbo"]
+        return program.run(done - steps, steps)[0]["elbo"]
 
     return epoch
 

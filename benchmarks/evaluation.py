@@ -14,25 +14,26 @@ import time
 import numpy as np
 from page import machine, write
 
-from tfvae import config
+from tfvae.runtime.tensorflow import import_tensorflow
 
-config.import_tensorflow()
+import_tensorflow()
 
 import tensorflow as tf  # noqa: E402
 
-from tfvae.core import models  # noqa: E402
+from tfvae.config import Config  # noqa: E402
+from tfvae.core.models import make_vae  # noqa: E402
 from tfvae.training import evaluation  # noqa: E402
 
 SIZES, IMAGES, SAMPLES, ROUNDS = (50, 200, 200, 784), 512, 1_000, 7
-ROWS = evaluation._BLOCK * evaluation._AT_ONCE  # of a decoder's product
+ROWS = evaluation._BLOCK * evaluation._SAMPLES_AT_ONCE  # of a decoder's product
 MEMORY_SAMPLES = (5, 50, 500, 5_000)
 
 
 def make() -> tuple:
-    settings = config.Config(latent_dim=SIZES[0], hidden_units=SIZES[1:3], activation="tanh", binarize="threshold")
-    vae = models.make_vae(settings, (28, 28, 1))
+    config = Config(latent_dim=SIZES[0], hidden_units=SIZES[1:3], activation="tanh", binarize="threshold")
+    vae = make_vae(config, (28, 28, 1))
     images = np.random.default_rng(0).integers(0, 2, (IMAGES, 28, 28, 1), dtype=np.uint8) * np.uint8(255)
-    evaluate = evaluation.make_evaluate(vae, settings.latent_dim, settings.seed)
+    evaluate = evaluation.Evaluator(vae, config.latent_dim, config.seed).evaluate
     evaluate(images[:1], 1)  # compiles
     return evaluate, images
 

@@ -7,19 +7,21 @@ noise alone, the variance of each entry of the gradient, summed. Writes docs/gra
 import sys
 from pathlib import Path
 
-from tfvae import config
+from tfvae.runtime.tensorflow import import_tensorflow
 
-config.import_tensorflow()
+import_tensorflow()
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from tfvae.core import noise  # noqa: E402
-from tfvae.data import dataset as data  # noqa: E402
-from tfvae.training import step as training  # noqa: E402
+from tfvae import data, flags  # noqa: E402
 from tfvae.config import Config  # noqa: E402
+from tfvae.core import noise  # noqa: E402
 from tfvae.core.noise import Stream  # noqa: E402
+from tfvae.core.objectives import training_loss  # noqa: E402
+from tfvae.training.state import create_state, steps_per_epoch  # noqa: E402
+from tfvae.training.step import TrainProgram  # noqa: E402
 
 ESTIMATORS = {
     "reparameterized": {},
@@ -29,16 +31,16 @@ ESTIMATORS = {
 SAMPLES = (1, 2, 4, 8)
 
 
-def variance(settings: Config, vae: tf.keras.Model, x: tf.Tensor, draws: int) -> float:
+def variance(config: Config, vae: tf.keras.Model, x: tf.Tensor, draws: int) -> float:
     """The summed variance over the noise of the encoder's gradient of the batch's mean loss: nats^2."""
     weights = [v.value for v in vae.encoder.trainable_variables]
-    shape = (settings.num_samples, len(x), settings.latent_dim)
+    shape = (config.num_samples, len(x), config.latent_dim)
 
     @tf.function(jit_compile=True)
     def gradient(t: tf.Tensor) -> tf.Tensor:
-        epsilon = noise.normal(shape, noise.seed_for(settings.seed, Stream.EVALUATION, t))
+        epsilon = noise.normal(shape, noise.seed_for(config.seed, Stream.EVALUATION, t))
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(training.loss_and_terms(settings, vae, x, epsilon, 1.0)[0])
+            loss = tf.reduce_mean(training_loss(config, vae, x, epsilon, 1.0)[0])
         return tf.concat([tf.reshape(g, [-1]) for g in tape.gradient(loss, weights)], axis=0)
 
     mean, squares = 0.0, 0.0
@@ -51,10 +53,10 @@ def variance(settings: Config, vae: tf.keras.Model, x: tf.Tensor, draws: int) ->
 def compare(dataset: str, data_dir: str | None = None, draws: int = 100, epochs: int = 1) -> dict[str, list[float]]:
     """{estimator: its variance for each of SAMPLES, NaN where it isn't defined}, on one training batch of 128."""
     base = {"dataset": dataset, "data_dir": data_dir, "hidden_units": (200,), "latent_dim": 20, "epochs": epochs}
-    settings = Config(**base)
-    images = data.load(settings).train.images
-    state = training.create_state(settings, images.shape[1:], len(images))
-    training.make_run_steps(state, settings, images)(0, epochs * training.steps_per_epoch(settings, len(images)))
+    config = Config(**base)
+    images = data.load(config).train.images
+    state = create_state(config, images.shape[1:], len(images))
+    TrainProgram(state, config, images).run(0, epochs * steps_per_epoch(config, len(images)))
     x = tf.image.convert_image_dtype(images[:128], tf.float32)
     found = {}
     for name, options in ESTIMATORS.items():
@@ -67,7 +69,7 @@ def compare(dataset: str, data_dir: str | None = None, draws: int = 100, epochs:
 
 
 def main() -> None:
-    given = config.parse(sys.argv[1:], "gradient_variance", __doc__, ("dataset", "data_dir"))
+    given = flags.parse(sys.argv[1:], "gradient_variance", __doc__, flags.of_config("dataset", "data_dir"))
     dataset = given.get("dataset", "mnist")
     found = compare(dataset, given.get("data_dir"))
     rows = ["| estimator | " + " | ".join(f"m = {m}" for m in SAMPLES) + " |", "| --- |" + " --- |" * len(SAMPLES)]

@@ -14,7 +14,8 @@ import time
 import numpy as np
 from page import DOCS, machine, write
 
-from tfvae import config
+from tfvae.config import Config
+from tfvae.runtime.tensorflow import import_tensorflow
 
 BASE = {"batch_size": 128, "width": 512, "latent_dim": 2, "images": 60_000, "num_samples": 1}
 GROWTH = {
@@ -36,11 +37,13 @@ SECONDS = 3.0
 
 def point(batch_size: int, width: int, latent_dim: int, images: int, num_samples: int) -> dict[str, float]:
     """Speed and peak memory of training, and the seconds that an epoch's order takes."""
-    config.import_tensorflow()
-    from tfvae.training import step as training
+    import_tensorflow()
+    from tfvae.training.feeds import epoch_order
+    from tfvae.training.state import create_state
+    from tfvae.training.step import TrainProgram
 
     data = np.random.default_rng(0).integers(0, 256, (images, 28, 28, 1), dtype=np.uint8)
-    settings = config.Config(
+    config = Config(
         batch_size=batch_size,
         hidden_units=(width,),
         latent_dim=latent_dim,
@@ -48,17 +51,16 @@ def point(batch_size: int, width: int, latent_dim: int, images: int, num_samples
         objective="iwae" if num_samples > 1 else "elbo",
         epochs=1,
     )
-    state = training.create_state(settings, data.shape[1:], images)
-    run_steps = training.make_run_steps(state, settings, data)
-    run_steps(0, 0)  # compiles
+    program = TrainProgram(create_state(config, data.shape[1:], images), config, data)
+    program.run(0, 0)  # compiles
     start = time.perf_counter()
-    training.epoch_order(0, 1, images)
+    epoch_order(0, 1, images)
     ordering = time.perf_counter() - start
     step, speeds, began = 0, [], time.perf_counter()
     count = 2
     while time.perf_counter() - began < SECONDS:
         start = time.perf_counter()
-        run_steps(step, count)
+        program.run(step, count)
         took = time.perf_counter() - start
         speeds.append(count * batch_size / took)
         step, count = step + count, max(2, round(count / took * 0.3))

@@ -6,6 +6,7 @@ docs/results.md. Stop it at any moment: the same command goes on. Without names 
 --dataset=FILE names kingma_frey's images, which no TFDS data set has.
 """
 
+import functools
 import io
 import json
 import math
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import page
-from tfvae import config
-from tfvae.runtime import files as safety
 from tfvae.config import Config
 from tfvae.config.config import is_file_name
+from tfvae.config.flagfile import read_config
 from tfvae.errors import InputError
+from tfvae.flags import of_config, parse, run_command
+from tfvae.runtime.files import write_atomically
 
 FLAGS = page.DOCS.parent / "flags"
 RESULTS = page.DOCS / "results"
@@ -180,10 +182,10 @@ def reproduce(name: str, data_dir: str | None = None, images: str | None = None)
     Raises:
         InputError: its images can't be had; those of a recipe whose data set is a file are in the file `images`.
     """
-    from tfvae.train import train
+    from tfvae.run import train
 
     row, runs = ROWS[name], {}
-    recipe = config.parse([f"--flagfile={FLAGS / row.recipe}.flags"], "benchmarks.reproduce")
+    recipe = parse([f"--flagfile={FLAGS / row.recipe}.flags"], "benchmarks.reproduce")
     for number, (variant, run) in enumerate(row.runs.items()):
         given = {**recipe, **run.flags, "data_dir": data_dir, "export_dir": str(RUNS / "exports")}
         if given["dataset"] == str(TOGETHER):
@@ -208,7 +210,7 @@ def reproduce(name: str, data_dir: str | None = None, images: str | None = None)
             ),
             "of": {**results[0]["of"], "dataset": Path(given["dataset"]).name},  # of whatever directory
         }
-    settings = config.read_flags(run_dir / "config.flags").settings()
+    settings = read_config(run_dir).settings()
     settings["dataset"] = Path(settings["dataset"]).name
     return {
         "recipe": f"flags/{row.recipe}.flags",
@@ -234,7 +236,7 @@ def _alone(values: dict[str, Any]) -> Any:
 def _write_together(config: Config) -> None:
     import numpy as np
 
-    from tfvae.data import dataset as data
+    from tfvae import data
 
     if TOGETHER.is_file():
         return
@@ -242,7 +244,7 @@ def _write_together(config: Config) -> None:
     TOGETHER.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     np.savez(content, train=np.concatenate([mnist.train.images, mnist.test.images]), test=mnist.test.images)
-    safety.write_atomically(TOGETHER, content.getvalue())
+    write_atomically(TOGETHER, content.getvalue())
 
 
 def within(row: Row, result: dict[str, Any]) -> bool:
@@ -301,7 +303,7 @@ def main(given: dict[str, Any], names: list[str]) -> None:
     for name in names:
         result = reproduce(name, given.get("data_dir"), given.get("dataset"))
         RESULTS.mkdir(exist_ok=True)
-        safety.write_atomically(RESULTS / f"{name}.json", json.dumps(result, indent=1) + "\n")
+        write_atomically(RESULTS / f"{name}.json", json.dumps(result, indent=1) + "\n")
         page.write("results", "rows", table(), shown=False)
         row = ROWS[name]
         print(f"{row.title}: {_ours(row, result)}; published {row.published}; accepted {_accepted(row)}", flush=True)
@@ -313,5 +315,5 @@ def main(given: dict[str, Any], names: list[str]) -> None:
 
 if __name__ == "__main__":
     first = next((i for i, argument in enumerate(sys.argv[1:], 1) if argument.startswith("-")), len(sys.argv))
-    sys.argv[1:], rows = sys.argv[first:], sys.argv[1:first]
-    config.run(lambda given: main(given, rows), "benchmarks.reproduce", __doc__, ("data_dir", "dataset"))
+    main_of_rows = functools.partial(main, names=sys.argv[1:first])
+    run_command(main_of_rows, sys.argv[first:], "benchmarks.reproduce", __doc__, of_config("data_dir", "dataset"))

@@ -19,7 +19,11 @@ import numpy as np
 from contenders import WORKS
 from page import DOCS, machine, write
 
-from tfvae import config
+from tfvae import data
+from tfvae.config import Config
+from tfvae.errors import InputError
+from tfvae.flags import of_config, parse
+from tfvae.runtime.tensorflow import import_tensorflow
 
 ROUNDS = 7
 NAMES = {
@@ -36,13 +40,11 @@ NEEDS = {"pytorch": "torch", "jax_scan": "jax"}
 
 def images(given: dict[str, str], path: Path) -> str:
     """Puts training images at `path`; says which they are."""
-    config.import_tensorflow()
-    from tfvae.data import dataset as data
-
+    import_tensorflow()
     try:
-        loaded = data.load(config.Config(**{"dataset": "mnist", **given}, validation_examples=0)).train.images
+        loaded = data.load(Config(**{"dataset": "mnist", **given}, validation_examples=0)).train.images
         what = given.get("dataset", "mnist")
-    except config.InputError as error:
+    except InputError as error:
         loaded = np.random.default_rng(0).integers(0, 256, (60_000, 28, 28, 1), dtype=np.uint8)
         what = f"noise of MNIST's shape ({error})"
     np.save(path, loaded)
@@ -104,7 +106,7 @@ def plot(found: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
 def main() -> None:
     works = [argument for argument in sys.argv[1:] if argument in WORKS]
     flags = [argument for argument in sys.argv[1:] if argument not in WORKS]
-    given = config.parse(flags, "speed", __doc__, ("dataset", "data_dir"))
+    given = parse(flags, "speed", __doc__, of_config("dataset", "data_dir"))
     kept = json.loads((DOCS / "speed.json").read_text()) if works else {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"

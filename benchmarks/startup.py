@@ -14,7 +14,7 @@ import time
 
 from page import machine, write
 
-from tfvae import config
+from tfvae.flags import of_config, parse
 
 ROUNDS = 3
 STAGES = {
@@ -25,60 +25,57 @@ STAGES = {
     "first": "**first step, after TensorFlow's import**",
 }
 CHILD = """
-import json, sys, time
+import functools, json, sys, time
 began = time.perf_counter()
-from tfvae import config
-config.import_tensorflow()
+from tfvae.runtime.tensorflow import import_tensorflow
+import_tensorflow()
 imported = time.perf_counter()
 from tfvae import train
-from tfvae.data import dataset as data
-from tfvae.serving import saved_model
-from tfvae.training import evaluation, monitor as monitoring, step as training
+from tfvae.analysis import pictures
+from tfvae.data import dataset
+from tfvae.training import trainer
+from tfvae.training.evaluation import Evaluator
+from tfvae.training.step import TrainProgram
 spent = dict.fromkeys(("data", "model", "compile", "steps", "evaluation", "pictures"), 0.0)
 spent["import"] = imported - began
 
-def timed(owner, name, what):
+def timed(owner, name, part):
     function = getattr(owner, name)
+    @functools.wraps(function)
     def wrapper(*arguments, **options):
         start = time.perf_counter()
         result = function(*arguments, **options)
-        spent[what] += time.perf_counter() - start
+        spent[part] += time.perf_counter() - start
         return result
     setattr(owner, name, wrapper)
 
-timed(data, "resolve", "data")
-timed(data, "load", "data")
-timed(training, "create_state", "model")
-timed(monitoring.Monitor, "pictures", "pictures")
-make_run_steps, make_evaluate = training.make_run_steps, evaluation.make_evaluate
+timed(dataset, "resolve", "data")
+timed(dataset, "load", "data")
+timed(trainer, "create_state", "model")
+timed(pictures, "draw_pictures", "pictures")
+make_steps, evaluate = TrainProgram.run, Evaluator.evaluate
 
-def steps(*arguments):
-    run_steps = make_run_steps(*arguments)
-    def run(first, count):
-        start = time.perf_counter()
-        result = run_steps(first, count)
-        now = time.perf_counter()
-        if count:
-            spent.setdefault("first", now - imported)
-            spent.setdefault("loop began", start)
-        spent["steps" if count else "compile"] += now - start
-        return result
-    return run
+def timed_steps(program, first, count):
+    start = time.perf_counter()
+    result = make_steps(program, first, count)
+    now = time.perf_counter()
+    if count:
+        spent.setdefault("first", now - imported)
+        spent.setdefault("loop began", start)
+    spent["steps" if count else "compile"] += now - start
+    return result
 
-def evaluates(*arguments):
-    evaluate = make_evaluate(*arguments)
-    def run(images, samples):
-        if samples > 1:
-            spent.setdefault("loop", time.perf_counter() - spent["loop began"])
-        start = time.perf_counter()
-        result = evaluate(images, samples)
-        if samples == 1:
-            spent["evaluation"] += time.perf_counter() - start
-        return result
-    return run
+def timed_evaluation(evaluator, images, samples, *others):
+    if samples > 1:
+        spent.setdefault("loop", time.perf_counter() - spent["loop began"])
+    start = time.perf_counter()
+    result = evaluate(evaluator, images, samples, *others)
+    if samples == 1:
+        spent["evaluation"] += time.perf_counter() - start
+    return result
 
-training.make_run_steps, evaluation.make_evaluate = steps, evaluates
-config.run(train.main, "tfvae.train", "")
+TrainProgram.run, Evaluator.evaluate = timed_steps, timed_evaluation
+train.run(sys.argv[1:])
 print(json.dumps(spent))
 """
 
@@ -94,7 +91,7 @@ def run(flags: list[str], cache: str) -> dict[str, float]:
 
 
 def main() -> None:
-    given = config.parse(sys.argv[1:], "startup", __doc__, ("dataset", "data_dir"))
+    given = parse(sys.argv[1:], "startup", __doc__, of_config("dataset", "data_dir"))
     name = given.get("dataset", "mnist")
     other = [f"--dataset={name}"] + [f"--data_dir={given['data_dir']}"] * ("data_dir" in given)
     rows, shares = {}, []

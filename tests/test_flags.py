@@ -1,6 +1,7 @@
 """Command lines: what is read, what is refused, `--help`, and how a command ends. None of it waits for TensorFlow."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,14 @@ RECIPES = {  # from the papers' and examples' own settings
         "eval_samples": 5000,
     },
 }
+
+
+@pytest.fixture(autouse=True)
+def same_signal_handlers():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def python(*args):
@@ -209,23 +218,31 @@ def test_only_the_named_flags_are_known():
         (InputError("--a=b: must be c"), 2, "t: --a=b: must be c\n"),
         (RunError("step 3: no"), 1, "t: step 3: no\n"),
         (WorkerLost("worker 1: gone"), 75, "t: worker 1: gone\n"),
+        (OSError(28, "No space left on device", "run"), 1, "t: [Errno 28] No space left on device: 'run'\n"),
         (None, None, ""),
     ],
 )
-def test_run_turns_errors_into_a_line_and_a_status(monkeypatch, capsys, error, status, line):
+def test_run_turns_errors_into_a_line_and_a_status(capsys, error, status, line):
     def main(given):
         assert given == {"latent_dim": 3}
         if error:
             raise error
 
-    monkeypatch.setattr(sys, "argv", ["t", "--latent_dim=3"])
+    argv = ["--latent_dim=3"]
     if status:
         with pytest.raises(SystemExit) as caught:
-            run_command(main, "t", "doc")
+            run_command(main, argv, "t", "doc")
         assert caught.value.code == status
     else:
-        run_command(main, "t", "doc")
+        run_command(main, argv, "t", "doc")
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_command_with_128_and_its_number(number, status, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run_command(lambda given: signal.raise_signal(number), [], "t", "doc")
+    assert caught.value.code == status and capsys.readouterr().err == ""
 
 
 def test_help_names_every_flag_and_its_default(capsys):

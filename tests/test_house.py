@@ -1,5 +1,6 @@
 """The package keeps the rules of its shape, each rule can fail, and `--help` never waits for TensorFlow."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from house import (
     long_files,
     long_functions,
     modules_of,
-    unused_names,
+    unused_definitions,
     upward_imports,
 )
 
@@ -85,8 +86,9 @@ BROKEN = [  # a rule, a made-up package that breaks it once, and a part of the c
         {"tfvae.config": "from tfvae.config.a import b\nfrom tfvae.config.c import d"},
         "tfvae.config.",
     ),
-    (unused_names, {"tfvae.core.a": "_MOST = 3\n_used = 4\ndef f(): return _used"}, "core.a._MOST is used nowhere"),
-    (unused_names, {"tfvae.core.a": "def _f(): pass"}, "core.a._f is used nowhere"),
+    (unused_definitions, {"tfvae.core.a": "_A = 3\nB = 4\ndef plain_f(): return B"}, "core.a._A is used nowhere"),
+    (unused_definitions, {"tfvae.core.a": "def f(): pass", "tfvae.train": "from tfvae.core.a import f"}, "a.f is used"),
+    (unused_definitions, {"tfvae.core.a": "class A:\n  def f(self): pass", "tfvae.train": "A()"}, "core.a.f is used"),
 ]
 GOOD = {
     "tfvae": '"""Doc."""\nfrom tfvae.config import Config as Config\n',
@@ -101,7 +103,7 @@ GOOD = {
     "tfvae.runtime": "",
     "tfvae.runtime.files": "from tfvae.errors import InputError\n",
     "tfvae.training": "",
-    "tfvae.training.checkpoints": "from tfvae.core.models import VAE\nfrom tfvae import data\n",
+    "tfvae.training.checkpoints": "from tfvae.core.models import VAE\nfrom tfvae import data\ndata.f()\n",
     "tfvae.serving": "",
     "tfvae.serving.a": "from tfvae.training.checkpoints import load_run\n",
     "tfvae.flags": "from absl import flags\nfrom tfvae.config import Config\n",
@@ -127,6 +129,17 @@ def test_the_rule_can_fail(rule, sources, part):
 def test_the_rule_has_an_example_that_breaks_it_and_one_that_does_not(rule):
     assert rule in [broken for broken, _, _ in BROKEN]
     assert rule(made_up(GOOD)) == []
+
+
+def test_every_file_that_the_docs_name_exists():
+    """Of the package, of the tests and of the benchmarks."""
+    named = re.compile(r"\b(?:tfvae|tests|benchmarks)(?:/\w+)*/\w+\.(?:py|html)\b")
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    missing = [
+        (page.name, path) for page in pages for path in named.findall(page.read_text()) if not (ROOT / path).exists()
+    ]
+    assert not missing, missing
+    assert named.findall("`tests/core/test_a.py`, [x](../tfvae/b.html).") == ["tests/core/test_a.py", "tfvae/b.html"]
 
 
 LIGHT = """

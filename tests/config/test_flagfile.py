@@ -99,10 +99,10 @@ def test_a_file_may_be_edited_by_hand(tmp_path):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("some words", "some words: must be --name=value, and the name that of a flag of tfvae.train"),
-        ("--dequantize", "--dequantize: must be --name=value, and the name that of a flag of tfvae.train"),
-        ("-latent_dim=3", "-latent_dim=3: must be --name=value, and the name that of a flag of tfvae.train"),
-        ("--frobnicate=3", "--frobnicate=3: must be --name=value, and the name that of a flag of tfvae.train"),
+        ("some words", "some words: must be --name=value with the name of a flag of tfvae.train"),
+        ("--dequantize", "--dequantize: must be --name=value with the name of a flag of tfvae.train"),
+        ("-latent_dim=3", "-latent_dim=3: must be --name=value with the name of a flag of tfvae.train"),
+        ("--frobnicate=3", "--frobnicate=3: must be --name=value with the name of a flag of tfvae.train"),
         ("--dequantize=maybe", "--dequantize=maybe: must be true or false"),
         ("--latent_dim=0", "--latent_dim=0: must be a whole number from 1 to 65536"),
         ("--latent_dim=", "--latent_dim=: must be a whole number from 1 to 65536"),

@@ -38,6 +38,15 @@ class Objective(NamedTuple):
     needs_log_prob_of_any_z: bool = False
 
 
+class Task(NamedTuple):
+    """What `tfvae.explore` does with a trained model: a function in `analysis/tasks.py`."""
+
+    needs_prior: bool = False  # a plain autoencoder has no p(z)
+    needs_labels: bool = False
+    needs_element_log_prob: bool = False  # of the likelihood
+    needs_log_prob_of_any_z: bool = False  # of the posterior
+
+
 _NORMAL_PRIORS = ("standard", "normal")
 
 POSTERIORS = {
@@ -64,4 +73,16 @@ OBJECTIVES = {
     "iwae": Objective(),
     "dreg": Objective(needs_log_prob_of_any_z=True),
     "autoencoder": Objective(draws_z=False),
+}
+
+# Networks in `core/networks.py`: all of them go with everything.
+NETWORKS = ("mlp", "conv")
+
+TASKS = {
+    "samples": Task(needs_prior=True),
+    "interpolation": Task(),
+    "traversal": Task(needs_prior=True),
+    "imputation": Task(needs_prior=True, needs_element_log_prob=True, needs_log_prob_of_any_z=True),
+    "features": Task(needs_labels=True),
+    "fine_tuning": Task(needs_labels=True),
 }

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS
+from tfvae.config.capabilities import LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
 from tfvae.config.fields import (
     choice,
     field,
@@ -58,7 +58,7 @@ class Config:
         "images held out of training for validation; auto: the data set's own validation split, or 5,000 off the "
         "end of train, or a tenth of a small set",
     )
-    network: str = field("mlp", choice("mlp", "conv"), "dense layers, or convolutions with stride 2")
+    network: str = field("mlp", choice(*NETWORKS), "dense layers, or convolutions with stride 2")
     hidden_units: tuple[int, ...] = field(
         (512,),
         whole_numbers("layer sizes", may_be_empty=True),

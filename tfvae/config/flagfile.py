@@ -58,7 +58,7 @@ def _read_flags(content: str) -> dict[str, Any]:
             continue
         name, equals, value = line.removeprefix("--").partition("=")
         if not line.startswith("--") or not equals or name not in FIELDS:
-            raise InputError(f"{line}: must be --name=value, and the name that of a flag of tfvae.train")
+            raise InputError(f"{line}: must be --name=value with the name of a flag of tfvae.train")
         try:
             values[name] = FIELDS[name].metadata["kind"].parse(value)
         except ValueError as error:

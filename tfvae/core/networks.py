@@ -1,7 +1,7 @@
 """The networks: a trunk from x to features, and one from z to features. Heads and likelihoods are not their business.
 
 A trunk is a tuple of Keras layers, applied one after the other. To add a network, write both functions here, put them
-into NETWORKS, and add its name to the choices of `--network`.
+into NETWORKS, and its name into `config/capabilities.py`.
 
 Shapes: x [B, H, W, C], z [B, L]; features [B, F] of the encoder, [B, F] or images [B, h, w, F] of the decoder.
 """

@@ -1,29 +1,103 @@
-"""Calls an exported SavedModel as TensorFlow Serving does: python tfvae/verify.py saved_models/NAME/1
+"""Calls an exported SavedModel as TensorFlow Serving does: python tfvae/serving/verify.py saved_models/NAME/1
 
-Through the C API in TensorFlow's own shared libraries, without TensorFlow's Python, Keras or tfvae. Compares every
-signature's answers with those of the trained model that lie beside it, and replays the warm-up requests.
+It goes through the C API in TensorFlow's own shared libraries, without TensorFlow's Python, Keras or tfvae. It compares
+every signature's answers with those of the trained model, which lie beside it, and replays the warm-up requests.
 """
 
 import importlib.util
 import struct
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if __package__:
-    from tfvae.serving.session import Session
+    from tfvae.serving.session import DTYPES, Session
 else:  # as a program, which knows nothing of tfvae
-    from session import Session
+    from session import DTYPES, Session
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework.tensor_pb2 import TensorProto
+    from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 TOLERANCE = 1e-6  # of the largest answer, where that is above 1: an encoder's means and log-variances are sums
 _INVALID_ARGUMENT = 3
 _FORBIDDEN = ("Xla", "RandomStandardNormal", "RandomUniform", "TruncatedNormal", "StatefulRandom", "StatefulStandard")
 
 
-def warm_up_requests(path: Path) -> list[Any]:
+def verify(folder: Path) -> str:
+    """Verifies an exported version; returns what was compared, a line a signature.
+
+    Raises:
+        ValueError: it needs what a server may not have, or answers otherwise than the trained model.
+        OSError: TensorFlow can't load or call it.
+        KeyError: the trained model's answers are not those of its signatures.
+    """
+    session = Session(folder)
+    _require_no_forbidden_operation(session)
+    with np.load(folder / "assets.extra" / "expected.npz") as file:
+        expected = dict(file)
+    lines = [_verify_signature(session, signature, expected) for signature in sorted(session.signatures)]
+    if importlib.util.find_spec("tensorflow_serving") is None:
+        return "\n".join([*lines, "warm-up requests not tried: no tensorflow-serving-api here"])
+    requests = warm_up_requests(folder / "assets.extra" / "tf_serving_warmup_requests")
+    for request in requests:
+        arrays = {name: _array_of(tensor) for name, tensor in request.inputs.items()}
+        session.call(request.model_spec.signature_name, arrays)
+    return "\n".join([*lines, f"{len(requests)} warm-up requests answered"])
+
+
+def _require_no_forbidden_operation(session: Session) -> None:
+    """Refuses XLA, which a server may not have, and randomness with a state, with which a row has no seed of its own.
+
+    XLA is also asked for by an attribute that is true.
+    """
+    functions = session.graph_def.library.function
+    nodes = [*session.graph_def.node, *(node for function in functions for node in function.node_def)]
+    names = {node.op for node in nodes}
+    for holder in (*nodes, *functions):
+        names |= {name for name, value in holder.attr.items() if value.b}
+    for name in names:
+        if name.lstrip("_").startswith(_FORBIDDEN):
+            raise ValueError(f"it needs {name}")
+
+
+def _verify_signature(session: Session, signature: str, expected: Mapping[str, np.ndarray]) -> str:
+    """Compares a signature's answers with the expected ones, {"<signature>/in/<name>" or "…/out/<name>": array}."""
+    inputs = {name: expected[f"{signature}/in/{name}"] for name in session.signatures[signature].inputs}
+    outputs = session.call(signature, inputs)
+    differences = {}
+    for name, output in outputs.items():
+        differences[name] = float(np.abs(output - expected[f"{signature}/out/{name}"]).max())
+    for name, difference in differences.items():
+        largest = np.abs(expected[f"{signature}/out/{name}"]).max()
+        if not difference <= TOLERANCE * max(1, largest):  # NaN is no small difference
+            raise ValueError(f"{signature} differs from the model: {differences}")
+    _require_nan_refused(session, signature, inputs)
+    if any(output.dtype != np.float32 for output in outputs.values()):
+        raise ValueError(f"{signature} has an output that is not float32")
+    within = ", ".join(f"{name} within {difference:.1e}" for name, difference in differences.items())
+    return f"{signature}({', '.join(inputs)}): {within}"
+
+
+def _require_nan_refused(session: Session, signature: str, inputs: dict[str, np.ndarray]) -> None:
+    """A signature that takes floats must have an error for NaN, not a plausible picture."""
+    nans = {name: np.full_like(value, np.nan) for name, value in inputs.items() if value.dtype == np.float32}
+    if not nans:
+        return
+    try:
+        session.call(signature, nans)
+    except OSError as error:
+        if error.errno != _INVALID_ARGUMENT:
+            raise
+    else:
+        raise ValueError(f"{signature} takes NaN for an input")
+
+
+def warm_up_requests(path: Path) -> list["PredictRequest"]:
     """The PredictRequests in a file of TFRecords: length (8 bytes), its checksum (4), the record, its checksum (4)."""
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -35,64 +109,42 @@ def warm_up_requests(path: Path) -> list[Any]:
     return requests
 
 
-def verify(folder: Path) -> str:
-    """Raises ValueError or OSError where the SavedModel is not what it should be; returns what was compared."""
-    served = Session(folder)
-    expected = np.load(folder / "assets.extra" / "expected.npz")
-    nodes = [*served.graph_def.node, *(n for f in served.graph_def.library.function for n in f.node_def)]
-    holders = [*nodes, *served.graph_def.library.function]
-    switched_on = {name for holder in holders for name, value in holder.attr.items() if value.b}
-    for name in {node.op for node in nodes} | switched_on:
-        if name.lstrip("_").startswith(_FORBIDDEN):
-            raise ValueError(f"it needs {name}")
-    lines = []
-    for signature, told in sorted(served.signatures.items()):
-        inputs = {name: expected[f"{signature}/in/{name}"] for name in told.inputs}
-        outputs = served.call(signature, inputs)
-        wanted = {name: expected[f"{signature}/out/{name}"] for name in outputs}
-        differences = {k: float(np.abs(v - wanted[k]).max()) for k, v in outputs.items()}
-        if not all(differences[k] <= TOLERANCE * max(1, np.abs(wanted[k]).max()) for k in outputs):
-            raise ValueError(f"{signature} differs from the model: {differences}")
-        bad = {k: np.full_like(v, np.nan) for k, v in inputs.items() if v.dtype == np.float32}
-        if bad:
-            try:
-                served.call(signature, bad)
-                raise ValueError(f"{signature} takes NaN for an input")
-            except OSError as error:
-                if error.errno != _INVALID_ARGUMENT:
-                    raise
-        text = ", ".join(f"{name} within {difference:.1e}" for name, difference in differences.items())
-        if any(value.dtype != np.float32 for value in outputs.values()):
-            raise ValueError(f"{signature} has an output that is not float32")
-        lines.append(f"{signature}({', '.join(inputs)}): {text}")
-    if importlib.util.find_spec("tensorflow_serving") is None:
-        return "\n".join([*lines, "warm-up requests not tried: no tensorflow-serving-api here"])
-    requests = warm_up_requests(folder / "assets.extra" / "tf_serving_warmup_requests")
-    for request in requests:
-        rows = {k: tuple(d.size for d in v.tensor_shape.dim) for k, v in request.inputs.items()}
-        values = {k: np.frombuffer(v.tensor_content, np.float32 if v.dtype == 1 else np.int32) if v.tensor_content
-                  else np.array(v.float_val or v.int_val, np.float32 if v.dtype == 1 else np.int32)
-                  for k, v in request.inputs.items()}  # fmt: skip
-        served.call(request.model_spec.signature_name, {k: v.reshape(rows[k]) for k, v in values.items()})
-    return "\n".join([*lines, f"{len(requests)} warm-up requests answered"])
+def _array_of(tensor: "TensorProto") -> np.ndarray:
+    """The array of a TensorProto, which holds several values as bytes, and a single one as a number."""
+    dtype = DTYPES[tensor.dtype]
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    if tensor.tensor_content:
+        return np.frombuffer(tensor.tensor_content, dtype).reshape(shape)
+    return np.array(tensor.float_val or tensor.int_val, dtype).reshape(shape)
 
 
 def check(folder: Path) -> str:
-    """`verify` in a process of its own, which has neither Keras nor tfvae; raises RunError with its reason."""
+    """`verify` in a process of its own, which has neither Keras nor tfvae.
+
+    Raises:
+        RunError: with the reason.
+    """
     from tfvae.errors import RunError
 
     done = subprocess.run([sys.executable, __file__, str(folder)], capture_output=True, text=True)
     if done.returncode:
-        reason = " ".join((done.stderr.strip().splitlines() or ["no reason given"])[-1].split())
+        lines = done.stderr.strip().splitlines() or ["no reason given"]
+        reason = " ".join(lines[-1].split())
         raise RunError(f"{folder}: is not served as the model answers: {reason}")
     return done.stdout.strip()
 
 
-if __name__ == "__main__":
+def main(folder: Path) -> None:
+    """Prints what was compared; leaves with status 1 where the model is not what it should be."""
     try:
-        print(verify(Path(sys.argv[1])))
-        if loaded := {"keras", "tfvae"} & {name.partition(".")[0] for name in sys.modules}:
+        print(verify(folder))
+        loaded = {"keras", "tfvae"} & {name.partition(".")[0] for name in sys.modules}
+        if loaded:
             raise ValueError(f"{loaded.pop()} was imported on the way")
     except (ValueError, OSError, KeyError) as failure:
         print(failure, file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -130,7 +130,7 @@ def _read_values(folder: Path, shapes: dict[str, list[int]], prefix: str) -> dic
 
 
 def _check_same(folder: Path, saved: dict[str, list[int]], variables: Variables, prefix: str) -> None:
-    """Raises InputError unless the saved variables are these, of the same shapes and in the same order."""
+    """Raises InputError unless the saved variables are these, of the same shapes; their order does not matter."""
     saved = {name: shape for name, shape in saved.items() if name.startswith(prefix)}
     wanted = {name: variable.shape.as_list() for name, variable in variables.items()}
     if saved == wanted:

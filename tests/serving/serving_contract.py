@@ -1,6 +1,6 @@
 """TensorFlow Serving's REST contract as requests and their answers, for tfvae.serve and for the real server.
 
-`python tests/serving_contract.py DIR` writes the models that they are about, DIR/vae/7 and DIR/vae-encoder/7: with
+`python tests/serving/serving_contract.py DIR` writes the models that they are about, DIR/vae/7 and DIR/vae-encoder/7: with
 weights by which every answer is exact. TF_SERVING_REST=http://127.0.0.1:8501 names a server of these two.
 """
 
@@ -176,23 +176,23 @@ def request(url: str, path: str, body: Any = None, method: str = "", timeout: fl
 
 
 def check(url: str, case: Case) -> None:
-    status, told = request(url, case.path, case.body)
-    assert status == case.status, (status, told)
+    status, answer = request(url, case.path, case.body)
+    assert status == case.status, (status, answer)
     if isinstance(case.answer, Starts):
-        assert told["error"].startswith(case.answer), told
-        assert list(told) == ["error"]
+        assert answer["error"].startswith(case.answer), answer
+        assert list(answer) == ["error"]
     elif case.answer is not None:
-        assert told == ({"error": case.answer} if isinstance(case.answer, str) else case.answer)
+        assert answer == ({"error": case.answer} if isinstance(case.answer, str) else case.answer)
 
 
 def check_metadata(url: str) -> None:
-    status, told = request(url, "/v1/models/vae/versions/7/metadata")
-    assert (status, request(url, "/v1/models/vae/metadata")) == (200, (status, told))
-    assert told["model_spec"] == {"name": "vae", "signature_name": "", "version": "7"}
-    signatures = told["metadata"]["signature_def"]["signature_def"]
+    status, metadata = request(url, "/v1/models/vae/versions/7/metadata")
+    assert (status, request(url, "/v1/models/vae/metadata")) == (200, (status, metadata))
+    assert metadata["model_spec"] == {"name": "vae", "signature_name": "", "version": "7"}
+    signatures = metadata["metadata"]["signature_def"]["signature_def"]
     assert {"serving_default", "decode", "sample"} <= set(signatures)
     sample = signatures["sample"]
-    sample.pop("defaults", None)  # newer servers tell this too
+    sample.pop("defaults", None)  # newer servers have this too
     for tensors in (sample["outputs"], METADATA["outputs"]):
         tensors["image"]["name"] = tensors["z"]["name"] = "of the graph"
     assert sample == METADATA

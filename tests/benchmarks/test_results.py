@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tfvae import config, train
+from tfvae.config import Config
+from tfvae.flags import parse
+from tfvae.train import train
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KEYS = (
     "recipe", "source", "published", "accept", "value", "standard_error", "seeds", "samples", "seconds", "hardware",
     "versions", "config",
@@ -35,7 +37,7 @@ def test_the_page_s_table_is_that_of_the_files(reproduce):
         assert set(KEYS) <= set(result)
         assert (result["source"], result["published"]) == (row.source, row.published)
         assert result["accept"] == json.loads(json.dumps(row.accept)) and tuple(result["seeds"]) == row.seeds
-        given = config.parse([f"--flagfile={ROOT / result['recipe']}"], "test")
+        given = parse([f"--flagfile={ROOT / result['recipe']}"], "test")
         wanted = json.loads(json.dumps({**given, **list(row.runs.values())[-1].flags}))
         wanted["dataset"] = Path(wanted["dataset"]).name
         assert {k: result["config"][k] for k in wanted} == wanted  # the files were written by today's recipes
@@ -98,15 +100,16 @@ def data_dir():
 
 @pytest.mark.slow
 def test_two_latents(data_dir, tmp_path):
-    given = config.parse([f"--flagfile={ROOT / 'flags' / 'mnist_2d.flags'}"], "test")
+    given = parse([f"--flagfile={ROOT / 'flags' / 'mnist_2d.flags'}"], "test")
     places = {"run_dir": str(tmp_path / "run"), "export_dir": str(tmp_path / "saved_models")}
-    results = train.train(config.Config(**given, **places))
+    results = train(Config(**given, **places))
     assert 153 <= -results["test"]["elbo"] <= 156  # 154.2 to 154.6 by an independent code
     assert results["of"]["images"] == 10_000
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["pytorch", "flax"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("pytorch", marks=pytest.mark.slow), pytest.param("flax", marks=pytest.mark.nightly)]
+)
 def test_a_short_row(name, data_dir, reproduce, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(reproduce, "ROWS", {name: reproduce.ROWS[name]._replace(seeds=(0,))})

@@ -8,12 +8,13 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from tfvae import Config, evaluate
+from tfvae import Config, data, evaluate
 from tfvae.analysis import baselines
+from tfvae.config.flagfile import to_flagfile
 from tfvae.core import noise
-from tfvae.data import dataset as data
-from tfvae.training import checkpoints, step as training
 from tfvae.core.noise import Stream
+from tfvae.training import checkpoints
+from tfvae.training.state import create_state
 
 DIGITS = Config(dataset="digits", likelihood="gaussian", latent_dim=5, hidden_units=(8,), eval_samples=2, epochs=1)
 DATASET = data.load(DIGITS)
@@ -32,23 +33,14 @@ def by_hand(train, test, latents):
 
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
+def untrained_run(tmp_path_factory):
     """A digits run of one checkpoint."""
     folder = tmp_path_factory.mktemp("run")
-    state = training.create_state(DIGITS, DATASET.image_shape, len(TRAIN))
-    (folder / "config.flags").write_text(DIGITS.to_flags())
-    checkpoints.save(
-        folder,
-        state.variables(),
-        1,
-        {"image_shape": DATASET.image_shape, "step": 1, "fingerprint": data.load(DIGITS).fingerprint()},
-    )
+    state = create_state(DIGITS, DATASET.image_shape, len(TRAIN))
+    (folder / "config.flags").write_text(to_flagfile(DIGITS))
+    notes = {"image_shape": DATASET.image_shape, "step": 1, "fingerprint": DATASET.fingerprint()}
+    checkpoints.save(folder, state.variables(), 1, notes)
     return folder
-
-
-@pytest.fixture(scope="module")
-def vae(run_dir):
-    return checkpoints.load_run(run_dir).vae
 
 
 @pytest.mark.parametrize("latents, rows", [(2, None), (20, None), (5, 40)])  # 40: fewer images than pixels
@@ -82,10 +74,10 @@ def test_the_mixture_is_the_weighted_sum_of_its_components_and_its_posterior_bay
     np.testing.assert_array_equal(mixture.means_, baselines.fit_mixture(TRAIN, seed=3).means_)
 
 
-def test_evaluate_prints_and_writes_them(run_dir, capsys):
-    evaluate.main({"run_dir": str(run_dir), "baselines": True})
+def test_evaluate_prints_and_writes_them(untrained_run, capsys):
+    evaluate.main({"run_dir": str(untrained_run), "baselines": True})
     printed = capsys.readouterr().out
-    results = json.loads((run_dir / "evaluation.json").read_text())
+    results = json.loads((untrained_run / "evaluation.json").read_text())
     found = results["baselines"]
     nats = by_hand(TRAIN, TEST, 5)
     np.testing.assert_allclose(found["probabilistic_pca"]["log_px"], nats.mean(), rtol=1e-6)
@@ -99,14 +91,14 @@ def test_evaluate_prints_and_writes_them(run_dir, capsys):
     assert f"{nats.mean():.2f} ± {error:.2f}" in printed and "1,437 training images" in printed
     assert "Bernoulli nats are no densities" in printed
 
-    evaluate.main({"run_dir": str(run_dir)})
-    assert "baselines" not in json.loads((run_dir / "evaluation.json").read_text())
+    evaluate.main({"run_dir": str(untrained_run)})
+    assert "baselines" not in json.loads((untrained_run / "evaluation.json").read_text())
 
 
-def test_stochastic_pixels_are_drawn_for_the_fit_too(vae):
+def test_stochastic_pixels_are_drawn_for_the_fit_too():
     config = dataclasses.replace(DIGITS, binarize="stochastic")
     drawn = data.load(config)
-    found = baselines.compare(config, drawn, vae)["probabilistic_pca"]["log_px"]
+    found = baselines.compare(config, drawn, squared_error=0.5)["probabilistic_pca"]["log_px"]
     test = drawn.test.images.reshape(TEST.shape) / 255
     own = (np.random.default_rng(0).random(TRAIN.shape) < TRAIN).astype(float)  # not noise's draws
     np.testing.assert_allclose(found, by_hand(own, test, 5).mean(), atol=1)
@@ -122,16 +114,15 @@ def test_as_many_components_as_the_images_rank_leave_no_density_but_where_dequan
         config = dataclasses.replace(
             DIGITS, dataset=str(tmp_path / "digits.npy"), dequantize=dequantize, latent_dim=RANK
         )
-        model = training.make_vae(config, DATASET.image_shape)
-        found = baselines.compare(config, data.load(config), model)
+        found = baselines.compare(config, data.load(config), squared_error=0.5)
         assert (found["probabilistic_pca"] is None) != dequantize
         printed = baselines.table({"dataset": "d", "images": 9, "split": "test", "pixels": "grey", "seed": 0}, found)
         assert ("likelihood is unbounded" in printed) != dequantize
 
 
-def test_a_large_set_gives_the_mixture_some_of_its_images_and_says_so(vae, monkeypatch):
-    monkeypatch.setattr(baselines, "_MIXED", 300)
-    found = baselines.compare(DIGITS, DATASET, vae)
+def test_a_large_set_gives_the_mixture_some_of_its_images_and_says_so(monkeypatch):
+    monkeypatch.setattr(baselines, "_MIXTURE_IMAGES", 300)
+    found = baselines.compare(DIGITS, DATASET, squared_error=0.5)
     assert (found["probabilistic_pca"]["train_images"], found["gaussian_mixture"]["train_images"]) == (1437, 300)
     expected = baselines.fit_mixture(TRAIN[ORDER[:300]], DIGITS.seed).score(TEST)
     np.testing.assert_allclose(found["gaussian_mixture"]["log_px"], expected, rtol=1e-9)

@@ -10,7 +10,7 @@ import pytest
 
 
 def load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "benchmarks" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[2] / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -25,7 +25,7 @@ def test_the_bound_touches_where_q_is_the_exact_posterior_and_lies_above_elsewhe
 
 
 def test_the_page_on_speed_shows_the_seconds_that_were_measured(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     speed = load("speed")
     measured = json.loads((speed.DOCS / "speed.json").read_text())
     found = {work: measured[work]["seconds and ELBO of each round"] for work in speed.WORKS}

@@ -1,0 +1,106 @@
+"""Bad command lines of the other commands, what the user may not touch, and a few in processes of their own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from command_line import DIGITS, LONG, ROOT, assert_one_clear_line, run, tree
+
+BAD_LINES_OF_OTHERS = {
+    "evaluate no run_dir": ("evaluate", [], "--run_dir: must be given"),
+    "evaluate auto": ("evaluate", ["--run_dir=auto"], "--run_dir"),
+    "evaluate missing": ("evaluate", ["--run_dir=none"], "--run_dir=none: must be the directory of a run"),
+    "evaluate no run": ("evaluate", ["--run_dir=no_run"], "--run_dir=no_run: must be the directory of a run"),
+    "evaluate a long name": ("evaluate", [f"--run_dir={LONG}"], f"--run_dir={LONG}: must be the directory of a run"),
+    "evaluate a file": ("evaluate", ["--run_dir=file"], "--run_dir=file: must be the directory of a run"),
+    "evaluate spoiled": ("evaluate", ["--run_dir=spoiled"], "--latent_dim=many"),
+    "evaluate untrained": ("evaluate", ["--run_dir=run"], "--run_dir=run: must be the directory of a run that has"),
+    "evaluate samples": ("evaluate", ["--run_dir=run", "--eval_samples=0"], "--eval_samples=0: must be"),
+    "evaluate foreign flag": ("evaluate", ["--run_dir=run", "--latent_dim=2"], "latent_dim"),
+    "evaluate leftover": ("evaluate", ["run"], "run: arguments must be flags"),
+    "export no run_dir": ("export", [], "--run_dir: must be given"),
+    "export auto": ("export", ["--run_dir=auto"], "--run_dir"),
+    "export no run": ("export", ["--run_dir=no_run"], "--run_dir=no_run: must be the directory of a run"),
+    "export untrained": ("export", ["--run_dir=run"], "--run_dir=run: must be the directory of a run that has"),
+    "export to a file": ("export", ["--run_dir=run", "--export_dir=file"], "--export_dir=file: must be"),
+    "export foreign flag": ("export", ["--run_dir=run", "--eval_samples=3"], "eval_samples"),
+    "launch unknown flag": ("launch", ["--frobnicate=3"], "frobnicate"),
+    "launch train's flag": ("launch", ["--latent_dim=2"], "latent_dim"),
+    "launch train's unknown flag": ("launch", ["--workers=2", "--", "--laten_dim=2"], "latent_dim"),
+    "launch train's bad value": ("launch", ["--", "--latent_dim=0"], "--latent_dim=0: must be"),
+    "launch train's clash": ("launch", ["--", "--kl=analytic", "--prior=mixture"], "--kl=analytic: must be"),
+    "launch leftover": ("launch", ["two"], "two: arguments must be flags"),
+    "launch train's leftover": ("launch", ["--", "digits"], "digits: arguments must be flags"),
+    "launch no worker": ("launch", ["--workers=0", "--", DIGITS], "--workers=0: must be"),
+    "launch restarts": ("launch", ["--max_restarts=-1", "--", DIGITS], "--max_restarts=-1: must be"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LINES_OF_OTHERS)
+def test_a_bad_command_line_of_the_others(folder, monkeypatch, capsys, case):
+    command, args, part = BAD_LINES_OF_OTHERS[case]
+    before = tree(folder)
+    status, error = run(monkeypatch, capsys, command, args)
+    assert status == 2
+    assert_one_clear_line(error, command, part)
+    assert tree(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "below"),
+    [
+        ("train", "dataset", "good.npy"),
+        ("train", "run_dir", "run"),
+        ("train", "run_dir", "run/a/b"),
+        ("train", "export_dir", "run"),
+        ("train", "export_dir", "run/a/b"),
+        ("evaluate", "run_dir", "run"),
+    ],
+)
+def test_what_the_user_may_not_touch(folder, monkeypatch, capsys, command, flag, below):
+    path = folder / below.split("/")[0]
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("root reads and writes everywhere")
+    status, error = run(monkeypatch, capsys, command, [f"--{flag}={folder / below}"])
+    path.chmod(0o700)
+    assert status == 2
+    assert_one_clear_line(error, command, f"--{flag}={folder / below}: must be")
+
+
+TOO_LARGE_A_BATCH = ("train", [DIGITS, "--batch_size=1438"], "--batch_size=1438: must be at most the 1,437")
+CORRUPT_IMAGES = ("train", ["--dataset=corrupt.npz"], "corrupt.npz: must be a readable")
+NO_SHARE_OF_A_BATCH = (
+    "train",
+    [DIGITS, "--logical_cpus=3", "--batch_size=128"],
+    "=128: must be a multiple of the 3 replicas",
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "part"),
+    [
+        ("train", ["--latent_dim=0"], "--latent_dim=0: must be"),
+        pytest.param(*TOO_LARGE_A_BATCH, marks=pytest.mark.slow),
+        pytest.param(*CORRUPT_IMAGES, marks=pytest.mark.slow),
+        pytest.param(*NO_SHARE_OF_A_BATCH, marks=pytest.mark.slow),
+        ("evaluate", ["--run_dir=no_run"], "--run_dir=no_run: must be"),
+        ("launch", ["--", "--latent_dim=0"], "--latent_dim=0: must be"),
+    ],
+    ids=["flag", "batch size", "corrupt file", "share of a batch", "no run", "flag of a worker"],
+)
+def test_for_real(folder, command, args, part):
+    before = tree(folder)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TF_CPP")}
+    done = subprocess.run(
+        [sys.executable, "-m", f"tfvae.{command}", *args],
+        capture_output=True,
+        text=True,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert_one_clear_line(done.stderr, command, part)
+    assert done.stdout == ""
+    assert tree(folder) == before

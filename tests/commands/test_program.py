@@ -1,0 +1,55 @@
+"""`tfvae COMMAND` is `python -m tfvae.COMMAND`."""
+
+import subprocess
+import sys
+
+import pytest
+from command_line import ROOT
+
+from tfvae import __main__ as program
+
+
+def tfvae(*arguments):
+    command = [sys.executable, "-m", "tfvae", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_every_command_is_named_with_what_it_does():
+    own = {path.stem for path in (ROOT / "tfvae").glob("*.py")} - {"__init__", "__main__", "run", "flags", "errors"}
+    assert set(program.COMMANDS) == own
+    usage = program.usage()
+    assert all(f"  {name}" in usage and description in usage for name, description in program.COMMANDS.items())
+
+
+@pytest.mark.parametrize("argument", ["--help", "-h", "help"])
+def test_help_is_the_usage(argument, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tfvae", argument])
+    program.main()
+    assert capsys.readouterr().out == program.usage() + "\n"
+
+
+@pytest.mark.parametrize(("arguments", "name"), [([], "no command"), (["trian"], "trian"), (["--train"], "--train")])
+def test_what_is_no_command_is_refused_in_one_line(arguments, name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tfvae", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        program.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"tfvae: {name}: must be one of {', '.join(program.COMMANDS)}\n"
+
+
+@pytest.mark.parametrize("name", program.COMMANDS)
+def test_a_command_s_flags_are_passed_on(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tfvae", name, "--frobnicate=3"])
+    with pytest.raises(SystemExit) as caught:
+        program.main()
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"tfvae.{name}: ") and "frobnicate" in error and len(error.splitlines()) == 1
+
+
+def test_for_real_as_python_m_does():
+    done = tfvae("train", "--latent_dim=0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "tfvae.train: --latent_dim=0: must be a whole number from 1 to 65536\n"
+    command = [sys.executable, "-m", "tfvae.train", "--latent_dim=0"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60).stderr == done.stderr

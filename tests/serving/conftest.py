@@ -1,0 +1,50 @@
+"""What the tests of serving share: one small exported VAE, and the models of the contract."""
+
+import os
+from typing import NamedTuple
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+class Exported(NamedTuple):
+    """A VAE with a diagonal posterior and a mixture for a prior; its exported decoder and encoder, each version 1."""
+
+    vae: object
+    decoder: object
+    encoder: object
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """Not to be written to."""
+    from tfvae.config import Config
+    from tfvae.core.models import make_vae
+    from tfvae.serving import saved_model, verify
+
+    config = Config(hidden_units=(8,), latent_dim=3, prior="mixture", prior_components=3)
+    vae = make_vae(config, (6, 5, 2))
+    directory = tmp_path_factory.mktemp("exported") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify, "check", verify.verify)
+        decoder = saved_model.export(vae, directory, saved_model.describe(config, 7, {}))
+    return Exported(vae, decoder, directory.with_name("run-encoder") / "1")
+
+
+@pytest.fixture
+def verified_here(monkeypatch):
+    """Exports are verified in this process: the same checks, without a process for each."""
+    from tfvae.serving import verify
+
+    monkeypatch.setattr(verify, "check", verify.verify)
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """The contract's models: vae/7, and vae-encoder/7 beside it. Not to be written to."""
+    import serving_contract
+
+    base = tmp_path_factory.mktemp("models") / "vae"
+    serving_contract.write(base)
+    return base

@@ -1,0 +1,205 @@
+"""The tasks of `tfvae.explore`: each makes a picture of a trained VAE, and numbers where it has some.
+
+To add one, write a function from `Context` to `TaskResult`, put it into TASKS, and add its row to
+`config/capabilities.py`.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.image
+import numpy as np
+import tensorflow as tf
+
+from tfvae.analysis import features, figures, imputation, latents
+from tfvae.config import Config, capabilities
+from tfvae.core import noise
+from tfvae.core.models import VAE
+from tfvae.core.noise import Stream
+from tfvae.data.pixels import to_unit
+from tfvae.data.provenance import describe_pixels
+from tfvae.data.splits import Dataset, Split
+from tfvae.errors import InputError
+from tfvae.runtime.files import write_atomically
+
+_SAMPLES = 100
+_PAIRS = 8  # of interpolated images
+_IMPUTED_IMAGES = 1_000
+_IMPUTED_COLUMNS = 15  # of them in the picture
+
+
+class Context(NamedTuple):
+    """What a task works with; `config` is the run's, but with the seed and the numbers of samples of the task."""
+
+    vae: VAE
+    config: Config
+    dataset: Dataset
+
+
+class TaskResult(NamedTuple):
+    """What a task makes."""
+
+    images: np.ndarray  # the test images that it is of, [N, H, W, C]
+    rows: dict[str, dict[str, float]]  # each row by name, its values by column
+    description: str
+    picture: np.ndarray  # uint8 [H, W, 1 or 3]
+    drawn: np.ndarray | None = None  # images that are written as an array too
+
+
+def samples(context: Context) -> TaskResult:
+    """Means of p(x|z) for z from the prior."""
+    drawn = latents.samples(context.vae, _SAMPLES, context.config.seed)
+    description = f"{_SAMPLES} means of p(x|z), z from the prior"
+    return TaskResult(context.dataset.test.images, {}, description, figures.tile(drawn, columns=10), drawn)
+
+
+def interpolation(context: Context) -> TaskResult:
+    """Pairs of test images, and what is decoded on the way from one to the other."""
+    images = context.dataset.test.images
+    first, last = to_unit(images[:_PAIRS]), to_unit(images[-_PAIRS:])
+    strips = latents.interpolation(context.vae, first, last)
+    strips = np.concatenate([first[:, None], strips, last[:, None]], axis=1)
+    description = "pairs, and 10 steps between their reconstructions"
+    return TaskResult(images, {}, description, figures.tile(np.concatenate(strips), columns=12))
+
+
+def traversal(context: Context) -> TaskResult:
+    """The first test image, with one latent at a time moved through the prior's quantiles."""
+    images = context.dataset.test.images
+    result = latents.traversal(context.vae, images, 0, context.config.seed)
+    rows = {}
+    for latent, variance, values in zip(result.latents, result.variances, result.values):
+        rows[f"z[{latent}]"] = {"variance": float(variance), "from": float(values[0]), "to": float(values[-1])}
+    description = "variance of posterior means, and the prior's quantiles that the picture's rows go through"
+    return TaskResult(images, rows, description, figures.tile(np.concatenate(result.images), columns=11))
+
+
+def impute(context: Context) -> TaskResult:
+    """Test images without their upper or a random half, filled in by the VAE and by the training images' means."""
+    vae, config = context.vae, context.config
+    images = context.dataset.test.images[:_IMPUTED_IMAGES]
+    train_images = context.dataset.train.in_memory().images
+    rows, strips = {}, []
+    for name, observed in _masks(images, config.seed).items():
+        by_mean = imputation.fill_means(vae, images, observed, train_images)
+        by_vae = imputation.impute(vae, images, observed, train_images, config.eval_samples, config.seed)
+        rows[f"{name}: VAE"] = by_vae.row(images, observed)
+        rows[f"{name}: means"] = by_mean.row(images, observed)
+        with_hole = np.where(observed, to_unit(images), 0.5)
+        strips += [strip[:_IMPUTED_COLUMNS] for strip in (to_unit(images), with_hole, by_mean.filled, by_vae.filled)]
+    description = f"missing pixels, nats an image by {config.eval_samples} samples"
+    picture = figures.tile(np.concatenate(strips), min(_IMPUTED_COLUMNS, len(images)))
+    return TaskResult(images, rows, description, picture)
+
+
+def _masks(images: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Where pixels are observed, by the name of what is missing; each broadcasts to the images."""
+    height = images.shape[1]
+    is_upper = np.arange(height)[:, None, None] < height // 2
+    halves = tf.fill([*images.shape[:3], 1], 0.5)
+    is_drawn = noise.bernoulli(halves, noise.seed_for(seed, Stream.BINARIZE)).numpy() > 0
+    return {"lower half": is_upper, "random half": is_drawn}
+
+
+def probe_features(context: Context) -> TaskResult:
+    """How well simple classifiers tell test images apart by their latents."""
+    train, test = _with_labels(context, "features")
+    return _accuracies(context, train, features.features(context.vae, train, test))
+
+
+def fine_tune(context: Context) -> TaskResult:
+    """How much labels are saved by a trained encoder."""
+    train, test = _with_labels(context, "fine_tuning")
+    return _accuracies(context, train, features.fine_tuning(context.vae, train, test, context.config.seed))
+
+
+def _with_labels(context: Context, task: str) -> tuple[Split, Split]:
+    """Training and test images with labels, all pixels binary where the VAE saw them so; raises InputError."""
+    config = context.config
+    train, test = context.dataset.train.in_memory(), context.dataset.test
+    if train.labels is None or test.labels is None:
+        raise InputError(f"--task={task}: must be of a data set that has labels, and {config.dataset} has none")
+    if config.binarize == "stochastic":
+        seed = noise.seed_for(config.seed, Stream.BINARIZE)
+        train = train._replace(images=noise.bernoulli(to_unit(train.images), seed).numpy())
+    return train, test
+
+
+def _accuracies(context: Context, train: Split, rows: features.Accuracies) -> TaskResult:
+    config, images = context.config, context.dataset.test.images
+    picture = figures.accuracies(rows, f"{config.dataset}, {len(images):,} test images, seed {config.seed}")
+    return TaskResult(images, rows, f"accuracy, {len(train.images):,} train images", picture)
+
+
+TASKS: dict[str, Callable[[Context], TaskResult]] = {
+    "samples": samples,
+    "interpolation": interpolation,
+    "traversal": traversal,
+    "imputation": impute,
+    "features": probe_features,
+    "fine_tuning": fine_tune,
+}
+
+
+def explore(config: Config, vae: VAE, step: int, dataset: Dataset, task: str) -> dict[str, Any]:
+    """Does `task` with the VAE of `step`, its draws by `config.seed`; writes and prints what comes out.
+
+    Writes `<run>/explore/<task>.png`, `<task>.json` and, of samples, `<task>.npy`.
+
+    Returns:
+        What the JSON file holds: `rows` of numbers, and `of`, what they are numbers of.
+
+    Raises:
+        InputError: the data set lacks labels that are needed, or the likelihood or the posterior a density.
+    """
+    _check_densities(config, task)
+    result = TASKS[task](Context(vae, config, dataset))
+    of = {
+        "dataset": config.dataset,
+        "split": "test",
+        "images": len(result.images),
+        "step": step,
+        "seed": config.seed,
+        "what": result.description,
+    }
+    folder = Path(config.run_dir) / "explore"
+    folder.mkdir(exist_ok=True)
+    _write(folder, task, result, of)
+    _print(folder / task, config, result)
+    return {"of": of, "rows": result.rows}
+
+
+def _check_densities(config: Config, task: str) -> None:
+    """Refuses a task that asks for a density which the model does not have; raises InputError."""
+    needs = capabilities.TASKS[task]
+    likelihood, posterior = capabilities.LIKELIHOODS[config.likelihood], capabilities.POSTERIORS[config.posterior]
+    if needs.needs_element_log_prob and not likelihood.element_log_prob:
+        raise InputError(
+            f"--task={task}: must not be of a {config.likelihood} likelihood, which has no log density of single pixels"
+        )
+    if needs.needs_log_prob_of_any_z and not posterior.log_prob_of_any_z:
+        raise InputError(
+            f"--task={task}: must not be of a {config.posterior} posterior, which has no log q(z|x) of any z"
+        )
+
+
+def _write(folder: Path, task: str, result: TaskResult, of: dict[str, Any]) -> None:
+    if result.drawn is not None:
+        np.save(folder / f"{task}.npy", result.drawn)
+    picture = result.picture
+    if picture.shape[-1] == 1:
+        picture = picture.repeat(3, axis=-1)
+    matplotlib.image.imsave(folder / f"{task}.png", picture)
+    write_atomically(folder / f"{task}.json", json.dumps({"of": of, "rows": result.rows}, indent=1) + "\n")
+
+
+def _print(path: Path, config: Config, result: TaskResult) -> None:
+    pixels = describe_pixels(config, result.images)
+    images = f"{config.dataset}, {len(result.images):,} test images, {pixels}, seed {config.seed}"
+    print(f"{path}.png: {images}: {result.description}", flush=True)
+    for number, (name, row) in enumerate(result.rows.items()):
+        if number == 0:
+            print(" " * 22 + "".join(f"{column:>27}" for column in row))
+        print(f"  {name:20}" + "".join(f"{value:27.4f}" for value in row.values()), flush=True)

@@ -1,0 +1,150 @@
+"""The REST API as an ASGI application: `/v1/models/…` by TensorFlow Serving's contract, and `/`, the run's explorer."""
+
+import asyncio
+import html
+import re
+import traceback
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
+
+import orjson
+from fastapi import FastAPI, Response
+
+from tfvae.serving.contract import Refused
+from tfvae.serving.registry import RestApi
+
+_NUMBER_OR_LABEL = "(?:/versions/([0-9]+)|/labels/([^/:]+))?"
+_PREDICT = re.compile(rf"/v1/models/([^/:]+){_NUMBER_OR_LABEL}:(classify|regress|predict)", re.IGNORECASE | re.ASCII)
+_STATUS = re.compile(rf"/v1/models(?:/([^/:]+))?{_NUMBER_OR_LABEL}(?:/(metadata))?", re.IGNORECASE | re.ASCII)
+_PATHS = {"POST": _PREDICT, "GET": _STATUS}  # the groups of both: name, version, label, method
+_NO_EXPLORER = """<!doctype html><title>{name}</title><h1>{name}</h1>
+<p>There is no explorer yet: <code>python -m tfvae.export --run_dir=runs/{name} --explorer</code> makes one.
+<p>The model's <a href="/v1/models/{link}">versions</a> and <a href="/v1/models/{link}/metadata">signatures</a>."""
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Limits(NamedTuple):
+    """What one request may cost."""
+
+    body_bytes: int
+    concurrency: int  # predictions at a time
+    timeout: float  # seconds for a body to arrive
+
+
+class Target(NamedTuple):
+    """What a request's path names."""
+
+    name: str
+    version: int | None
+    method: str  # predict, metadata or status
+
+
+def parse_path(method: str, path: str) -> Target:
+    """What a request is about; `path` is still percent-encoded.
+
+    Raises:
+        Refused: it is none of the contract's, or not served.
+    """
+    match = _PATHS[method].fullmatch(path) if method in _PATHS else None
+    if not match:
+        if not path.lower().startswith("/v1/"):
+            raise Refused(404, "Not Found")
+        raise Refused(400, f"Malformed request: {method} {path}")
+    name, version, label, api_method = match.groups(default="")
+    if not name:
+        raise Refused(400, "Missing model name in request.")
+    if version and int(version) >= 2**63:
+        raise Refused(400, f"Failed to convert version: {int(version)} to numeric.")
+    if label:
+        raise Refused(400, f"Unrecognized servable version label: {unquote(label)}")
+    api_method = api_method.lower() or "status"
+    if api_method in ("classify", "regress"):
+        raise Refused(400, f"Expected {api_method} signature: these are for predict alone")
+    return Target(unquote(name), int(version) if version else None, api_method)
+
+
+class Application:
+    """The contract over HTTP, an ASGI application; predictions compute in the threads of `pool`."""
+
+    def __init__(self, api: RestApi, limits: Limits, pool: Executor) -> None:
+        self.api, self.limits, self.pool = api, limits, pool
+        self.running = 0  # predictions; of the event loop's thread alone
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status = 200
+        try:
+            body = await self.answer(scope, receive)
+        except Refused as error:
+            status, body = error.status, orjson.dumps({"error": str(error)})
+        except Exception:
+            traceback.print_exc()
+            status, body = 500, b'{"error":"an error of the server\'s own, which it has logged"}'
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def answer(self, scope: Scope, receive: Receive) -> bytes:
+        """The JSON that answers a request; raises Refused."""
+        path = scope["raw_path"].partition(b"?")[0].decode("latin-1")
+        target = parse_path(scope["method"], path)
+        if target.method == "predict":
+            return await self.predict(target, scope, receive)
+        if target.method == "metadata":
+            return orjson.dumps(self.api.metadata(target.name, target.version))
+        return orjson.dumps(self.api.status(target.name, target.version))
+
+    async def predict(self, target: Target, scope: Scope, receive: Receive) -> bytes:
+        """The JSON that answers a body; raises Refused, also where too many are being answered."""
+        if self.running >= self.limits.concurrency:
+            raise Refused(503, f"{self.running} requests are being answered already, see --max_concurrency")
+        self.running += 1
+        try:
+            async with asyncio.timeout(self.limits.timeout):
+                body = await self.read_body(scope, receive)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self.pool, self.api.predict, target.name, target.version, body)
+        except TimeoutError:
+            raise Refused(408, f"the body did not arrive in {self.limits.timeout:g} s, see --timeout") from None
+        finally:
+            self.running -= 1
+
+    async def read_body(self, scope: Scope, receive: Receive) -> bytes:
+        """A request's body; raises Refused as soon as it is, or says that it is, too large."""
+        declared = [int(value) for name, value in scope["headers"] if name == b"content-length"]
+        chunks, size, more = [], 0, True
+        while more and max(size, *declared, 0) <= self.limits.body_bytes:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Refused(499, "the client has gone")
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            more = message.get("more_body", False)
+        if more:
+            raise Refused(413, f"the body must be at most {self.limits.body_bytes} bytes, see --max_body_mb")
+        return b"".join(chunks)
+
+
+class ExplorerPage:
+    """`<base>/explorer.html`, read for each request, or how to make one."""
+
+    def __init__(self, base: Path) -> None:
+        self.path = base / "explorer.html"
+        self.placeholder = _NO_EXPLORER.format(name=html.escape(base.name), link=quote(base.name))
+
+    def get(self) -> Response:
+        content = self.path.read_bytes() if self.path.is_file() else self.placeholder
+        return Response(content, media_type="text/html")
+
+
+def make_app(api: RestApi, base: Path, limits: Limits, pool: Executor) -> FastAPI:
+    """`/` is the explorer's page; all else is the contract's."""
+    app = FastAPI(openapi_url=None)
+    app.add_api_route("/", ExplorerPage(base).get, methods=["GET"])
+    app.mount("", Application(api, limits, pool))
+    return app
