@@ -13,6 +13,7 @@ from tfvae.analysis import baselines
 from tfvae.config.flagfile import to_flagfile
 from tfvae.core import noise
 from tfvae.core.noise import Stream
+from tfvae.data.provenance import provenance
 from tfvae.training import checkpoints
 from tfvae.training.state import create_state
 
@@ -74,22 +75,30 @@ def test_the_mixture_is_the_weighted_sum_of_its_components_and_its_posterior_bay
     np.testing.assert_array_equal(mixture.means_, baselines.fit_mixture(TRAIN, seed=3).means_)
 
 
-def test_evaluate_prints_and_writes_them(untrained_run, capsys):
-    evaluate.main({"run_dir": str(untrained_run), "baselines": True})
-    printed = capsys.readouterr().out
-    results = json.loads((untrained_run / "evaluation.json").read_text())
-    found = results["baselines"]
+def test_what_is_compared_and_how_it_reads():
+    results = baselines.compare(DIGITS, DATASET, squared_error=0.0625)
     nats = by_hand(TRAIN, TEST, 5)
-    np.testing.assert_allclose(found["probabilistic_pca"]["log_px"], nats.mean(), rtol=1e-6)
+    np.testing.assert_allclose(results["probabilistic_pca"]["log_px"], nats.mean(), rtol=1e-6)
     error = nats.std(ddof=1) / np.sqrt(len(nats))
-    np.testing.assert_allclose(found["probabilistic_pca"]["log_px_standard_error"], error, rtol=1e-6)
+    np.testing.assert_allclose(results["probabilistic_pca"]["log_px_standard_error"], error, rtol=1e-6)
     p = baselines.fit_mixture(TRAIN[ORDER], DIGITS.seed).predict_proba(TEST)
     entropy = scipy.stats.entropy(p, axis=1).mean()
-    np.testing.assert_allclose(found["gaussian_mixture"]["posterior_entropy"], entropy, rtol=1e-6)
-    assert found["squared_error"] == results["test"]["squared_error"]
-    assert "baselines on digits, 180 test images, grey values, seed 0:" in printed
-    assert f"{nats.mean():.2f} ± {error:.2f}" in printed and "1,437 training images" in printed
-    assert "Bernoulli nats are no densities" in printed
+    np.testing.assert_allclose(results["gaussian_mixture"]["posterior_entropy"], entropy, rtol=1e-6)
+    assert results["squared_error"] == 0.0625
+    table = baselines.table(provenance(DIGITS, DATASET.test.images, 2), results)
+    assert "baselines on digits, 180 test images, grey values, seed 0:" in table
+    assert f"{nats.mean():.2f} ± {error:.2f}" in table and "1,437 training images" in table
+    assert "Bernoulli nats are no densities" in table and "0.0625" in table
+
+
+@pytest.mark.slow
+def test_evaluate_prints_and_writes_them(untrained_run, capsys):
+    evaluate.main({"run_dir": str(untrained_run), "baselines": True})
+    results = json.loads((untrained_run / "evaluation.json").read_text())
+    squared_error = results["test"]["squared_error"]
+    expected = json.loads(json.dumps(baselines.compare(DIGITS, DATASET, squared_error)))
+    assert results["baselines"] == expected and squared_error > 0.01
+    assert baselines.table(results["of"], expected) in capsys.readouterr().out
 
     evaluate.main({"run_dir": str(untrained_run)})
     assert "baselines" not in json.loads((untrained_run / "evaluation.json").read_text())

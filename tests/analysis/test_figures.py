@@ -50,3 +50,14 @@ def test_latent_scatter_colours_by_label():
         return ((green > red + 40) & (green > blue + 40)).any()
 
     assert has_green(coloured) and not has_green(plain)
+
+
+def test_accuracies_are_bars_of_their_heights():
+    picture = figures.accuracies({"a": {"x": 1.0, "y": 0.25}, "b": {"x": 0.5, "y": 0.75}}, "a title")
+    assert picture.shape == (400, 660, 3) and picture.dtype == np.uint8
+    for color, heights in (("#1f77b4", [1.0, 0.5]), ("#ff7f0e", [0.25, 0.75])):
+        shown = (picture == [int(color[i : i + 2], 16) for i in (1, 3, 5)]).all(axis=-1)[:340]  # the legend is below
+        columns = shown.sum(axis=0)
+        edges = np.flatnonzero(np.diff(np.r_[0, columns > 0, 0]))
+        bars = [columns[first:last].max() for first, last in edges.reshape(-1, 2)]
+        np.testing.assert_allclose(np.divide(bars, max(bars)), np.divide(heights, max(heights)), atol=0.02)

@@ -23,10 +23,14 @@ def exact_conditional(x, seen):
     return filled, scipy.stats.multivariate_normal(mean, (rest + rest.T) / 2).logpdf(x[~seen])
 
 
+@pytest.fixture(scope="module", params=[0.0, 0.1])  # a wrong q costs samples, and biases nothing
+def imputer(request):
+    return imputation.Imputer(LinearGaussian(shift=request.param), samples=4_000, seed=0)
+
+
 @pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("shift", [0.0, 0.1])  # a wrong q costs samples, and biases nothing
-def test_missing_pixels_are_filled_in_with_the_exact_conditional_mean_and_log_likelihood(mask, shift):
-    result = imputation.impute(LinearGaussian(shift), IMAGES, MASKS[mask], TRAIN, samples=4_000, seed=0)
+def test_missing_pixels_are_filled_in_with_the_exact_conditional_mean_and_log_likelihood(mask, imputer):
+    result = imputer.impute(IMAGES, MASKS[mask], TRAIN)
     seen = np.broadcast_to(MASKS[mask], IMAGES.shape).reshape(-1, D)
     filled, log_prob = zip(*(exact_conditional(*pair) for pair in zip(X, seen)))
     assert result.effective_samples.min() > 200
@@ -46,7 +50,7 @@ def test_the_estimate_of_what_is_observed_has_the_right_mean_whatever_s_is(sampl
     seen = np.broadcast_to(MASKS["same"], IMAGES.shape)
     many = np.repeat(IMAGES[:1], 2_000, axis=0)
     observed = np.broadcast_to(seen[:1], many.shape).astype("f")
-    log_p = imputation.condition(LinearGaussian(), many, observed, samples, seed=1)[0]
+    log_p = imputation.Imputer(LinearGaussian(), samples, seed=1).condition(many, observed)[0]
     marginal = scipy.stats.multivariate_normal(OFFSET[:7], COVARIANCE[:7, :7]).logpdf(X[0, :7])
     ratio = np.exp(log_p - marginal)
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / len(many) ** 0.5
@@ -64,7 +68,7 @@ def test_binary_pixels_with_a_mixture_prior_by_quadrature_over_two_latents():
     log_prior, ones = vae.prior.log_prob(z).numpy(), vae.decode(z).mean.numpy()
     weights = np.exp(log_prior) * np.prod(np.where(x[:, None] > 0, ones, 1 - ones) ** observed, axis=(2, 3, 4))
     chance = weights @ ones[:, 1, 1, 0] / weights.sum(axis=1)  # that the missing pixel is 1: [5]
-    result = imputation.impute(vae, x, observed, x, 20_000, 0)
+    result = imputation.Imputer(vae, samples=20_000, seed=0).impute(x, observed, x)
     error = 5 / np.sqrt(result.effective_samples)
     assert (np.abs(result.filled[:, 1, 1, 0] - chance) < error / 2).all()
     assert (np.abs(result.log_prob - np.log(np.where(x[:, 1, 1, 0] > 0, chance, 1 - chance))) < 2 * error).all()

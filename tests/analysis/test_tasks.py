@@ -85,7 +85,7 @@ def test_a_classifier_sees_training_pixels_as_binary_as_the_vae_did(config, digi
     grey, binary = (train.images for train in seen)
     np.testing.assert_array_equal(grey, digits.train.images)
     assert set(np.unique(binary)) == {0, 1}
-    errors = np.sqrt(grey * (1 - grey) / len(grey)).mean(axis=0)
+    errors = np.sqrt((grey * (1 - grey)).mean(axis=0) / len(grey))
     assert (np.abs((binary - grey).mean(axis=0)) <= 5 * errors).all()
 
 

@@ -1,24 +1,16 @@
 """What the tests of serving share: one small exported VAE, and the models of the contract."""
 
 import os
-from typing import NamedTuple
 
 import pytest
+from exports import Exported
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-class Exported(NamedTuple):
-    """A VAE with a diagonal posterior and a mixture for a prior; its exported decoder and encoder, each version 1."""
-
-    vae: object
-    decoder: object
-    encoder: object
-
-
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
-    """Not to be written to."""
+    """Not to be written to; the prior is a mixture of 3 normals."""
     from tfvae.config import Config
     from tfvae.core.models import make_vae
     from tfvae.serving import saved_model, verify

@@ -1,7 +1,8 @@
 """TensorFlow Serving's REST contract as requests and their answers, for tfvae.serve and for the real server.
 
-`python tests/serving/serving_contract.py DIR` writes the models that they are about, DIR/vae/7 and DIR/vae-encoder/7: with
-weights by which every answer is exact. TF_SERVING_REST=http://127.0.0.1:8501 names a server of these two.
+`python tests/serving/serving_contract.py DIR` writes the models that they are about, DIR/vae/7 and
+DIR/vae-encoder/7: with weights by which every answer is exact. TF_SERVING_REST=http://127.0.0.1:8501 names a server
+of these two.
 """
 
 import http.client

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from exports import Exported
 
 from tfvae.config import Config
 from tfvae.core.models import make_vae
@@ -20,7 +21,6 @@ from tfvae.serving import saved_model, session, verify
 pytestmark = pytest.mark.usefixtures("verified_here")
 
 OPTIONS = {
-    "mlp": {},
     "conv": {"network": "conv", "filters": (4, 8)},
     "gaussian": {"likelihood": "gaussian", "sigma": "of_z", "posterior": "full", "prior": "mixture"},
 }
@@ -32,12 +32,20 @@ def small():
     return make_vae(Config(hidden_units=(8,)), (4, 4, 1))
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_the_signatures_answer_as_the_model_for_any_number_of_rows(options, tmp_path):
-    vae = make_vae(Config(hidden_units=(8,), latent_dim=3, **options), (6, 5, 2))
+@pytest.fixture(params=["mlp", *OPTIONS])
+def models(request, exported, tmp_path):
+    """A VAE of 3 latents for images [6, 5, 2], and its decoder and encoder as exported."""
+    if request.param == "mlp":
+        return exported
+    vae = make_vae(Config(hidden_units=(8,), latent_dim=3, **OPTIONS[request.param]), (6, 5, 2))
     path = saved_model.export(vae, tmp_path / "run")
     assert path == tmp_path / "run" / "1"
-    decoder, encoder = (tf.saved_model.load(str(tmp_path / name / "1")) for name in ("run", "run-encoder"))
+    return Exported(vae, path, tmp_path / "run-encoder" / "1")
+
+
+def test_the_signatures_answer_as_the_model_for_any_number_of_rows(models):
+    vae = models.vae
+    decoder, encoder = (tf.saved_model.load(str(path)) for path in (models.decoder, models.encoder))
     assert set(decoder.signatures) == {"serving_default", "decode", "sample"}
     assert set(encoder.signatures) == {"serving_default", "encode"}
     for name in ("serving_default", "decode"):
@@ -73,18 +81,24 @@ def test_a_full_posterior_s_log_variance_is_that_of_each_latent_by_itself(tmp_pa
     np.testing.assert_allclose(exported, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("prior", ["standard", "mixture"])
-def test_a_sample_depends_on_its_own_seed_alone_and_is_drawn_from_the_prior(prior, tmp_path):
-    vae = make_vae(Config(hidden_units=(8,), latent_dim=2, prior=prior, prior_components=3), (4, 4, 1))
-    sample = tf.saved_model.load(str(saved_model.export_decoder(vae, tmp_path / "d"))).signatures["sample"]
+def assert_each_row_depends_on_its_own_seed_alone(decoder):
+    """Returns z [4000, L] of as many seeds."""
+    sample = tf.saved_model.load(str(decoder)).signatures["sample"]
     z = sample(seed=tf.range(4_000))["z"].numpy()
     np.testing.assert_array_equal(sample(seed=tf.constant([17, 3, 17]))["z"], z[[17, 3, 17]])
     assert len(np.unique(z, axis=0)) == 4_000
-    if prior == "standard":
-        assert all(scipy.stats.kstest(column, "norm").pvalue > 1e-3 for column in z.T)
-    else:
-        [means] = [v.numpy() for v in vae.variables if v.path.endswith("prior_mean")]
-        np.testing.assert_allclose(z.mean(axis=0), means.mean(axis=0), atol=0.15)
+    return z
+
+
+def test_a_sample_depends_on_its_own_seed_alone_and_is_drawn_from_the_standard_prior(tmp_path, small):
+    z = assert_each_row_depends_on_its_own_seed_alone(saved_model.export_decoder(small, tmp_path / "d"))
+    assert all(scipy.stats.kstest(column, "norm").pvalue > 1e-3 for column in z.T)
+
+
+def test_a_sample_depends_on_its_own_seed_alone_and_is_drawn_from_the_mixture(exported):
+    z = assert_each_row_depends_on_its_own_seed_alone(exported.decoder)
+    [means] = [v.numpy() for v in exported.vae.variables if v.path.endswith("prior_mean")]
+    np.testing.assert_allclose(z.mean(axis=0), means.mean(axis=0), atol=0.15)
 
 
 def test_a_z_of_another_shape_is_an_error_where_no_python_looks_at_it(exported):
@@ -132,7 +146,7 @@ def test_a_run_s_models_are_named_by_its_directory(tmp_path, monkeypatch):
 def test_versions_count_up_past_gaps_and_foreign_names(tmp_path, small):
     (tmp_path / "7").mkdir()
     (tmp_path / "notes").mkdir()
-    assert [saved_model.export_decoder(small, tmp_path).name for _ in range(2)] == ["8", "9"]
+    assert [saved_model.export_encoder(small, tmp_path).name for _ in range(2)] == ["8", "9"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["7", "8", "9", "notes"]
 
 
@@ -146,7 +160,7 @@ def test_a_number_that_another_export_takes_meanwhile_is_left_to_it(tmp_path, sm
         real(aside, version)
 
     monkeypatch.setattr(saved_model, "move_into_place", after_another)
-    assert saved_model.export_decoder(small, tmp_path).name == "2"
+    assert saved_model.export_encoder(small, tmp_path).name == "2"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]
     assert (tmp_path / "1" / "saved_model.pb").read_bytes() == b"another's"
 
@@ -162,16 +176,16 @@ def test_a_failed_export_leaves_nothing_and_an_abandoned_one_is_removed(tmp_path
 
     monkeypatch.setattr(saved_model, "move_into_place", fail)
     with pytest.raises(OSError, match="disk full"):
-        saved_model.export_decoder(small, tmp_path)
+        saved_model.export_encoder(small, tmp_path)
     assert list(tmp_path.iterdir()) == [recent]
 
 
 def test_an_export_that_is_not_verified_is_not_there(tmp_path, small, monkeypatch):
-    saved_model.export_decoder(small, tmp_path)
+    saved_model.export_encoder(small, tmp_path)
     save = np.savez
     monkeypatch.setattr(np, "savez", lambda path, **values: save(path, **{k: v + 1 for k, v in values.items()}))
     with pytest.raises(ValueError, match="differs from the model"):
-        saved_model.export_decoder(small, tmp_path)
+        saved_model.export_encoder(small, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["1"]
 
 

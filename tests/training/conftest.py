@@ -1,11 +1,13 @@
-"""A cheap export, for runs of which the exported model is not what a test looks at."""
+"""What takes less time where it is not the subject: an export, programs without XLA, a job that all compare with."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from jobs import Job
 
 import tfvae.run
+from tfvae.core import fast
 
 
 def export_answers(config, vae, step, results):
@@ -23,3 +25,16 @@ def cheap_export():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tfvae.run, "_export", export_answers)
         yield
+
+
+@pytest.fixture
+def without_xla(monkeypatch):
+    monkeypatch.setattr(fast, "use_xla", lambda convolutional: False)
+
+
+@pytest.fixture(scope="session")
+def unbroken_job(tmp_path_factory):
+    """Two workers that nothing stops."""
+    with Job(tmp_path_factory.mktemp("unbroken_job")) as job:
+        assert job.wait() == [0, 0], job.output(0) + job.output(1)
+        return job

@@ -203,8 +203,8 @@ def test_a_program_says_what_is_wrong_with_an_image(tmp_path):
         trained(stored, [(0, 12)], **CONV)
 
 
-def test_orders_of_one_type_are_traced_once(tmp_path):
-    """The feed hands the program tensors of one shape and type at each step, else each would compile it anew."""
+def test_a_short_buffer_has_the_shape_and_type_of_a_whole_one(tmp_path):
+    """Else the program would be compiled anew for each epoch's end."""
     feed = StreamedImages(Config(**OPTIONS), train_images(tmp_path, GREY), one_device())
     rows = [feed.rows_at(step) for step in (0, 4, 6)]  # whole buffers, and a short one
     assert {(r.images.dtype, tuple(r.images.shape)) for r in rows} == {(tf.uint8, (32, 6, 5, 1))}

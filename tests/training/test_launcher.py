@@ -7,8 +7,8 @@ import sys
 import time
 
 import pytest
+from jobs import AFTER_A_CHECKPOINT, FLAGS, assert_same_run
 from runs import PAUSING, children, named_variables, start, wait_until
-from test_workers import AFTER_A_CHECKPOINT, FLAGS, assert_same_run, unbroken  # noqa: F401
 
 from tfvae.errors import RunError
 from tfvae.training import checkpoints, workers
@@ -171,14 +171,14 @@ def wait_for_checkpoint(folder, process):
 
 
 @pytest.mark.slow
-def test_the_launcher_starts_all_anew_when_one_is_lost(launched, unbroken, tmp_path):  # noqa: F811
+def test_the_launcher_starts_all_anew_when_one_is_lost(launched, unbroken_job, tmp_path):
     process = launched(moment=AFTER_A_CHECKPOINT)
     wait_until(lambda: "paused\n" in output_of(tmp_path), lambda: process.poll() is None)
     os.kill(children(process.pid)[1], signal.SIGKILL)
     assert process.wait(600) == 0, output_of(tmp_path)
     output = output_of(tmp_path)
     assert "a worker was lost (exit statuses worker 0: " in output and "goes on from step" in output
-    assert_same_run(tmp_path / "run", unbroken)
+    assert_same_run(tmp_path / "run", unbroken_job)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from saved_states import DAMAGES, IMAGE, make_state, notes, save_states
 import tfvae
 from tfvae.config import Config
 from tfvae.config.flagfile import to_flagfile
-from tfvae.core import fast
 from tfvae.errors import InputError
 from tfvae.runtime.files import write_atomically
 from tfvae.training.checkpoints import restore, save
@@ -120,8 +119,7 @@ def name_as_before(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("posterior", "names"), [("diagonal", OLD_NAMES), ("full", OLD_NAMES + OLD_NAMES_OF_FULL)], ids=["diagonal", "full"]
 )
-def test_a_checkpoint_under_old_names_is_restored_bit_for_bit_and_goes_on(tmp_path, posterior, names, monkeypatch):
-    monkeypatch.setattr(fast, "use_xla", lambda convolutional: False)  # it would take a minute, and is not the subject
+def test_a_checkpoint_under_old_names_is_restored_bit_for_bit_and_goes_on(tmp_path, posterior, names, without_xla):
     options = {**OPTIONS, "posterior": posterior}
     saved, _ = run_program([(0, 2)], **options)
     save(tmp_path, saved.variables(), 2, {"image_shape": IMAGES.shape[1:], "step": 2, "fingerprint": "0"})

@@ -61,7 +61,7 @@ def test_the_table_says_what_each_figure_is_of_and_leaves_out_what_is_not_there(
     lines = table({"of": OF, "test": SUMMARY}).splitlines()
     assert lines[0] == ("digits, 1,797 test images, grey values, bernoulli likelihood, seed 3, nats per image:")
     assert lines[1:] == [
-        "  ELBO               -70.50      mean over 5,000 samples of z",
+        "  ELBO              -70.50      mean over 5,000 samples of z",
         "    over images       1.25      its standard error as a mean over these images",
         "    log p(x|z)      -64.00      log-likelihood: minus the reconstruction error",
         "    KL                6.50      KL(q(z|x) || p(z)), sampled; full q, mixture p",

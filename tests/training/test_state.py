@@ -48,7 +48,7 @@ def test_adam_has_the_epsilon_that_is_set():
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop", "adagrad"])
-def test_every_optimizer_raises_the_elbo_and_keeps_its_state_among_the_variables(optimizer):
+def test_every_optimizer_raises_the_elbo_and_keeps_its_state_among_the_variables(optimizer, without_xla):
     state, results = run_program([(0, 3)] + [(3, 3)] * 40, optimizer=optimizer, learning_rate=0.003)
     assert results[-1][0]["elbo"] > results[0][0]["elbo"] + 0.1
     names = set(state.variables())

@@ -65,7 +65,7 @@ def step_of(**options):
     return [a.numpy() - b.numpy() for a, b in zip(state.vae.trainable_variables, fresh.trainable_variables)]
 
 
-def test_a_gradient_above_clip_norm_is_scaled_down_to_it_and_one_below_is_not():
+def test_a_gradient_above_clip_norm_is_scaled_down_to_it_and_one_below_is_not(without_xla):
     plain = step_of()
     norm = np.sqrt(sum(np.square(change).sum() for change in plain))
     clipped = step_of(clip_norm=float(norm) / 5)
@@ -76,7 +76,7 @@ def test_a_gradient_above_clip_norm_is_scaled_down_to_it_and_one_below_is_not():
         np.testing.assert_allclose(a, b, atol=1e-6 * norm)
 
 
-def test_adams_first_step_is_the_gradient_over_its_size_and_epsilon():
+def test_adams_first_step_is_the_gradient_over_its_size_and_epsilon(without_xla):
     """Kingma & Ba 2015, algorithm 1 in the order of its section 2: epsilon is beside the uncorrected root."""
     for change, minus_gradient in zip(step_of(optimizer="adam", learning_rate=0.01, adam_epsilon=1e-3), step_of()):
         root = 0.001**0.5  # of 1 - beta_2
@@ -84,21 +84,21 @@ def test_adams_first_step_is_the_gradient_over_its_size_and_epsilon():
         np.testing.assert_allclose(change, expected, atol=1e-6)
 
 
-def test_a_loss_that_is_not_finite_is_named_by_its_first_step():
+def test_a_loss_that_is_not_finite_is_named_by_its_first_step(without_xla):
     _, results = run_program([(0, 3)], optimizer="sgd", learning_rate=1e30)
     assert results[0][1] in (1, 2)
     _, results = run_program([(0, 3)])
     assert results[0][1] is None
 
 
-def test_the_means_are_over_a_call_s_steps():
+def test_the_means_are_over_a_call_s_steps(without_xla):
     _, singles = run_program([(0, 1), (1, 1), (2, 1), (3, 1)])
     _, [(means, _)] = run_program([(0, 4)])
     for name in Elbo._fields:
         np.testing.assert_allclose(means[name], np.mean([of_step[name] for of_step, _ in singles]), rtol=1e-6)
 
 
-def test_bfloat16_products_leave_the_weights_and_the_loss_float32_and_the_elbo_about_the_same():
+def test_bfloat16_products_leave_the_weights_and_the_loss_float32_and_the_elbo_about_the_same(without_xla):
     images = np.random.default_rng(0).integers(0, 2, (512, 6, 5, 1), dtype=np.uint8) * np.uint8(255)
     elbos = {}
     for dtype in ("float32", "bfloat16"):
@@ -112,7 +112,7 @@ def test_bfloat16_products_leave_the_weights_and_the_loss_float32_and_the_elbo_a
     np.testing.assert_allclose(elbos["bfloat16"], elbos["float32"], rtol=2e-3)
 
 
-def test_two_models_in_one_process_don_t_meet():
+def test_two_models_in_one_process_don_t_meet(without_xla):
     first, _ = run_program([(0, 2)])
     second, _ = run_program([(0, 2)], latent_dim=3)
     again, _ = run_program([(0, 2)])
@@ -255,6 +255,7 @@ for samples in (1, 7, 5):
 """
 
 
+@pytest.mark.slow
 def test_neither_other_steps_nor_other_samples_compile_anew(tmp_path):
     """A slice that starts at a step, for one, would compile at each call, and tf.function would count one trace."""
     dump = {"XLA_FLAGS": f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text", "TFVAE_CACHE": "", "TF_XLA_FLAGS": ""}

@@ -1,5 +1,6 @@
 """The trainer, piece by piece: restoring, chunks by the clock, when it saves, what it writes at the end."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -47,7 +48,7 @@ class Export:
 
 
 def make_trainer(folder, dataset=None, placement=None, **settings):
-    config = Config(**{**{name: getattr(CONFIG, name) for name in CONFIG.__dataclass_fields__}, **settings})
+    config = dataclasses.replace(CONFIG, **settings)
     (folder / "run").mkdir(exist_ok=True)
     placement = placement or one_device()
     return Trainer(
@@ -273,7 +274,7 @@ def test_train_leaves_a_run_whose_numbers_can_be_found_again(tmp_path, capsys):
     assert handed == {name: value for name, value in results.items() if name != "export"}
     assert results["export"] == str(tmp_path / "export" / "1")
     assert checkpoints.steps(made.run_dir)[-1] == 3 * EPOCH
-    assert read_config(made.run_dir) == made.config
+    assert read_config(made.run_dir) == dataclasses.replace(made.config, run_dir=str(made.run_dir))
     assert (made.run_dir / "figures" / "samples.png").exists()
     assert not (made.run_dir / "evaluation").exists()
     lines = capsys.readouterr().out.splitlines()
@@ -298,7 +299,7 @@ def test_a_stop_in_the_evaluation_says_what_is_safe(tmp_path, monkeypatch, capsy
     made.run_chunk()
     made.save()
 
-    def stop(*_):
+    def stop(*_, show_progress):
         raise SystemExit(143)
 
     monkeypatch.setattr(trainer.evaluation, "evaluate_run", stop)
@@ -311,8 +312,7 @@ def test_a_stop_in_the_evaluation_says_what_is_safe(tmp_path, monkeypatch, capsy
     assert not made.export.calls and not (made.run_dir / "results.json").exists()
 
 
-def test_pictures_and_export_are_what_it_is_handed(tmp_path):
-    """The trainer's own monitor draws what `draw_pictures` draws."""
+def test_the_monitor_draws_the_pictures_that_the_trainer_was_handed(tmp_path):
     made = make_trainer(tmp_path)
     with Monitor(made.run_dir, made.config, 0, made.total_steps, made.draw_pictures) as monitor:
         monitor.pictures(made.state.vae, 0)

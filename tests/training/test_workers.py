@@ -3,94 +3,18 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import PAUSING, ROOT, children, named_variables, results, start, wait_until
+from jobs import AFTER_A_CHECKPOINT, AMID_THE_SAVING, Job, assert_same_run
+from runs import ROOT, children, named_variables, results, start, wait_until
 
 from tfvae.training import strategy, workers
 
-FLAGS = ["--dataset=digits", "--hidden_units=64", "--epochs=20", "--eval_samples=20", "--checkpoint_every=0"]
 LEAVE_SECONDS = workers._LEAVE_SECONDS  # in which the others leave when one is gone: the launcher kills them then
-AFTER_A_CHECKPOINT = "tfvae.training.trainer:Trainer.run_chunk=5"  # the first epoch's steps are one or two chunks
-AMID_THE_SAVING = "tfvae.training.checkpoints:move_into_place=2"
-
-
-class Job:
-    """Workers that run one command in one run directory; one of them may pause at a moment (see pausing.py)."""
-
-    def __init__(self, folder, *flags, workers=2, only=None, pausing=None, moment=AFTER_A_CHECKPOINT):
-        self.run_dir = folder / "run"
-        self.folder = folder
-        flags = [*FLAGS, f"--run_dir={self.run_dir}", f"--export_dir={folder / 'exports'}", *flags]
-        addresses = free_addresses(workers)
-        self.processes = []
-        for index in range(workers) if only is None else only:
-            cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            command = [str(PAUSING), moment, "--"] if index == pausing else ["-m", "tfvae.train"]
-            with open(folder / f"worker{index}.txt", "w") as output:
-                self.processes.append(
-                    start(
-                        [*command, *flags],
-                        env={"TF_CONFIG": json.dumps(cluster)},
-                        stdin=subprocess.PIPE,
-                        stdout=output,
-                        stderr=subprocess.STDOUT,
-                    )
-                )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for process in self.processes:
-            process.kill()
-            process.stdin.close()
-            process.wait()
-
-    def wait(self):
-        return [process.wait(600) for process in self.processes]
-
-    def is_running(self):
-        return all(process.poll() is None for process in self.processes)
-
-    def wait_for_pause(self, index):
-        wait_until(lambda: "paused\n" in self.output(index), self.is_running)
-
-    def go_on(self, index):
-        self.processes[index].stdin.write("\n")
-        self.processes[index].stdin.flush()
-
-    def output(self, index):
-        return (self.folder / f"worker{index}.txt").read_text()
-
-
-def free_addresses(number):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
-    for s in sockets:
-        s.close()
-    return addresses
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    with Job(tmp_path_factory.mktemp("unbroken")) as job:
-        assert job.wait() == [0, 0], job.output(0) + job.output(1)
-        return job
-
-
-def assert_same_run(run_dir, unbroken):
-    step, variables = named_variables(run_dir)
-    expected_step, expected = named_variables(unbroken.run_dir)
-    assert step == expected_step and variables.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(variables[name], value, err_msg=name)
-    assert results(run_dir)["test"] == results(unbroken.run_dir)["test"]
 
 
 @pytest.mark.slow
@@ -111,7 +35,7 @@ def test_two_workers_give_the_numbers_of_one(tmp_path):
     assert two.output(1) == ""  # the chief speaks for all
 
 
-def kill_one(folder, lost, moment, unbroken):
+def kill_one(folder, lost, moment, unbroken_job):
     with Job(folder, pausing=lost, moment=moment) as job:
         job.wait_for_pause(lost)
         job.processes[lost].kill()
@@ -123,18 +47,18 @@ def kill_one(folder, lost, moment, unbroken):
     with Job(folder) as job:
         assert job.wait() == [0, 0]
         assert "goes on from step" in job.output(0)
-    assert_same_run(job.run_dir, unbroken)
+    assert_same_run(job.run_dir, unbroken_job)
 
 
 @pytest.mark.slow
-def test_the_others_leave_when_one_is_killed_and_the_restarted_job_ends_bit_identically(unbroken, tmp_path):
-    kill_one(tmp_path, 1, AFTER_A_CHECKPOINT, unbroken)
+def test_the_others_leave_when_one_is_killed_and_the_restarted_job_ends_bit_identically(unbroken_job, tmp_path):
+    kill_one(tmp_path, 1, AFTER_A_CHECKPOINT, unbroken_job)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("moment", [AFTER_A_CHECKPOINT, AMID_THE_SAVING], ids=["a chunk", "the saving"])
-def test_a_chief_that_is_killed_is_missed_and_the_restarted_job_ends_bit_identically(moment, unbroken, tmp_path):
-    kill_one(tmp_path, 0, moment, unbroken)
+def test_a_chief_that_is_killed_is_missed_and_the_restarted_job_ends_bit_identically(moment, unbroken_job, tmp_path):
+    kill_one(tmp_path, 0, moment, unbroken_job)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +90,7 @@ def test_a_worker_that_never_starts_is_missed(present, tmp_path):
     "index",
     [pytest.param(0, id="chief", marks=pytest.mark.nightly), pytest.param(1, id="worker", marks=pytest.mark.slow)],
 )
-def test_a_sigterm_to_one_saves_and_ends_all_and_the_job_goes_on_bit_identically(index, unbroken, tmp_path):
+def test_a_sigterm_to_one_saves_and_ends_all_and_the_job_goes_on_bit_identically(index, unbroken_job, tmp_path):
     with Job(tmp_path, pausing=index) as job:
         job.wait_for_pause(index)
         job.processes[index].send_signal(signal.SIGTERM)
@@ -179,7 +103,7 @@ def test_a_sigterm_to_one_saves_and_ends_all_and_the_job_goes_on_bit_identically
     with Job(tmp_path) as job:
         assert job.wait() == [0, 0]
         assert f"goes on from step {step:,}" in job.output(0)
-    assert_same_run(job.run_dir, unbroken)
+    assert_same_run(job.run_dir, unbroken_job)
 
 
 @pytest.mark.nightly
@@ -244,7 +168,8 @@ def test_a_guardian_tells_of_tensorflow_s_giving_up():
     with guarded("all_have_met(); os.abort()") as process:
         assert process.wait(300) == 75
         assert process.stdout.read() == (
-            "guards\nworker 1 of 2: TensorFlow has given up, as it does when the chief is gone; start all workers again\n"
+            "guards\nworker 1 of 2: TensorFlow has given up, as it does when the chief is gone; start all workers "
+            "again\n"
         )
 
 

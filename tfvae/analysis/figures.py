@@ -13,8 +13,11 @@ _CELL = 40  # narrower images are enlarged to about this many pixels
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
+    """The images as uint8, values outside [0, 1] cut off."""
     images = np.asarray(images)
-    return images if images.dtype == np.uint8 else np.uint8(np.rint(np.clip(images, 0, 1) * 255))
+    if images.dtype == np.uint8:
+        return images
+    return np.uint8(np.rint(np.clip(images, 0, 1) * 255))
 
 
 def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
@@ -58,15 +61,12 @@ def latent_scatter(mean: np.ndarray, labels: np.ndarray | None, title: str) -> n
     classes = [] if labels is None else np.unique(labels)
     if 1 < len(classes) <= 20:
         for i, label in enumerate(classes):
-            axes.scatter(
-                *mean[labels == label, :2].T, color=f"C{i}" if len(classes) <= 10 else None, label=label, **style
-            )
+            axes.scatter(*mean[labels == label, :2].T, color=f"C{i}", label=label, **style)
         axes.legend(markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     else:
         axes.scatter(*mean[:, :2].T, **style)
     axes.grid(alpha=0.2)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return _rasterized(canvas)
 
 
 def accuracies(rows: dict[str, dict[str, float]], title: str) -> np.ndarray:
@@ -74,11 +74,16 @@ def accuracies(rows: dict[str, dict[str, float]], title: str) -> np.ndarray:
     figure = Figure(figsize=(6.6, 4.0), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot(ylabel="accuracy on the test images", ylim=(0, 1.1), title=title)
-    names = list(next(iter(rows.values())))
-    for i, name in enumerate(names):
-        places = np.arange(len(rows)) + (i - (len(names) - 1) / 2) * 0.4
-        axes.bar_label(axes.bar(places, [row[name] for row in rows.values()], 0.36, label=name), fmt="%.3f")
+    methods = list(next(iter(rows.values())))
+    for i, method in enumerate(methods):
+        places = np.arange(len(rows)) + (i - (len(methods) - 1) / 2) * 0.4
+        bars = axes.bar(places, [row[method] for row in rows.values()], 0.36, label=method)
+        axes.bar_label(bars, fmt="%.3f")
     axes.set_xticks(range(len(rows)), list(rows))
-    axes.legend(ncols=len(names), loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)
+    axes.legend(ncols=len(methods), loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)
+    return _rasterized(canvas)
+
+
+def _rasterized(canvas: FigureCanvasAgg) -> np.ndarray:
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

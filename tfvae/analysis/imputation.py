@@ -24,8 +24,29 @@ def _log_prob_where(p: Density, x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(p.element_log_prob(x) * mask, axis=(-3, -2, -1))
 
 
-class _ImportanceSampler:
-    """S importance samples of z given the observed pixels of each image: see `condition`.
+class Imputation(NamedTuple):
+    """Images with their missing pixels filled in, and the log-likelihood of what was missing, [N] in nats."""
+
+    filled: np.ndarray
+    log_prob: np.ndarray
+    effective_samples: np.ndarray | None = None  # of z behind each image, [N]
+
+    def row(self, images: np.ndarray, observed: np.ndarray) -> dict[str, float]:
+        """RMSE over all missing pixels, and the mean over images of log p with its standard error."""
+        missing = np.broadcast_to(observed, images.shape) == 0
+        squares = np.square(self.filled - to_unit(images))[missing]
+        row = {
+            "RMSE": np.mean(squares, dtype=np.float64) ** 0.5,
+            "log p(missing | observed)": self.log_prob.mean(),
+            "standard error": np.std(self.log_prob, dtype=np.float64) / len(images) ** 0.5,
+        }
+        if self.effective_samples is not None:
+            row["effective samples"] = np.mean(self.effective_samples, dtype=np.float64)
+        return {key: float(value) for key, value in row.items()}
+
+
+class Imputer:
+    """Fills in missing pixels by S = `samples` importance samples of z for each image, drawn by `seed`.
 
     A sample's proposal is number 0, the prior, or number k, q(z|x) of the k-th filling; samples take them in turn.
     """
@@ -36,9 +57,39 @@ class _ImportanceSampler:
         shares = np.bincount(self.proposal_of_sample, minlength=_FILLINGS + 1) / samples
         self.log_shares = np.log(np.maximum(shares, 1e-30)).astype(np.float32)
         use_xla = fast.use_xla(vae.convolutional)
-        self.condition = tf.function(self._condition, jit_compile=use_xla, autograph=False)
+        self.condition_block = tf.function(self._condition_block, jit_compile=use_xla, autograph=False)
 
-    def _condition(self, block: tf.Tensor, x: tf.Tensor, observed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def impute(self, images: np.ndarray, observed: np.ndarray, train_images: np.ndarray) -> Imputation:
+        """Fills in E[x_missing | x_observed] where `observed`, which broadcasts to the images, is 0.
+
+        log p(x_missing | x_observed) is the estimate of log p(x) less that of log p(x_observed). Few effective samples
+        flatter it: the second is then underestimated more. The training images' means are the first guess.
+        """
+        guess = fill_means(self.vae, images, observed, train_images).filled
+        observed = np.broadcast_to(observed, images.shape)
+        # each image twice: given its observed pixels, and given all of them
+        x = np.concatenate([guess, to_unit(images)])
+        masks = np.concatenate([observed, np.ones_like(observed)]).astype(np.float32)
+        log_prob, mean, effective_samples = self.condition(x, masks)
+        log_p_observed, log_p_all = np.split(log_prob, 2)
+        size = len(images)
+        return Imputation(np.where(observed, guess, mean[:size]), log_p_all - log_p_observed, effective_samples[:size])
+
+    def condition(self, x: np.ndarray, observed: np.ndarray) -> list[np.ndarray]:
+        """Conditions on the pixels of x where `observed` (its shape) is 1, not 0.
+
+        z is proposed in turn by the prior and by q(z|x filled in), for the fillings that pseudo-Gibbs sampling runs
+        through from x on (Rezende et al. 2014, appendix F). The weights p(x_observed, z) / proposal(z), of the mixture
+        of all these, are bounded and correct what pseudo-Gibbs gets wrong (Mattei & Frellsen 2018, section 3).
+
+        Returns:
+            log p(x_observed) [N] in nats, E[x|x_observed] [N, H, W, C], the effective number of samples [N].
+        """
+        return in_blocks(self.condition_block, x, observed, block_size=max(1, _LATENTS_AT_ONCE // self.samples))
+
+    def _condition_block(
+        self, block: tf.Tensor, x: tf.Tensor, observed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """What `condition` returns, of one block of images, float32 [B, H, W, C]; `block` is its number."""
         block_seed = noise.seed_for(self.seed, Stream.EVALUATION, block)
         posteriors = self._posteriors(self._fillings(x, observed, block_seed))
@@ -86,60 +137,6 @@ class _ImportanceSampler:
         of_posterior = self.vae.sampling(q, noise.normal(shape, noise.fold_in(block_seed, 0)))
         of_prior = draw(self.vae.prior, shape, noise.fold_in(block_seed, 1))
         return tf.where((self.proposal_of_sample == 0)[:, None, None], of_prior, of_posterior)
-
-
-def condition(vae: Vae, x: np.ndarray, observed: np.ndarray, samples: int, seed: int) -> list[np.ndarray]:
-    """Conditions on the pixels of x where `observed` (its shape) is 1, not 0, by S = `samples` importance samples of z.
-
-    They are proposed in turn by the prior and by q(z|x filled in), for the fillings that pseudo-Gibbs sampling runs
-    through from x on (Rezende et al. 2014, appendix F). The weights p(x_observed, z) / proposal(z), of the mixture of
-    all these, are bounded and correct what pseudo-Gibbs gets wrong (Mattei & Frellsen 2018, section 3).
-
-    Returns:
-        log p(x_observed) [N] in nats, E[x|x_observed] [N, H, W, C], the effective number of samples [N].
-    """
-    sampler = _ImportanceSampler(vae, samples, seed)
-    return in_blocks(sampler.condition, x, observed, block_size=max(1, _LATENTS_AT_ONCE // samples))
-
-
-class Imputation(NamedTuple):
-    """Images with their missing pixels filled in, and the log-likelihood of what was missing, [N] in nats."""
-
-    filled: np.ndarray
-    log_prob: np.ndarray
-    effective_samples: np.ndarray | None = None  # of z behind each image, [N]
-
-    def row(self, images: np.ndarray, observed: np.ndarray) -> dict[str, float]:
-        """RMSE over all missing pixels, and the mean over images of log p with its standard error."""
-        missing = np.broadcast_to(observed, images.shape) == 0
-        squares = np.square(self.filled - to_unit(images))[missing]
-        row = {
-            "RMSE": np.mean(squares, dtype=np.float64) ** 0.5,
-            "log p(missing | observed)": self.log_prob.mean(),
-            "standard error": np.std(self.log_prob, dtype=np.float64) / len(images) ** 0.5,
-        }
-        if self.effective_samples is not None:
-            row["effective samples"] = np.mean(self.effective_samples, dtype=np.float64)
-        return {key: float(value) for key, value in row.items()}
-
-
-def impute(
-    vae: Vae, images: np.ndarray, observed: np.ndarray, train_images: np.ndarray, samples: int, seed: int
-) -> Imputation:
-    """Fills in E[x_missing | x_observed] where `observed`, which broadcasts to the images, is 0; S = `samples`.
-
-    log p(x_missing | x_observed) is the estimate of log p(x) less that of log p(x_observed). Few effective samples
-    flatter it: the second is then underestimated more. The training images' means are the first guess.
-    """
-    guess = fill_means(vae, images, observed, train_images).filled
-    observed = np.broadcast_to(observed, images.shape)
-    # each image twice: given its observed pixels, and given all of them
-    x = np.concatenate([guess, to_unit(images)])
-    masks = np.concatenate([observed, np.ones_like(observed)]).astype(np.float32)
-    log_prob, mean, effective_samples = condition(vae, x, masks, samples, seed)
-    log_p_observed, log_p_all = np.split(log_prob, 2)
-    size = len(images)
-    return Imputation(np.where(observed, guess, mean[:size]), log_p_all - log_p_observed, effective_samples[:size])
 
 
 def fill_means(vae: Vae, images: np.ndarray, observed: np.ndarray, train_images: np.ndarray) -> Imputation:

@@ -77,14 +77,15 @@ def traversal(context: Context) -> TaskResult:
 
 
 def impute(context: Context) -> TaskResult:
-    """Test images without their upper or a random half, filled in by the VAE and by the training images' means."""
+    """Test images without their lower or a random half, filled in by the VAE and by the training images' means."""
     vae, config = context.vae, context.config
     images = context.dataset.test.images[:_IMPUTED_IMAGES]
     train_images = context.dataset.train.in_memory().images
+    imputer = imputation.Imputer(vae, config.eval_samples, config.seed)
     rows, strips = {}, []
     for name, observed in _masks(images, config.seed).items():
         by_mean = imputation.fill_means(vae, images, observed, train_images)
-        by_vae = imputation.impute(vae, images, observed, train_images, config.eval_samples, config.seed)
+        by_vae = imputer.impute(images, observed, train_images)
         rows[f"{name}: VAE"] = by_vae.row(images, observed)
         rows[f"{name}: means"] = by_mean.row(images, observed)
         with_hole = np.where(observed, to_unit(images), 0.5)
@@ -105,32 +106,29 @@ def _masks(images: np.ndarray, seed: int) -> dict[str, np.ndarray]:
 
 def probe_features(context: Context) -> TaskResult:
     """How well simple classifiers tell test images apart by their latents."""
-    train, test = _with_labels(context, "features")
-    return _accuracies(context, train, features.features(context.vae, train, test))
+    train, test = _train_and_test(context)
+    return _accuracies(context, features.features(context.vae, train, test))
 
 
 def fine_tune(context: Context) -> TaskResult:
-    """How much labels are saved by a trained encoder."""
-    train, test = _with_labels(context, "fine_tuning")
-    return _accuracies(context, train, features.fine_tuning(context.vae, train, test, context.config.seed))
+    """How many labels a trained encoder spares."""
+    train, test = _train_and_test(context)
+    return _accuracies(context, features.fine_tuning(context.vae, train, test, context.config.seed))
 
 
-def _with_labels(context: Context, task: str) -> tuple[Split, Split]:
-    """Training and test images with labels, all pixels binary where the VAE saw them so; raises InputError."""
-    config = context.config
-    train, test = context.dataset.train.in_memory(), context.dataset.test
-    if train.labels is None or test.labels is None:
-        raise InputError(f"--task={task}: must be of a data set that has labels, and {config.dataset} has none")
-    if config.binarize == "stochastic":
-        seed = noise.seed_for(config.seed, Stream.BINARIZE)
+def _train_and_test(context: Context) -> tuple[Split, Split]:
+    """Labelled images, the training images' pixels drawn as the VAE saw them, but once."""
+    train = context.dataset.train.in_memory()
+    if context.config.binarize == "stochastic":
+        seed = noise.seed_for(context.config.seed, Stream.BINARIZE)
         train = train._replace(images=noise.bernoulli(to_unit(train.images), seed).numpy())
-    return train, test
+    return train, context.dataset.test
 
 
-def _accuracies(context: Context, train: Split, rows: features.Accuracies) -> TaskResult:
+def _accuracies(context: Context, rows: features.Accuracies) -> TaskResult:
     config, images = context.config, context.dataset.test.images
     picture = figures.accuracies(rows, f"{config.dataset}, {len(images):,} test images, seed {config.seed}")
-    return TaskResult(images, rows, f"accuracy, {len(train.images):,} train images", picture)
+    return TaskResult(images, rows, f"accuracy, {len(context.dataset.train.images):,} train images", picture)
 
 
 TASKS: dict[str, Callable[[Context], TaskResult]] = {
@@ -152,9 +150,9 @@ def explore(config: Config, vae: VAE, step: int, dataset: Dataset, task: str) ->
         What the JSON file holds: `rows` of numbers, and `of`, what they are numbers of.
 
     Raises:
-        InputError: the data set lacks labels that are needed, or the likelihood or the posterior a density.
+        InputError: the data set has no labels, or the model no density, that the task needs; nothing is written.
     """
-    _check_densities(config, task)
+    _check_needs(config, dataset, task)
     result = TASKS[task](Context(vae, config, dataset))
     of = {
         "dataset": config.dataset,
@@ -171,10 +169,12 @@ def explore(config: Config, vae: VAE, step: int, dataset: Dataset, task: str) ->
     return {"of": of, "rows": result.rows}
 
 
-def _check_densities(config: Config, task: str) -> None:
-    """Refuses a task that asks for a density which the model does not have; raises InputError."""
+def _check_needs(config: Config, dataset: Dataset, task: str) -> None:
+    """Refuses a task that needs what the data set or the model does not have; raises InputError."""
     needs = capabilities.TASKS[task]
     likelihood, posterior = capabilities.LIKELIHOODS[config.likelihood], capabilities.POSTERIORS[config.posterior]
+    if needs.needs_labels and (dataset.train.labels is None or dataset.test.labels is None):
+        raise InputError(f"--task={task}: must be of a data set that has labels, and {config.dataset} has none")
     if needs.needs_element_log_prob and not likelihood.element_log_prob:
         raise InputError(
             f"--task={task}: must not be of a {config.likelihood} likelihood, which has no log density of single pixels"

@@ -18,6 +18,7 @@ from tfvae.serving.session import DTYPES
 _DTYPE_NAMES = {1: "float", 2: "double", 3: "int32", 9: "int64", 10: "bool"}
 _FLOATS, _INTEGERS, _BOOL = (1, 2), (3, 9), 10
 _JSON_TYPES = {type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
+_SEVERAL_INPUTS = "as multiple input tensors required as per tensorinfo_map"
 _MAX_DEPTH = 32  # of nested lists
 _MAX_QUOTED = 1000  # characters of a request that a message repeats
 
@@ -133,8 +134,7 @@ def _inputs_by_rows(request: dict[str, Any], dtypes: dict[str, int]) -> dict[str
     if type(instances[0]) is dict:
         return _named_rows(instances, dtypes)
     if len(dtypes) > 1:
-        reason = "as multiple input tensors required as per tensorinfo_map"
-        raise Refused(400, f"instances is a plain list, but expecting list of objects {reason}")
+        raise Refused(400, f"instances is a plain list, but expecting list of objects {_SEVERAL_INPUTS}")
     return _plain_rows(instances, dtypes)
 
 
@@ -194,8 +194,7 @@ def _require_same_shape(first: np.ndarray, other: np.ndarray) -> None:
 def _inputs_by_columns(columns: Any, dtypes: dict[str, int]) -> dict[str, np.ndarray]:
     if type(columns) is not dict:
         if len(dtypes) > 1:
-            reason = "as multiple input tensors required as per tensorinfo_map"
-            raise Refused(400, f"inputs is a plain value/list, but expecting an object {reason}")
+            raise Refused(400, f"inputs is a plain value/list, but expecting an object {_SEVERAL_INPUTS}")
         columns = dict.fromkeys(dtypes, columns)
     for name in dtypes:
         if name not in columns:

@@ -1,6 +1,9 @@
-"""The whole path of a user, for real: train, look at what it leaves, evaluate, export."""
+"""The whole path of a user: train, look at what it leaves, evaluate, export, by the commands' own entrances."""
 
+import contextlib
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,34 +11,46 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
-import tensorflow as tf
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import tfvae
-from tfvae import evaluate, export
-from tfvae.data import dataset as data
-from tfvae.training import monitor as monitoring, step as training
-from tfvae.config import Config
-from tfvae.config.flagfile import read_config
-from tfvae.train import train
+from tfvae.runtime.tensorflow import import_tensorflow
+
+import_tensorflow()
+
+import tensorflow as tf  # noqa: E402
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
+
+import tfvae  # noqa: E402
+from tfvae import data, evaluate, export, train  # noqa: E402
+from tfvae.config import Config  # noqa: E402
+from tfvae.config.flagfile import read_config  # noqa: E402
+from tfvae.serving import verify  # noqa: E402
+from tfvae.training.state import create_state  # noqa: E402
+from tfvae.training.step import TrainProgram  # noqa: E402
 
 FLAGS = ["--dataset=digits", "--epochs=3", "--hidden_units=32", "--binarize=threshold", "--run_dir=runs/small"]
+ROOT = Path(__file__).parents[1]
+
+
+def without_checking(patch):
+    """The two processes that check each export would take a minute; `test_the_command_for_real` has them."""
+    patch.setattr(verify, "check", lambda folder: None)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A finished run by the real command, and what it printed."""
+    """The folder of a finished run, and what it printed."""
     folder = tmp_path_factory.mktemp("whole")
-    command = [sys.executable, "-m", "tfvae.train", *FLAGS]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=None)
-    assert done.returncode == 0, done.stderr
-    return folder, done
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        without_checking(patch)
+        patch.chdir(folder)
+        given = {"dataset": "digits", "epochs": 3, "hidden_units": (32,), "binarize": "threshold"}
+        train.main({**given, "run_dir": "runs/small"})
+    return folder, printed.getvalue()
 
 
 def test_it_prints_what_it_took_and_found_and_what_to_type_next(trained):
-    _, done = trained
-    assert done.stderr == ""
-    lines = done.stdout.splitlines()
+    lines = trained[1].splitlines()
     assert lines[0] == "data: digits; 1,437 train, 180 validation, 180 test images of 8x8x1"
     assert "starts from step 0 of 33 steps; pixels 1 above 0.5, bernoulli likelihood, seed 0" in lines[1]
     assert any(line.startswith("epoch 3/3: train ELBO -") and "validation ELBO -" in line for line in lines)
@@ -53,11 +68,11 @@ def test_results_say_what_they_are_of_and_can_be_recomputed(trained):
     }  # fmt: skip
     assert results["of"]["samples"] == 200 and results["of"]["images"] == 180
     assert results["train"]["images_per_second"] > 0
-    config = read_config(folder / "runs/small/config.flags")
-    state = training.create_state(config, (8, 8, 1), 1437)
-    run_steps = training.make_run_steps(state, config, data.load(config).train.images)
-    run_steps(0, 22)
-    np.testing.assert_allclose(results["train"]["elbo"], run_steps(22, 11)[0]["elbo"], rtol=1e-5)  # the third epoch's
+    config = read_config(folder / "runs/small")
+    state = create_state(config, (8, 8, 1), 1437)
+    program = TrainProgram(state, config, data.load(config).train.images)
+    program.run(0, 22)
+    np.testing.assert_allclose(results["train"]["elbo"], program.run(22, 11)[0]["elbo"], rtol=1e-5)  # the third epoch's
     vae, config, step, _ = tfvae.load(folder / "runs/small")
     assert step == 33 and config.hidden_units == (32,)
     # the ELBO once more, by other means: NumPy's noise, Keras's cross-entropy
@@ -114,11 +129,13 @@ def test_evaluate_agrees_with_the_run_and_takes_other_samples(trained, monkeypat
     few = json.loads(Path("runs/small/evaluation.json").read_text())
     assert few["of"]["samples"] == 3 and few["test"]["log_px"] < ours["test"]["log_px"]
     assert "by 3 importance samples" in capsys.readouterr().out
+    assert not Path("runs/small/evaluation").exists()
 
 
 def test_export_gives_the_next_version_of_the_same_decoder(trained, monkeypatch):
     folder, _ = trained
     monkeypatch.chdir(folder)
+    without_checking(monkeypatch)
     export.main({"run_dir": "runs/small"})
     assert sorted(p.name for p in Path("saved_models/small").iterdir()) == ["1", "2"]
     loaded = [tf.saved_model.load(f"saved_models/small/{v}") for v in (1, 2)]
@@ -130,19 +147,46 @@ def test_export_gives_the_next_version_of_the_same_decoder(trained, monkeypatch)
 
 def test_config_flags_repeats_the_run(trained):
     folder, _ = trained
-    recorded = read_config(folder / "runs/small/config.flags")
     expected = Config(
         dataset="digits", epochs=3, hidden_units=(32,), binarize="threshold", validation_examples=180,
         run_dir=str(folder / "runs/small"),
     )  # fmt: skip
-    assert recorded == expected
+    assert read_config(folder / "runs/small") == expected
 
 
-def test_pixels_are_named(trained):
-    binary, grey = np.uint8([[0, 255]]), np.float32([[0, 0.5]])
-    assert monitoring.pixels(Config(), binary) == "binary pixels as they come"
-    assert monitoring.pixels(Config(), grey) == "grey values"
-    assert monitoring.pixels(Config(binarize="stochastic"), grey).startswith("pixels drawn")
+def test_epochs_auto_is_a_million_images_and_ten_passes_at_least():
+    """Of the digits' 1,437 training images 696 epochs; of 200,000 ten."""
+    from tfvae.data.splits import Dataset, Split
+    from tfvae.run import _with_resolved_settings
+
+    for examples, epochs in ((1_437, 696), (200_000, 10)):
+        parts = (Split(np.zeros((count, 1, 1, 1), np.uint8), None) for count in (examples, 7, 3))
+        config = _with_resolved_settings(Config(dataset="digits"), Dataset(*parts))
+        assert config.epochs == epochs and config.validation_examples == 7
+        assert config.run_dir == f"runs/{config.name()}"
+    parts = (Split(np.zeros((count, 1, 1, 1), np.uint8), None) for count in (20, 7, 3))
+    given = _with_resolved_settings(Config(dataset="digits", epochs=4, run_dir="mine"), Dataset(*parts))
+    assert (given.epochs, given.run_dir) == (4, "mine")
+
+
+@pytest.mark.slow
+def test_the_command_for_real(trained, tmp_path):
+    """In a process of its own, its export checked: the same lines, but for the speed, and the same figures."""
+    command = [sys.executable, "-m", "tfvae.train", *FLAGS]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=600)
+    assert (done.returncode, done.stderr) == (0, "")
+    folder, printed = trained
+    ours, theirs = ([without_speed(line) for line in text.splitlines()] for text in (done.stdout, printed))
+    assert ours[:-1] == theirs[:-1]
+    assert ours[-1] == theirs[-1].replace(str(folder), str(tmp_path))
+    results = [json.loads((where / "runs/small/results.json").read_text()) for where in (tmp_path, folder)]
+    assert results[0]["test"] == results[1]["test"] and results[0]["of"] == results[1]["of"]
+    assert sorted(p.name for p in (tmp_path / "saved_models").iterdir()) == ["small", "small-encoder"]
+
+
+def without_speed(line):
+    return line.rpartition(", ")[0] if line.endswith("images/s") else line
 
 
 GRID = {
@@ -164,7 +208,7 @@ def test_the_grid_goes_the_whole_way(options, tmp_path, capsys):
         dataset=str(tmp_path / "images.npy"), hidden_units=(8,), batch_size=16, epochs=2, eval_samples=7,
         run_dir=str(tmp_path / "run"), export_dir=str(tmp_path / "saved_models"), **options,
     )  # fmt: skip
-    results = train(config)
+    results = train.train(config)
     of, test = results["of"], results["test"]
     assert {of[k] for k in ("objective", "posterior", "prior")} == {
         config.objective, config.posterior, config.prior,
