@@ -73,3 +73,15 @@ def test_a_traversal_has_the_ten_most_active_latents():
     variances = vae.encode(tf.constant(images)).mean.numpy().var(axis=0)
     np.testing.assert_allclose(result.variances, np.sort(variances)[:1:-1], rtol=1e-4)
     assert result.images.shape == (10, 11, 4, 4, 1) and len(set(result.latents)) == 10
+
+
+def test_each_latent_of_a_traversal_takes_the_quantiles_of_its_own_prior():
+    vae = make_vae(Config(latent_dim=3, hidden_units=(8,), prior="normal"), (4, 4, 1))
+    mean, stddev = np.array([2.0, -1, 0]), np.array([0.5, 1, 4])
+    vae.prior_variables[0].assign(mean[None])
+    vae.prior_variables[1].assign(2 * np.log(stddev)[None])
+    images = np.random.default_rng(0).random((50, 4, 4, 1)).astype("f")
+    result = latents.traversal(vae, images, index=0, seed=0, steps=3)
+    outer = statistics.NormalDist().inv_cdf(0.975) * np.array([-1, 0, 1])
+    expected = mean[:, None] + stddev[:, None] * outer
+    np.testing.assert_allclose(result.values, expected[result.latents], rtol=1e-5, atol=1e-6)

@@ -64,9 +64,7 @@ def test_kl_is_0_at_the_prior_and_exact_near_it():
     assert DiagonalNormal(tf.zeros([2]), tf.zeros([2])).kl(standard_normal(2)) == 0
     tiny = DiagonalNormal(tf.zeros([1]), tf.constant([1e-4]))
     log_variance = np.float64(np.float32(1e-4))
-    np.testing.assert_allclose(
-        tiny.kl(standard_normal(1)), (np.expm1(log_variance) - log_variance) / 2, rtol=1e-3
-    )
+    np.testing.assert_allclose(tiny.kl(standard_normal(1)), (np.expm1(log_variance) - log_variance) / 2, rtol=1e-3)
 
 
 def test_the_kl_of_each_latent_is_that_of_its_own_marginal():

@@ -1,6 +1,8 @@
 """A SavedModel by TensorFlow's C API, beside TensorFlow's own Python."""
 
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -110,3 +112,21 @@ def test_it_is_freed_with_the_last_reference(exported):
     del session
     gc.collect()
     assert freed() is None
+
+
+@pytest.mark.slow
+def test_python_s_own_hashes_and_tls_work_after_it(exported):
+    program = """
+import sys
+from pathlib import Path
+from tfvae.serving.session import Session
+session = Session(Path(sys.argv[1]))
+import hashlib, ssl
+import numpy.random
+assert hashlib.sha256(b"a").hexdigest().startswith("ca978112")
+assert session.call("sample", {"seed": [1]})["z"].shape == (1, 3)
+assert not {"keras", "tensorflow.python"} & set(sys.modules)
+"""
+    command = [sys.executable, "-c", program, str(exported.decoder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -16,15 +16,26 @@ from tfvae.training.evaluation import Evaluator, KeptBlocks, PerImage, SampleSum
 GREY = np.random.default_rng(0).integers(0, 256, (600, 6, 5, 1), dtype=np.uint8)
 
 
+@pytest.fixture(scope="module")
+def exact():
+    """An evaluator of the model whose q(z|x) is the exact posterior; compiled once for all tests."""
+    return Evaluator(LinearGaussian(), latent_dim=2, seed=0)
+
+
+@pytest.fixture(scope="module")
+def shifted():
+    """One of the model whose q(z|x) is not."""
+    return Evaluator(LinearGaussian(shift=0.2), latent_dim=2, seed=0)
+
+
 @pytest.mark.parametrize("samples", [1, 7])
-def test_log_px_is_exact_at_the_exact_posterior(samples):
-    per_image = Evaluator(LinearGaussian(), latent_dim=2, seed=0).evaluate(IMAGES, samples)
+def test_log_px_is_exact_at_the_exact_posterior(exact, samples):
+    per_image = exact.evaluate(IMAGES, samples)
     np.testing.assert_allclose(per_image.log_px, LOG_PX, rtol=1e-5)
 
 
-def test_away_from_it_the_estimate_rises_to_log_px_and_the_elbo_stays_below_by_the_kl():
-    evaluator = Evaluator(LinearGaussian(shift=0.2), latent_dim=2, seed=0)
-    per_image = evaluator.evaluate(np.repeat(IMAGES, 100, axis=0), 2_000)
+def test_away_from_it_the_estimate_rises_to_log_px_and_the_elbo_stays_below_by_the_kl(shifted):
+    per_image = shifted.evaluate(np.repeat(IMAGES, 100, axis=0), 2_000)
     log_px = np.repeat(LOG_PX, 100)
     np.testing.assert_allclose(np.mean(per_image.log_px - log_px), 0, atol=5e-3)
     gap = 0.5 * np.sum(0.2**2 / POSTERIOR_VARIANCE)
@@ -75,9 +86,9 @@ def test_the_squared_error_is_that_of_the_reconstruction():
     np.testing.assert_allclose(per_image.mean, vae.encode(x).mean, rtol=1e-5, atol=1e-6)
 
 
-def test_without_a_closed_kl_it_is_sampled_and_the_elbo_is_the_mean_log_weight():
-    vae = LinearGaussian(shift=0.2)
-    closed, sampled = (Evaluator(vae, 2, 0, closed_kl).evaluate(IMAGES, 500) for closed_kl in (True, False))
+def test_without_a_closed_kl_it_is_sampled_and_the_elbo_is_the_mean_log_weight(shifted):
+    closed = shifted.evaluate(IMAGES, 500)
+    sampled = Evaluator(shifted.vae, 2, 0, closed_kl=False).evaluate(IMAGES, 500)
     np.testing.assert_array_equal(closed.log_likelihood, sampled.log_likelihood)
     np.testing.assert_allclose(sampled.kl, closed.kl, rtol=0.05)
     assert (sampled.kl != closed.kl).all()
@@ -87,8 +98,8 @@ def test_without_a_closed_kl_it_is_sampled_and_the_elbo_is_the_mean_log_weight()
     np.testing.assert_allclose(sampled.log_likelihood - sampled.kl, LOG_PX - gap, atol=error)
 
 
-def test_of_a_single_image_there_is_no_standard_error():
-    summary = Evaluator(LinearGaussian(), latent_dim=2, seed=0).evaluate(IMAGES[:1], 2).summary()
+def test_of_a_single_image_there_is_no_standard_error(exact):
+    summary = exact.evaluate(IMAGES[:1], 2).summary()
     assert summary["elbo_standard_error"] is None and summary["log_px_standard_error"] is None
 
 
@@ -102,11 +113,10 @@ def test_active_units_are_those_whose_means_vary_by_more_than_a_hundredth():
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 7])
-def test_the_length_of_a_call_changes_nothing(chunk, monkeypatch):
-    vae = LinearGaussian(shift=0.2)
-    whole = Evaluator(vae, latent_dim=2, seed=0).evaluate(IMAGES, 7)
+def test_the_length_of_a_call_changes_nothing(shifted, chunk, monkeypatch):
+    whole = shifted.evaluate(IMAGES, 7)
     monkeypatch.setattr(evaluation, "_CHUNK", chunk)
-    for a, b in zip(whole, Evaluator(vae, latent_dim=2, seed=0).evaluate(IMAGES, 7)):
+    for a, b in zip(whole, shifted.evaluate(IMAGES, 7)):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
@@ -133,10 +143,10 @@ def test_sums_of_samples_are_log_sum_exp_also_where_weights_would_overflow(monke
     np.testing.assert_allclose(log_squares, scipy.special.logsumexp(2 * log_w, axis=0), rtol=1e-6, atol=1e-4)
 
 
-def test_the_monte_carlo_variance_is_the_delta_method_s():
+def test_the_monte_carlo_variance_is_the_delta_method_s(shifted):
     """Of log_px: the weights' sample variance over S times their squared mean (the weights drawn again by NumPy)."""
-    vae, samples = LinearGaussian(shift=0.2), 50
-    per_image = Evaluator(vae, latent_dim=2, seed=0).evaluate(IMAGES, samples)
+    vae, samples = shifted.vae, 50
+    per_image = shifted.evaluate(IMAGES, samples)
     seed = noise.seed_for(tf.constant(0), Stream.EVALUATION, tf.constant(0))
     draws = [noise.normal((5, 256, 2), noise.fold_in(seed, tf.constant(i)))[:, : len(X)] for i in range(10)]
     q = vae.encode(tf.constant(IMAGES))
@@ -151,7 +161,8 @@ def test_the_monte_carlo_variance_is_the_delta_method_s():
 # Blocks that are kept.
 
 
-def make_evaluators():
+@pytest.fixture(scope="module")
+def evaluators():
     """Of two models, which show by their numbers whose blocks are whose."""
     vaes = [make_vae(Config(hidden_units=(8,), seed=seed), (6, 5, 1)) for seed in (0, 1)]
     return [Evaluator(vae, latent_dim=2, seed=0) for vae in vaes]
@@ -161,9 +172,9 @@ def stop(_):
     raise KeyboardInterrupt
 
 
-def test_a_stopped_evaluation_goes_on_after_its_finished_blocks(tmp_path, monkeypatch):
+def test_a_stopped_evaluation_goes_on_after_its_finished_blocks(evaluators, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "_WORTH_KEEPING", 0.0)
-    first, other = make_evaluators()
+    first, other = evaluators
     kept_blocks = KeptBlocks(tmp_path, 30, 3)
     with pytest.raises(KeyboardInterrupt):
         first.evaluate(GREY, 3, stop, kept_blocks)
@@ -179,9 +190,9 @@ def test_a_stopped_evaluation_goes_on_after_its_finished_blocks(tmp_path, monkey
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK damaged", None], ids=["empty", "no archive", "cut"])
-def test_a_damaged_block_is_computed_anew(tmp_path, monkeypatch, damage):
+def test_a_damaged_block_is_computed_anew(evaluators, tmp_path, monkeypatch, damage):
     monkeypatch.setattr(evaluation, "_WORTH_KEEPING", 0.0)
-    first, other = make_evaluators()
+    first, other = evaluators
     kept_blocks = KeptBlocks(tmp_path, 30, 3)
     theirs, ours = other.evaluate(GREY[:256], 3, None, kept_blocks), first.evaluate(GREY[:256], 3)
     for column, its in zip(first.evaluate(GREY[:256], 3, None, kept_blocks), theirs):
@@ -196,8 +207,8 @@ def test_a_damaged_block_is_computed_anew(tmp_path, monkeypatch, damage):
         np.testing.assert_array_equal(column, expected)  # and it has replaced the damaged one
 
 
-def test_blocks_that_are_quickly_computed_are_not_kept(tmp_path, monkeypatch):
-    evaluator, _ = make_evaluators()
+def test_blocks_that_are_quickly_computed_are_not_kept(evaluators, tmp_path, monkeypatch):
+    evaluator, _ = evaluators
     monkeypatch.setattr(evaluation.time, "monotonic", iter(range(0, 900, 3)).__next__)  # a block takes 3 s
     monkeypatch.setattr(evaluation, "_WORTH_KEEPING", 3.5)
     evaluator.evaluate(GREY[:256], 1, None, KeptBlocks(tmp_path, 30, 1))

@@ -6,6 +6,7 @@ which take 6 s and 300 MB.
 
 import ctypes
 import functools
+import hashlib  # noqa: F401  Python's OpenSSL must be there first: it crashes where TensorFlow's libraries came before it
 import importlib.util
 import os
 import sys
