@@ -8,10 +8,11 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from tfvae.core import objectives
-from tfvae.training import evaluation, step as training
 from tfvae.config import Config
+from tfvae.core import objectives
 from tfvae.core.distributions import DiagonalNormal, GaussianPixels, NormalMixture
+from tfvae.training import evaluation
+from tfvae.training import step as training
 
 # z ~ sum_c w_c N(m_c, v_c) in one dimension, x | z ~ N(z, s^2): p(x) and p(z|x) are mixtures that one can write down.
 WEIGHTS, MEANS, VARIANCES, NOISE = np.array([0.3, 0.7]), np.array([-1.5, 1.0]), np.array([0.3, 0.5]), 0.8

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfvae.config import Config
-from tfvae.config.capabilities import TASKS
 from tfvae.config.flagfile import FILE_NAME, check_resumable, read_config
+from tfvae.config.rules import task_refusals
 from tfvae.errors import InputError, RunError
 from tfvae.runtime.files import locked, require_writable, write_atomically
 from tfvae.runtime.tensorflow import import_tensorflow
@@ -165,8 +165,8 @@ def explore(config: Config, task: str = "samples") -> dict[str, Any]:
     Raises:
         InputError: it is no run directory, has no checkpoint, or its data can't be had or lack labels that are needed.
     """
-    if config.objective == "autoencoder" and TASKS[task].needs_prior:
-        raise InputError(f"--task={task}: must not be of a plain autoencoder, which has no p(z) to draw from")
+    for reason in task_refusals(config, task):
+        raise InputError(f"--task={task}: {reason}")
     import_tensorflow()
     from tfvae.analysis import tasks
     from tfvae.data.dataset import load_of_run

@@ -70,7 +70,7 @@ def test_the_kl_is_closed_to_the_priors_of_the_row_alone(posterior, prior):
     if not row.closed_kl_to:
         return
     expected, error = monte_carlo_kl(q, p)
-    assert (error < 0.1).all()
+    assert (error < 0.2).all()
     is_the_kl = (np.abs(q.kl(p) - expected) < 4 * error).all()
     assert is_the_kl == (prior in row.closed_kl_to)
 
@@ -214,12 +214,12 @@ class WithPosterior:
         self.encode = lambda x: posterior
 
 
-@pytest.mark.parametrize("estimator", ["reparameterized", "score_function"])
-@pytest.mark.parametrize("objective", capabilities.OBJECTIVES)
+LOSSES = [(name, estimator) for name, row in capabilities.OBJECTIVES.items() for estimator in row.estimators]
+
+
+@pytest.mark.parametrize("objective, estimator", LOSSES)
 def test_a_posterior_without_log_prob_of_any_z_serves_the_objectives_that_don_t_need_it(vae, objective, estimator):
     row = capabilities.OBJECTIVES[objective]
-    if estimator not in row.estimators:
-        pytest.skip("there is no such loss")
     q = DiagonalNormal(*(tf.constant(a, tf.float32) for a in np.random.default_rng(5).normal(size=(2, BATCH, LATENTS))))
     kl = "monte_carlo" if row.has_kl else "auto"
     config = Config(objective=objective, estimator=estimator, kl=kl, num_samples=2 if row.draws_z else 1)

@@ -150,9 +150,10 @@ def explore(config: Config, vae: VAE, step: int, dataset: Dataset, task: str) ->
         What the JSON file holds: `rows` of numbers, and `of`, what they are numbers of.
 
     Raises:
-        InputError: the data set has no labels, or the model no density, that the task needs; nothing is written.
+        InputError: the data set has no labels, which the task needs; nothing is written.
     """
-    _check_needs(config, dataset, task)
+    if capabilities.TASKS[task].needs_labels and (dataset.train.labels is None or dataset.test.labels is None):
+        raise InputError(f"--task={task}: must be of a data set that has labels, and {config.dataset} has none")
     result = TASKS[task](Context(vae, config, dataset))
     of = {
         "dataset": config.dataset,
@@ -167,22 +168,6 @@ def explore(config: Config, vae: VAE, step: int, dataset: Dataset, task: str) ->
     _write(folder, task, result, of)
     _print(folder / task, config, result)
     return {"of": of, "rows": result.rows}
-
-
-def _check_needs(config: Config, dataset: Dataset, task: str) -> None:
-    """Refuses a task that needs what the data set or the model does not have; raises InputError."""
-    needs = capabilities.TASKS[task]
-    likelihood, posterior = capabilities.LIKELIHOODS[config.likelihood], capabilities.POSTERIORS[config.posterior]
-    if needs.needs_labels and (dataset.train.labels is None or dataset.test.labels is None):
-        raise InputError(f"--task={task}: must be of a data set that has labels, and {config.dataset} has none")
-    if needs.needs_element_log_prob and not likelihood.element_log_prob:
-        raise InputError(
-            f"--task={task}: must not be of a {config.likelihood} likelihood, which has no log density of single pixels"
-        )
-    if needs.needs_log_prob_of_any_z and not posterior.log_prob_of_any_z:
-        raise InputError(
-            f"--task={task}: must not be of a {config.posterior} posterior, which has no log q(z|x) of any z"
-        )
 
 
 def _write(folder: Path, task: str, result: TaskResult, of: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS
+from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, TASKS
 
 if TYPE_CHECKING:
     from tfvae.config.config import Config
@@ -95,3 +95,14 @@ def _either(names: Iterable[str]) -> str:
     """`a, b or c`."""
     *others, last = names
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def task_refusals(config: "Config", task: str) -> Iterator[str]:
+    """Why a run with this `config` can't do a task of `tfvae.explore`: what it must not be of."""
+    needs = TASKS[task]
+    if needs.needs_prior and not OBJECTIVES[config.objective].draws_z:
+        yield "must not be of a plain autoencoder, which has no p(z) to draw from"
+    if needs.needs_element_log_prob and not LIKELIHOODS[config.likelihood].element_log_prob:
+        yield f"must not be of a {config.likelihood} likelihood, which has no log density of single pixels"
+    if needs.needs_log_prob_of_any_z and not POSTERIORS[config.posterior].log_prob_of_any_z:
+        yield f"must not be of a {config.posterior} posterior, which has no log q(z|x) of any z"

@@ -1,4 +1,4 @@
-"""What is computed in another way than it is written in the papers, because it is faster: each beside its plain formula.
+"""What is computed in a faster way than the papers write it, each beside its plain formula.
 
 `tests/core/test_fast.py` compares every pair, also the branch that this machine does not take.
 """
@@ -83,8 +83,9 @@ _ERFINV_TAIL = (
 
 
 def upper_normal_quantile(p: tf.Tensor) -> tf.Tensor:
-    """-`plain_normal_quantile` for p in (0, 1/2], by polynomials (Giles 2010, "Approximating the erfinv function", table 5).
+    """-`plain_normal_quantile` for p in (0, 1/2], by polynomials.
 
+    They are those of Giles 2010, "Approximating the erfinv function", table 5.
     XLA computes many of them at a time, which it can't for Box and Muller's sine and cosine.
     """
     w = -tf.math.log(4.0 * p * (1.0 - p))

@@ -106,8 +106,8 @@ class Gaussian(NamedTuple):
 class GaussianFamily:
     """The mean, and, where the stddev is a function of z, as many outputs again for its log-variance.
 
-    `sigma` is the stddev: a number, or `learned` (one for all values), `per_pixel` (one each), `of_z` (a function of z).
-    A learned variance is `sigma_floor`^2 and more, so that the density is bounded.
+    `sigma` is the stddev: a number, or `learned` (one for all values), `per_pixel` (one each), `of_z` (a function of
+    z). A learned variance is `sigma_floor`^2 and more, so that the density is bounded.
     """
 
     sigma: float | str

@@ -100,7 +100,7 @@ class Laplace(NamedTuple):
         return 0.5 * (self.log_variance - math.log(2.0))
 
     def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
-        """Standard normal epsilon taken through the normal's and the inverse of the Laplace's distribution function."""
+        """Standard normal epsilon taken through the normal's distribution function and the Laplace's quantile function."""
         standard = -tf.sign(epsilon) * tf.math.log(tf.math.erfc(tf.abs(epsilon) * math.sqrt(0.5)))
         return self.mean + tf.exp(self.log_scale()) * standard
 
@@ -138,7 +138,7 @@ class Logistic(NamedTuple):
         return 0.5 * (self.log_variance + math.log(3.0) - 2 * math.log(math.pi))
 
     def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
-        """Standard normal epsilon taken through the normal's and the inverse of the logistic's distribution function."""
+        """Standard normal epsilon taken through the normal's distribution function and the logistic's quantile function."""
         above = tf.math.erfc(epsilon * math.sqrt(0.5))
         below = tf.math.erfc(-epsilon * math.sqrt(0.5))
         return self.mean + tf.exp(self.log_scale()) * (tf.math.log(below) - tf.math.log(above))

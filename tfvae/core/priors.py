@@ -1,7 +1,7 @@
 """The families of p(z): what the VAE learns of them, and how z is drawn.
 
-A family is a class with `variables`, what it learns, and `from_variables`, the distribution that these are: one with the
-methods of `protocols.Prior`. To add one, write its class here, put it into PRIORS, and add its row to
+A family is a class with `variables`, what it learns, and `from_variables`, the distribution that these make: one with
+the methods of `protocols.Prior`. To add one, write its class here, put it into PRIORS, and add its row to
 `config/capabilities.py`.
 
 Shapes: z and epsilon [..., L]; densities [...], in nats.

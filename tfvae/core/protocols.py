@@ -54,7 +54,7 @@ class Prior(Protocol):
         ...
 
     def quantiles(self, probabilities: np.ndarray, seed: int) -> np.ndarray:
-        """Of each latent by itself, at these probabilities [Q]: [Q, L]; `seed` is that of draws, where it needs some."""
+        """Of each latent by itself, at these probabilities [Q]: [Q, L]; drawn by `seed` where they are not closed."""
         ...
 
     def as_mixture(self) -> NormalMixture:

@@ -128,7 +128,10 @@ class TrainStep:
 
 
 class TrainProgram:
-    """Training on `images` ([N, H, W, C], uint8 or float32 in [0, 1]), compiled, by `placement`'s replicas (None: one)."""
+    """Training, compiled, on images [N, H, W, C] (uint8, or float32 in [0, 1]), by the replicas of `placement`.
+
+    Without a `placement` it is one replica.
+    """
 
     def __init__(
         self, state: TrainState, config: Config, images: np.ndarray | DiskImages, placement: Placement | None = None
