@@ -100,7 +100,7 @@ class Laplace(NamedTuple):
         return 0.5 * (self.log_variance - math.log(2.0))
 
     def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
-        """Standard normal epsilon taken through the normal's distribution function and the Laplace's quantile function."""
+        """The Laplace's quantile function of the normal's distribution function of standard normal epsilon."""
         standard = -tf.sign(epsilon) * tf.math.log(tf.math.erfc(tf.abs(epsilon) * math.sqrt(0.5)))
         return self.mean + tf.exp(self.log_scale()) * standard
 
@@ -138,7 +138,7 @@ class Logistic(NamedTuple):
         return 0.5 * (self.log_variance + math.log(3.0) - 2 * math.log(math.pi))
 
     def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
-        """Standard normal epsilon taken through the normal's distribution function and the logistic's quantile function."""
+        """The logistic's quantile function of the normal's distribution function of standard normal epsilon."""
         above = tf.math.erfc(epsilon * math.sqrt(0.5))
         below = tf.math.erfc(-epsilon * math.sqrt(0.5))
         return self.mean + tf.exp(self.log_scale()) * (tf.math.log(below) - tf.math.log(above))
