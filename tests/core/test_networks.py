@@ -71,16 +71,16 @@ def test_conv_trunks_halve_and_double_the_image():
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_layers_are_made_with_the_options_of_their_names(network):
-    """Each name is asked for once: layers of one name would have the same initial weights."""
+    """Each name is used once: layers of one name would have the same initial weights."""
     for trunk in NETWORKS[network]:
-        asked = []
+        requested = []
 
-        def recording(name, asked=asked):
-            asked.append(name)
-            return {"name": name, "kernel_initializer": keras.initializers.Constant(len(asked)), "dtype": "float32"}
+        def recording(name, requested=requested):
+            requested.append(name)
+            return {"name": name, "kernel_initializer": keras.initializers.Constant(len(requested)), "dtype": "float32"}
 
         layers = [layer for layer in trunk(sizes_of(), recording) if hasattr(layer, "kernel_initializer")]
-        weighted = [name for name in asked if name != "reshape"]
-        assert [layer.name for layer in layers] == weighted and len(set(asked)) == len(asked)
+        weighted = [name for name in requested if name != "reshape"]
+        assert [layer.name for layer in layers] == weighted and len(set(requested)) == len(requested)
         for layer in layers:
-            assert layer.kernel_initializer.value == asked.index(layer.name) + 1
+            assert layer.kernel_initializer.value == requested.index(layer.name) + 1

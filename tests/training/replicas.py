@@ -1,7 +1,7 @@
 """A program that trains each case on 1, 2 or 4 logical CPUs: python replicas.py FOLDER CASES
 
-Devices must be made before TensorFlow's first operation, so that a test can't do it. CASES is `core`, `one_of_each` or
-`grid`; what comes out lies in FOLDER, for `test_replicas.py` to compare.
+Devices must be made before TensorFlow's first operation, so that a test can't do it. CASES is a key
+of `CASES`; what comes out lies in FOLDER, for `test_replicas.py` to compare.
 """
 
 import collections
@@ -80,7 +80,13 @@ GRID |= {f"{k}, adam": (o, (1, 2, 4)) for k, o in OBJECTIVES_OF.items()}
 GRID |= {k: ({**o, **GRADIENT}, (1, 2, 4)) for k, o in ESTIMATORS_OF.items()}
 ONE_OF_EACH = ("iwae, laplace, sgd", "autoencoder, adam", "free bits, a rising kl, adam", "leave one out, full")
 EVALUATED = (NOISY, "elbo, diagonal, sgd")
-CASES = {"core": CORE, "one_of_each": {name: GRID[name] for name in (*ONE_OF_EACH, EVALUATED[1])}, "grid": GRID}
+FEWER = {name: (GRID[name][0], (1, 2)) for name in ONE_OF_EACH}
+CASES = {
+    "quick": {NOISY: CORE[NOISY]},
+    "core": {name: case for name, case in CORE.items() if name != NOISY},
+    "one_of_each": FEWER | {EVALUATED[1]: GRID[EVALUATED[1]]},
+    "grid": GRID,
+}
 
 
 def is_gradient(options):
@@ -206,7 +212,7 @@ def main(folder, cases, without_xla):
 
 
 if __name__ == "__main__":
-    is_core = sys.argv[2] == "core"
-    if is_core:
+    without_xla = sys.argv[2] in ("quick", "core")
+    if without_xla:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # for time's sake
-    main(Path(sys.argv[1]), CASES[sys.argv[2]], without_xla=is_core)
+    main(Path(sys.argv[1]), CASES[sys.argv[2]], without_xla)

@@ -46,6 +46,7 @@ def decoder_of(vae):
     return layer.kernel.numpy().T.astype(np.float64), layer.bias.numpy().astype(np.float64)
 
 
+@pytest.mark.slow
 def test_a_linear_gaussian_vae_reaches_probabilistic_pca_s_likelihood_and_its_posterior():
     """Tipping & Bishop 1999, eq. 8; Lucas et al. 2019: the linear VAE's ELBO has pPCA's maximum."""
     x, latents = DIGITS.reshape(len(DIGITS), -1).astype(np.float64), 3
@@ -71,6 +72,7 @@ def test_a_linear_gaussian_vae_reaches_probabilistic_pca_s_likelihood_and_its_po
     )
 
 
+@pytest.mark.slow
 def test_the_linear_autoencoder_spans_pca_s_subspace():
     """Baldi & Hornik 1989."""
     vae = train(1_000, objective="autoencoder", likelihood="gaussian", sigma=0.1, latent_dim=4, learning_rate=0.02)
@@ -79,7 +81,7 @@ def test_the_linear_autoencoder_spans_pca_s_subspace():
     assert np.degrees(scipy.linalg.subspace_angles(w, theirs)).max() < 1
 
 
-@pytest.mark.parametrize("pixel", [0, 255])
+@pytest.mark.parametrize("pixel", [0, pytest.param(255, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "options",
     [{}, {"likelihood": "gaussian", "sigma": "of_z"}, {"posterior": "full", "objective": "dreg", "num_samples": 2}],

@@ -28,6 +28,7 @@ def cross_entropy(logits: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """`plain_cross_entropy`, of the shape that logits and x broadcast to; no gradient flows to x.
 
     With u = 1 + e as it is rounded, log(u) e / (u - 1) is as exact as log1p(e), which XLA does not vectorize on CPU.
+    Without XLA, TensorFlow's graph optimizer turns log(1 + e) into log1p(e): the result is then off by up to 6e-8 nats.
     """
 
     @tf.custom_gradient
@@ -85,7 +86,8 @@ _ERFINV_TAIL = (
 def upper_normal_quantile(p: tf.Tensor) -> tf.Tensor:
     """-`plain_normal_quantile` for p in (0, 1/2], by polynomials.
 
-    They are those of Giles 2010, "Approximating the erfinv function", table 5.
+    They are those of Giles 2010, "Approximating the erfinv function", table 5. The relative error is up to 1e-5, and
+    4e-4 below p = 2^-27.
     XLA computes many of them at a time, which it can't for Box and Muller's sine and cosine.
     """
     w = -tf.math.log(4.0 * p * (1.0 - p))

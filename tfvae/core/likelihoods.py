@@ -40,7 +40,7 @@ class Bernoulli(NamedTuple):
         return -fast.sum_over_values(fast.cross_entropy(self.logits, x))
 
     def element_log_prob(self, x: tf.Tensor) -> tf.Tensor:
-        """log p of each value by itself."""
+        """log p of each value by itself, within the rounding of its logit: `log_prob` is more exact at far logits."""
         return self.logits * x - tf.math.softplus(self.logits)
 
     def noise(self, seed: tf.Tensor) -> tf.Tensor:

@@ -43,8 +43,8 @@ def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
 def normal(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
     """Standard normal float32 of this shape; jitted, so that it is the same wherever it is called.
 
-    One bit of an integer is the sign, the others are a probability in (0, 1/2), whose quantile is the size: so the tail
-    is as exact as the middle.
+    One bit of an integer is the sign, the others are a probability in (0, 1/2), whose quantile is the size. Such
+    probabilities are exact near 0, so the tail reaches 6.2 stddevs; `fast.upper_normal_quantile` gives the error.
     """
     bits = tf.bitcast(integers(shape, seed, _XLA_ALGORITHM), tf.int32)
     p = (tf.cast(bits & 0x7FFFFFFF, tf.float32) + 0.5) / 2.0**32

@@ -70,31 +70,28 @@ def active_units(posterior_mean: np.ndarray) -> int:
 
 
 class SampleSums(NamedTuple):
-    """Sums over a block's samples, [B] each; w_s = p(x, z_s) / q(z_s|x), and c is the largest log w_s so far."""
+    """Sums over a block's samples; w_s = p(x, z_s) / q(z_s|x), and `largest` is the largest log w_s so far, [B].
 
-    log_likelihood: tf.Tensor  # sum of log p(x|z_s)
-    log_w: tf.Tensor  # sum of log w_s
-    w: tf.Tensor  # sum of w_s / exp(c), which can't overflow
-    squared_w: tf.Tensor  # sum of (w_s / exp(c))^2
-    largest: tf.Tensor  # c
+    They are the rows of one tensor [4, B], which XLA updates at once: the sums of log p(x|z_s), of log w_s, of
+    w_s / exp(largest), which can't overflow, and of its square.
+    """
+
+    rows: tf.Tensor
+    largest: tf.Tensor
 
     @classmethod
     def zero(cls) -> "SampleSums":
         """Before the first sample."""
-        zeros = tf.zeros([_BLOCK])
-        return cls(zeros, zeros, zeros, zeros, tf.fill([_BLOCK], -float("inf")))
+        return cls(tf.zeros([4, _BLOCK]), tf.fill([_BLOCK], -float("inf")))
 
     def plus(self, log_likelihood: tf.Tensor, log_w: tf.Tensor) -> "SampleSums":
         """After more samples, [K, B] each."""
         largest = tf.maximum(self.largest, tf.reduce_max(log_w, axis=0))
         scale, w = tf.exp(self.largest - largest), tf.exp(log_w - largest)
-        return SampleSums(
-            self.log_likelihood + tf.reduce_sum(log_likelihood, axis=0),
-            self.log_w + tf.reduce_sum(log_w, axis=0),
-            self.w * scale + tf.reduce_sum(w, axis=0),
-            self.squared_w * tf.square(scale) + tf.reduce_sum(tf.square(w), axis=0),
-            largest,
-        )
+        one = tf.ones_like(scale)
+        rows = self.rows * tf.stack([one, one, scale, tf.square(scale)])
+        new = [tf.reduce_sum(values, axis=0) for values in (log_likelihood, log_w, w, tf.square(w))]
+        return SampleSums(rows + tf.stack(new), largest)
 
 
 class BlockSums(NamedTuple):
@@ -193,15 +190,10 @@ class Evaluator:
             s, sums = tf.while_loop(within, functools.partial(self._samples, x, q, seed, count), (s, sums))
         kl = q.kl(self.vae.prior) if self.closed_kl else tf.zeros([_BLOCK])
         squared_error = tf.reduce_mean(tf.square(self.vae.decode(q.mean).mean - x), axis=(1, 2, 3))
-        return BlockSums(
-            sums.log_likelihood,
-            sums.log_w,
-            sums.largest + tf.math.log(sums.w),
-            2 * sums.largest + tf.math.log(sums.squared_w),
-            kl,
-            squared_error,
-            q.mean,
-        )
+        log_likelihood, log_w, w, squared_w = tf.unstack(sums.rows)
+        log_sum_w = sums.largest + tf.math.log(w)
+        log_sum_squared_w = 2 * sums.largest + tf.math.log(squared_w)
+        return BlockSums(log_likelihood, log_w, log_sum_w, log_sum_squared_w, kl, squared_error, q.mean)
 
     def _samples(
         self, x: tf.Tensor, q: Posterior, seed: tf.Tensor, count: int, s: tf.Tensor, sums: SampleSums
