@@ -42,9 +42,10 @@ def load(run_dir: str) -> "Run":
 
 
 def train(config: Config, on_workers_met: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Trains, evaluates and exports; goes on where the run directory has a checkpoint; only reads what is finished.
+    """Trains, evaluates and exports; goes on where the run directory has a checkpoint.
 
-    Where `TF_CONFIG` names several workers, each of them calls it; `on_workers_met` is called when all are there.
+    A finished run is not trained again: its results are read. Where `TF_CONFIG` names several workers, each of them
+    calls it; `on_workers_met` is called when all are there.
 
     Returns:
         What `<run>/results.json` holds: test figures in nats and what they are of, speed, the export.
@@ -59,14 +60,14 @@ def train(config: Config, on_workers_met: Callable[[], None] = lambda: None) -> 
 
     placement = strategy.place(config)
     on_workers_met()
-    name, reason = data.resolve(config)
+    name, data_line = data.resolve(config)
     config = dataclasses.replace(config, dataset=name)
     dataset = data.load(config)
     config = _with_resolved_settings(config, dataset)
     run_dir = Path(config.run_dir)
     if (run_dir / FILE_NAME).exists():
         check_resumable(config, read_config(run_dir))
-    placement.say(f"{reason}; {dataset.describe()}")
+    placement.say(f"{data_line}; {dataset.describe()}")
     results = _finished_results(run_dir, config, dataset.fingerprint())
     if results:
         placement.say(f"{run_dir} is finished: {config.epochs:,} epochs")
@@ -105,7 +106,7 @@ def _train_in(run_dir: Path, config: Config, dataset: "Dataset", placement: "Pla
     from tfvae.training.trainer import Trainer
 
     draw = functools.partial(draw_pictures, dataset=dataset, config=config)
-    export_trained = functools.partial(_export, config)
+    export_trained = functools.partial(_export_models, config)
     with locked(run_dir) if placement.chief else contextlib.nullcontext():
         try:
             with placement.together(lambda: checkpoints.safe_on_disk(run_dir)):
@@ -115,7 +116,7 @@ def _train_in(run_dir: Path, config: Config, dataset: "Dataset", placement: "Pla
             raise RunError(f"{type(error).__name__}: {reason}; {checkpoints.safe_on_disk(run_dir)}") from error
 
 
-def _export(config: Config, vae: "VAE", step: int, results: dict[str, Any]) -> Path:
+def _export_models(config: Config, vae: "VAE", step: int, results: dict[str, Any]) -> Path:
     """Exports the encoder and the decoder; returns the decoder's new version."""
     from tfvae.serving import saved_model
 
@@ -130,6 +131,7 @@ def evaluate(config: Config, with_baselines: bool = False) -> dict[str, Any]:
 
     Raises:
         InputError: it is no run directory, has no checkpoint, or its data can't be had.
+        RunError: no checkpoint of it can be read.
     """
     import_tensorflow()
     from tfvae.data.dataset import load_of_run
@@ -193,7 +195,7 @@ def export(config: Config, export_format: str = "saved_model", with_explorer: bo
     trained = checkpoints.load_run(run_dir)
     path = run_dir / "results.json"
     results = json.loads(path.read_text()) if path.is_file() else {}
-    exported = _export(config, trained.vae, trained.step, results)
+    exported = _export_models(config, trained.vae, trained.step, results)
     base = exported.parent
     print(f"{exported}: the decoder of step {trained.step:,}; the encoder: {base}-encoder", flush=True)
     if export_format == "onnx":

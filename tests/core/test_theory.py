@@ -133,6 +133,19 @@ def gradients_of(loss, variables):
     return [g.numpy() for g in tape.gradient(value, variables)]
 
 
+@pytest.mark.parametrize("baseline", ["none", "leave_one_out"])
+def test_the_score_function_leaves_the_decoders_and_the_priors_gradient_as_it_is(baseline):
+    """They have no part in how z is drawn: on the same noise it is that of the reparameterized ELBO."""
+    vae, epsilon = MixtureModel(0.2, -0.5), noise_of(7, N, 1)
+    variables = [vae.prior_means, vae.log_sigma]
+    arguments = (vae, images(), epsilon, "monte_carlo", 0.7)
+    score = gradients_of(lambda: objectives.score_function_loss(*arguments, baseline)[0], variables)
+    plain = gradients_of(lambda: objectives.elbo_loss(*arguments)[0], variables)
+    for a, b in zip(score, plain, strict=True):
+        assert np.abs(b).min() > 0.1
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+
+
 def test_the_importance_weighted_gradient_is_that_of_the_weighted_sum_with_detached_weights():
     """Burda et al. 2016, eq. 13-14."""
     mean, log_variance = tf.Variable(0.2), tf.Variable(-0.5)

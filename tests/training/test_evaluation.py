@@ -134,12 +134,13 @@ def test_sums_of_samples_are_log_sum_exp_also_where_weights_would_overflow(monke
     for first, last in ((0, 5), (5, 6), (6, 9)):
         parts = (part[first:last].astype(np.float32) for part in (log_likelihood, log_w))
         sums = sums.plus(*(tf.constant(part) for part in parts))
-    np.testing.assert_allclose(sums.log_likelihood, log_likelihood.sum(0), rtol=1e-5)
-    np.testing.assert_allclose(sums.log_w, log_w.sum(0), rtol=1e-5, atol=1e-4)
+    sum_log_likelihood, sum_log_w, sum_w, sum_squared_w = sums.rows.numpy()
+    np.testing.assert_allclose(sum_log_likelihood, log_likelihood.sum(0), rtol=1e-5)
+    np.testing.assert_allclose(sum_log_w, log_w.sum(0), rtol=1e-5, atol=1e-4)
     np.testing.assert_array_equal(sums.largest, log_w.max(0).astype(np.float32))
-    log_sum = sums.largest + np.log(sums.w)
+    log_sum = sums.largest + np.log(sum_w)
     np.testing.assert_allclose(log_sum, scipy.special.logsumexp(log_w, axis=0), rtol=1e-6, atol=1e-4)
-    log_squares = 2 * sums.largest + np.log(sums.squared_w)
+    log_squares = 2 * sums.largest + np.log(sum_squared_w)
     np.testing.assert_allclose(log_squares, scipy.special.logsumexp(2 * log_w, axis=0), rtol=1e-6, atol=1e-4)
 
 

@@ -125,7 +125,7 @@ def test_two_models_in_one_process_don_t_meet(without_xla):
 
 def make_step(images=IMAGES, **options):
     _, program = make_program(images, **options)
-    return program.step
+    return program.train_step
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -176,9 +176,9 @@ def test_a_replica_s_noise_is_its_rows_of_the_global_batch_s():
     rows = tf.constant([12, 13, 14, 15])
     share = step.TrainStep(state, Config(**OPTIONS, num_samples=2, binarize="stochastic"), len(IMAGES), replicas=4)
     t, everyone = tf.constant(5), tf.range(16)
-    np.testing.assert_array_equal(share.epsilon(t, rows), program.step.epsilon(t, everyone).numpy()[:, 12:])
+    np.testing.assert_array_equal(share.epsilon(t, rows), program.train_step.epsilon(t, everyone).numpy()[:, 12:])
     order, start_of_order = np.arange(50, dtype=np.int32), tf.constant(4)
-    whole = program.step.batch(IMAGES, order, start_of_order, t, everyone)
+    whole = program.train_step.batch(IMAGES, order, start_of_order, t, everyone)
     np.testing.assert_array_equal(share.batch(IMAGES, order, start_of_order, t, rows), whole[12:])
 
 
@@ -196,7 +196,7 @@ def test_update_clips_the_global_norm_and_adds_one_step_to_the_optimizer():
     norm = np.sqrt(sum(np.square(g, dtype=np.float64).sum() for g in gradients))
     assert norm > 2
     before = [v.numpy() for v in state.vae.trainable_variables]
-    program.step.update([tf.constant(g) for g in gradients])
+    program.train_step.update([tf.constant(g) for g in gradients])
     for old, gradient, variable in zip(before, gradients, state.vae.trainable_variables):
         np.testing.assert_allclose(variable, old - gradient * 2 / norm, atol=1e-6)
     assert state.optimizer.iterations == 1

@@ -1,7 +1,7 @@
-"""What each posterior, prior, likelihood and objective can do: one row each, from which `Config` refuses combinations.
+"""What each posterior, prior, likelihood, objective and task can do: one row each, by which `rules.py` refuses.
 
-Imports nothing: a refused flag never waits for TensorFlow. `tests/core/test_capabilities.py` holds every class and
-function of `tfvae/core` against its row. To add one, add its row here: its name is then a value of the flag.
+Imports the standard library alone: a refused flag never waits for TensorFlow. `tests/core/test_capabilities.py` holds
+every class and function of `tfvae/core` against its row. A row's name is a value of the flag.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Prior(NamedTuple):
 class Likelihood(NamedTuple):
     """A family of p(x|z): a class in `core/likelihoods.py`."""
 
-    has_sigma: bool = False  # it takes --sigma and --sigma_floor
+    has_sigma: bool = False  # --sigma and --sigma_floor change it; on others they have no effect
     real_valued: bool = False  # it is a density of real values, so it takes --dequantize
     element_log_prob: bool = True  # of each value by itself, which missing values ask for
 
@@ -33,7 +33,8 @@ class Objective(NamedTuple):
     """What training maximises: a function in `core/objectives.py`."""
 
     has_kl: bool = False  # it takes --kl, --beta, --kl_warmup_epochs and --free_bits
-    draws_z: bool = True  # it takes --num_samples and a learned --prior
+    draws_z: bool = True  # it takes --num_samples
+    has_prior: bool = True  # it takes a learned --prior, and its models have a p(z) to draw from
     estimators: tuple[str, ...] = ("reparameterized",)
     needs_log_prob_of_any_z: bool = False
 
@@ -72,10 +73,10 @@ OBJECTIVES = {
     "elbo": Objective(has_kl=True, estimators=("reparameterized", "score_function")),
     "iwae": Objective(),
     "dreg": Objective(needs_log_prob_of_any_z=True),
-    "autoencoder": Objective(draws_z=False),
+    "autoencoder": Objective(draws_z=False, has_prior=False),
 }
 
-# Networks in `core/networks.py`: all of them go with everything.
+# Networks, functions in `core/networks.py`: all of them go with everything.
 NETWORKS = ("mlp", "conv")
 
 TASKS = {

@@ -184,7 +184,7 @@ class Config:
         return self.kl == "analytic" or (self.kl == "auto" and has_closed_kl(self.posterior, self.prior))
 
     def settings(self) -> dict[str, Any]:
-        """The fields that change numbers: all but paths and intervals."""
+        """The fields that change numbers: all that are not `free`."""
         return {name: getattr(self, name) for name, described in FIELDS.items() if not described.metadata["free"]}
 
     def name(self) -> str:

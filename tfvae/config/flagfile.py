@@ -67,7 +67,9 @@ def _read_flags(content: str) -> dict[str, Any]:
 
 
 def check_resumable(config: Config, recorded: Config) -> None:
-    """Refuses to go on with a run under settings that change its numbers; more `epochs` are welcome.
+    """Refuses to go on with a run under settings that change its numbers.
+
+    More `epochs` are allowed, except with `--lr_schedule=cosine`, whose shape depends on them.
 
     Raises:
         InputError: names each difference.

@@ -77,11 +77,10 @@ def _of_the_gradient(config: "Config") -> Iterator[tuple[str, str]]:
 
 
 def _of_the_objective(config: "Config") -> Iterator[tuple[str, str]]:
-    if OBJECTIVES[config.objective].draws_z:
-        return
-    if config.num_samples > 1:
+    objective = OBJECTIVES[config.objective]
+    if config.num_samples > 1 and not objective.draws_z:
         yield "num_samples", f"must be 1: --objective={config.objective} draws no z"
-    if PRIORS[config.prior].learned:
+    if PRIORS[config.prior].learned and not objective.has_prior:
         yield "prior", f"must be standard: --objective={config.objective} has no prior to learn"
 
 
@@ -98,9 +97,9 @@ def _either(names: Iterable[str]) -> str:
 
 
 def task_refusals(config: "Config", task: str) -> Iterator[str]:
-    """Why a run with this `config` can't do a task of `tfvae.explore`: what it must not be of."""
+    """Why a task of `tfvae.explore` is refused for a run with this `config`; nothing where it is allowed."""
     needs = TASKS[task]
-    if needs.needs_prior and not OBJECTIVES[config.objective].draws_z:
+    if needs.needs_prior and not OBJECTIVES[config.objective].has_prior:
         yield "must not be of a plain autoencoder, which has no p(z) to draw from"
     if needs.needs_element_log_prob and not LIKELIHOODS[config.likelihood].element_log_prob:
         yield f"must not be of a {config.likelihood} likelihood, which has no log density of single pixels"

@@ -52,7 +52,7 @@ class DiagonalNormal(NamedTuple):
 
     @classmethod
     def from_head(cls, mean: tf.Tensor, log_variance: tf.Tensor) -> "DiagonalNormal":
-        """Made of these outputs, a single log-variance being that of all latents."""
+        """Made of these outputs; a single log-variance, as IsotropicNormal has, is that of all latents."""
         return cls(mean, tf.broadcast_to(bounded_log_variance(log_variance), tf.shape(mean)))
 
     def sample(self, epsilon: tf.Tensor, uniform: tf.Tensor | None = None) -> tf.Tensor:

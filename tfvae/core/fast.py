@@ -25,7 +25,7 @@ def plain_cross_entropy(logits: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 
 
 def cross_entropy(logits: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """`plain_cross_entropy`, of the shape that logits and x broadcast to; no gradient flows to x.
+    """`plain_cross_entropy`, where logits have the broadcast shape; x is a constant, to which no gradient flows.
 
     With u = 1 + e as it is rounded, log(u) e / (u - 1) is as exact as log1p(e), which XLA does not vectorize on CPU.
     Without XLA, TensorFlow's graph optimizer turns log(1 + e) into log1p(e): the result is then off by up to 6e-8 nats.
@@ -55,9 +55,9 @@ def sum_by_product(values: tf.Tensor) -> tf.Tensor:
 
 @tf.custom_gradient
 def sum_over_values(values: tf.Tensor) -> tuple[tf.Tensor, object]:
-    """[..., H, W, C] -> [...]; on CPU as a product, for XLA adds one number after the other there.
+    """[..., H, W, C] -> [...]; on CPU as a product, because XLA does not vectorize the sum there.
 
-    A GPU takes the plain sum: its products may be of ten bits.
+    On GPU it is the plain sum: TF32 products keep ten bits alone.
     """
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
@@ -90,7 +90,7 @@ def upper_normal_quantile(p: tf.Tensor) -> tf.Tensor:
     4e-4 below p = 2^-27.
     XLA computes many of them at a time, which it can't for Box and Muller's sine and cosine.
     """
-    w = -tf.math.log(4.0 * p * (1.0 - p))
+    w = -tf.math.log(4.0 * p * (1.0 - p))  # Giles's w = -log(1 - y^2) of y = 1 - 2p
     central = functools.reduce(lambda value, coefficient: value * (w - 2.5) + coefficient, _ERFINV_CENTRAL)
     tail = functools.reduce(lambda value, coefficient: value * (tf.sqrt(w) - 3.0) + coefficient, _ERFINV_TAIL)
     return math.sqrt(2.0) * (1.0 - 2.0 * p) * tf.where(w < 5.0, central, tail)
@@ -102,7 +102,7 @@ def plain_outputs(x: tf.Tensor, kernels: list[tf.Tensor], biases: list[tf.Tensor
 
 
 def outputs_by_one_product(x: tf.Tensor, kernels: list[tf.Tensor], biases: list[tf.Tensor]) -> list[tf.Tensor]:
-    """`plain_outputs` by one product: XLA is slow at one of as few columns as there are latents."""
+    """`plain_outputs` by one product: XLA is slow at products of few columns, and there may be two latents."""
     kernel = tf.concat(kernels, axis=-1)
     bias = tf.concat(biases, axis=-1)
     sizes = [b.shape[0] for b in biases]

@@ -1,9 +1,9 @@
 """The families of p(x|z): what the decoder's outputs mean.
 
 A likelihood is two small classes. The family has the settings, says how many outputs of the decoder a value takes and
-what else it learns, and turns both into a density. The density is a NamedTuple of tensors with the methods of
-`protocols.Density`. To add one, write them here, name the family in `make_family`, and add its row to
-`config/capabilities.py`.
+what else it learns, and turns both into a density: `protocols.LikelihoodFamily`. The density is a NamedTuple of tensors
+with the methods of `protocols.Density`. To add one, write them here, name the family in `make_family`, and add its row
+to `config/capabilities.py`.
 
 Shapes: x, mean and logits [..., H, W, C]; densities [...], in nats.
 """
@@ -19,7 +19,7 @@ import tensorflow as tf
 from tfvae.config import capabilities
 from tfvae.core import fast, noise
 from tfvae.core.distributions import bounded_log_variance, normal_log_density
-from tfvae.core.protocols import LearnedVariable
+from tfvae.core.protocols import LearnedVariable, LikelihoodFamily
 
 _START_LOG_VARIANCE = 2 * math.log(0.5)  # of values, where it is learned
 _VARIANCE_FLOOR = 1e-4  # of a fitted density: some pixels have one value in all training images
@@ -143,9 +143,6 @@ class GaussianFamily:
         floor = tf.fill(tf.shape(log_variance), 2 * math.log(self.sigma_floor))
         log_variance = tf.reduce_logsumexp([bounded_log_variance(log_variance), floor], axis=0)
         return Gaussian(mean, log_variance)
-
-
-LikelihoodFamily = BernoulliFamily | GaussianFamily
 
 
 def make_family(likelihood: str, sigma: float | str, sigma_floor: float) -> LikelihoodFamily:

@@ -1,4 +1,4 @@
-"""The three models: `Encoder` x -> q(z|x), `Decoder` z -> p(x|z), and `VAE`, which holds both and the prior p(z).
+"""The models: `Encoder` x -> q(z|x), `Sampling` of z, `Decoder` z -> p(x|z), and `VAE`, which holds them and p(z).
 
 Shapes: x [B, H, W, C] in [0, 1]; z and epsilon [..., L], any leading axes; q(z|x) over [B, L]; p(x|z) over
 [..., H, W, C].
@@ -23,7 +23,7 @@ def _seed_of(layer: keras.Layer, seed: int, name: str) -> int:
     return zlib.crc32(f"{seed}/{type(layer).__name__}/{name}".encode()) >> 1
 
 
-class _HalfOfVAE(keras.Model):
+class _EncoderOrDecoder(keras.Model):
     """What `Encoder` and `Decoder` share: their settings, kept so that saving and loading repeat them.
 
     Without a `get_config` of its own a subclassed keras.Model silently saves the default arguments. `layer_dtype` is
@@ -74,7 +74,7 @@ def _build_trunk(trunk: Trunk, shape: tuple[int | None, ...]) -> tuple[int | Non
 
 
 @keras.saving.register_keras_serializable("tfvae")
-class Encoder(_HalfOfVAE):
+class Encoder(_EncoderOrDecoder):
     """q(z|x): x [B, H, W, C] -> a distribution over z [B, L] of the family `posterior`."""
 
     def __init__(self, *args: Any, posterior: str = "diagonal", **kwargs: Any) -> None:
@@ -99,7 +99,7 @@ class Encoder(_HalfOfVAE):
 
 
 @keras.saving.register_keras_serializable("tfvae")
-class Decoder(_HalfOfVAE):
+class Decoder(_EncoderOrDecoder):
     """p(x|z): z [..., L] -> a density over x [..., H, W, C] of the family `likelihood`.
 
     `sigma` and `sigma_floor` are those of a Gaussian likelihood: see `GaussianFamily`.

@@ -2,7 +2,8 @@
 
 Nothing here has a state: a resumed run, or one on another number of replicas, draws the same numbers. Two stateless
 draws that share a seed are dependent, so each use has a stream of its own. Integer draws agree inside and outside
-XLA; float draws don't, so a float draw is always jitted, or made of integers.
+XLA; float draws don't, so a float draw is always jitted, or made of integers (but for the exported `sample`, whose
+draws need not agree with any other).
 
 Shapes: a seed is int32 [2].
 """
@@ -43,7 +44,7 @@ def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
 def normal(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
     """Standard normal float32 of this shape; jitted, so that it is the same wherever it is called.
 
-    One bit of an integer is the sign, the others are a probability in (0, 1/2), whose quantile is the size. Such
+    One bit of an integer is the sign, the others are a probability in (0, 1/2], whose quantile is the size. Such
     probabilities are exact near 0, so the tail reaches 6.2 stddevs; `fast.upper_normal_quantile` gives the error.
     """
     bits = tf.bitcast(integers(shape, seed, _XLA_ALGORITHM), tf.int32)
@@ -54,7 +55,7 @@ def normal(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
 
 @tf.function(jit_compile=True, autograph=False)
 def step_uniform(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
-    """What `uniform` is, by other numbers: as fast as a training step needs them."""
+    """The distribution of `uniform` by other numbers, which XLA alone can draw, and ten times as fast."""
     return uniform(shape, seed, _XLA_ALGORITHM)
 
 
@@ -84,4 +85,5 @@ def dequantize(images: tf.Tensor, seed: tf.Tensor, draw: Callable[..., tf.Tensor
 
 def permutation(size: int, seed: tf.Tensor) -> np.ndarray:
     """A uniformly drawn order of 0 .. size-1: int32 [size]."""
+    # signed, as in every release: the order of the keys is part of the numbers
     return np.argsort(integers((size,), seed).numpy().view(np.int32), kind="stable").astype(np.int32)

@@ -5,9 +5,9 @@
 
     ELBO = L_1 <= L_K <= log p(x), and L_K goes to log p(x) as K grows.
 
-A `vae` here is anything with the methods of `protocols.Vae`. The noise is an argument; nothing here knows of batches'
-means, optimizers or loops. To add an objective, write its loss here, name it in `training_loss`, and add its row to
-`config/capabilities.py`.
+A `vae` here is anything with the methods of `protocols.Vae`. The noise is an argument. Results are for each image, and
+the caller takes the mean; nothing here knows of optimizers or loops. To add an objective, write its loss here, name it
+in `training_loss`, and add its row to `config/capabilities.py`.
 
 Shapes: x [B, H, W, C] in [0, 1]; epsilon [K, B, L] standard normal; results [B] unless they say otherwise.
 """
@@ -35,7 +35,7 @@ class Elbo(NamedTuple):
 def elbo(vae: Vae, x: tf.Tensor, epsilon: tf.Tensor, kl: str = "analytic", posterior: Posterior | None = None) -> Elbo:
     """The ELBO over K samples of z, its KL closed (`analytic`; Kingma & Welling 2014, eq. 7) or sampled (eq. 6).
 
-    `posterior` is q(z|x), where it is at hand.
+    `posterior` is q(z|x) if it is computed already, so that the encoder does not run twice.
     """
     q = vae.encode(x) if posterior is None else posterior  # q(z|x)
     if kl == "analytic":
@@ -117,10 +117,13 @@ def score_function_loss(
     reward = tf.stop_gradient(reward)  # [K, B]
     if baseline == "leave_one_out":
         samples = reward.shape[0]
+        # each sample's reward less the mean of the others'
         reward = (reward - tf.reduce_mean(reward, axis=0)) * (samples / (samples - 1))
-    # this term adds a gradient and no value
+    # its value is 0, its gradient reward * d log q
     score = tf.reduce_mean(reward * (log_q - tf.stop_gradient(log_q)), axis=0)
-    if kl != "analytic":  # E[d log q] = 0: log q's own gradient inside f would only add variance
+    if (
+        kl != "analytic"
+    ):  # the KL's value with the prior's gradient alone: that of log q, whose mean is 0, adds variance
         rate = tf.stop_gradient(rate) - tf.reduce_mean(log_prior - tf.stop_gradient(log_prior), axis=0)
     return beta * rate - terms.log_likelihood - score, terms
 
@@ -149,9 +152,10 @@ def doubly_reparameterized_loss(vae: Vae, x: tf.Tensor, epsilon: tf.Tensor) -> t
 
 
 class _WeightedPath:
-    """Multiplies the gradient that goes back through z by weights [K, B], which are known only after z is decoded.
+    """z in the forward pass; the backward pass multiplies its gradient by `weights` [K, B].
 
-    L_K's own gradient has each sample's weight once; this makes it the square.
+    The weights are known only after z is decoded, and are set then: the backward pass comes later still. L_K's own
+    gradient has each sample's weight once; this makes it the square.
     """
 
     def __init__(self) -> None:
@@ -159,7 +163,7 @@ class _WeightedPath:
 
     def through(self, z: tf.Tensor) -> tf.Tensor:
         """z [K, B, L] itself."""
-        return tf.custom_gradient(lambda z: (tf.identity(z), self._gradient))(z)
+        return tf.custom_gradient(lambda value: (tf.identity(value), self._gradient))(z)
 
     def _gradient(self, upstream: tf.Tensor) -> tf.Tensor:
         return upstream * self.weights[..., None]
@@ -173,7 +177,10 @@ def _mean_terms(log_likelihood: tf.Tensor, log_ratio: tf.Tensor) -> Elbo:
 
 
 def autoencoder_loss(vae: Vae, x: tf.Tensor) -> tuple[tf.Tensor, Elbo]:
-    """-log p(x|z) at z = the posterior's mean: the plain autoencoder, no noise and no KL (so its `elbo` is none)."""
+    """-log p(x|z) at z = the posterior's mean: the plain autoencoder, without noise and KL.
+
+    The `elbo` of its terms is log p(x|z) too, and no bound of log p(x).
+    """
     log_likelihood = vae.decode(vae.encode(x).mean).log_prob(x)
     return -log_likelihood, Elbo(log_likelihood, log_likelihood, tf.zeros_like(log_likelihood))
 

@@ -1,7 +1,7 @@
 """The families of q(z|x): what the encoder's outputs mean, and how z is drawn from them.
 
-Each is a NamedTuple of tensors with the methods of `protocols.Posterior`. To add one, write its class here, put it into
-POSTERIORS, and add its row to `config/capabilities.py`.
+Each is a NamedTuple of tensors with the methods of `protocols.Posterior`, which says what each is for. To add one,
+write its class here, put it into POSTERIORS, and add its row to `config/capabilities.py`.
 
 Shapes: z, epsilon and all parameters [..., L] unless they say otherwise; densities [...], in nats.
 """
@@ -40,7 +40,10 @@ class FullNormal(NamedTuple):
 
     @staticmethod
     def head_sizes(latent_dim: int) -> dict[str, int]:
-        """Outputs of the encoder that make one: C's entries below the diagonal row by row, and one for all others."""
+        """Outputs of the encoder that make one: the last are C's entries below the diagonal, row by row.
+
+        One more output, the last, has no effect: `from_head` takes it for the other places, and makes them 0.
+        """
         return {"mean": latent_dim, "log_variance": latent_dim, "below": latent_dim * (latent_dim - 1) // 2 + 1}
 
     @classmethod
@@ -100,7 +103,7 @@ class Laplace(NamedTuple):
         return 0.5 * (self.log_variance - math.log(2.0))
 
     def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
-        """The Laplace's quantile function of the normal's distribution function of standard normal epsilon."""
+        """mean + F^-1(Phi(epsilon)): Phi the standard normal's distribution function, F the centred Laplace's."""
         standard = -tf.sign(epsilon) * tf.math.log(tf.math.erfc(tf.abs(epsilon) * math.sqrt(0.5)))
         return self.mean + tf.exp(self.log_scale()) * standard
 
@@ -138,7 +141,7 @@ class Logistic(NamedTuple):
         return 0.5 * (self.log_variance + math.log(3.0) - 2 * math.log(math.pi))
 
     def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
-        """The logistic's quantile function of the normal's distribution function of standard normal epsilon."""
+        """mean + F^-1(Phi(epsilon)): Phi the standard normal's distribution function, F the centred logistic's."""
         above = tf.math.erfc(epsilon * math.sqrt(0.5))
         below = tf.math.erfc(-epsilon * math.sqrt(0.5))
         return self.mean + tf.exp(self.log_scale()) * (tf.math.log(below) - tf.math.log(above))

@@ -1,7 +1,7 @@
 """The families of p(z): what the VAE learns of them, and how z is drawn.
 
-A family is a class with `variables`, what it learns, and `from_variables`, the distribution that these make: one with
-the methods of `protocols.Prior`. To add one, write its class here, put it into PRIORS, and add its row to
+A family, `protocols.PriorFamily`, says what is learned and makes the distribution of it: one with the methods of
+`protocols.Prior`. To add one, write its class here, put it into PRIORS, and add its row to
 `config/capabilities.py`.
 
 Shapes: z and epsilon [..., L]; densities [...], in nats.
@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from tfvae.core.distributions import DiagonalNormal, NormalMixture, bounded_log_variance, standard_normal
-from tfvae.core.protocols import LearnedVariable
+from tfvae.core.protocols import LearnedVariable, PriorFamily
 
 
 class StandardPrior(NamedTuple):
@@ -41,7 +41,7 @@ class NormalPrior(NamedTuple):
     def variables(self, seed: int) -> list[LearnedVariable]:
         """Mean and log-variance."""
         zeros = keras.initializers.Zeros()
-        shape = (1, self.latent_dim)
+        shape = (1, self.latent_dim)  # as a mixture of one has: checkpoints have it
         return [LearnedVariable("prior_mean", shape, zeros), LearnedVariable("prior_log_variance", shape, zeros)]
 
     def from_variables(self, mean: tf.Tensor, raw_log_variance: tf.Tensor) -> DiagonalNormal:
@@ -71,7 +71,7 @@ class MixturePrior(NamedTuple):
         return NormalMixture(logits, mean, bounded_log_variance(raw_log_variance))
 
 
-PRIORS: dict[str, Callable[[int, int], StandardPrior | NormalPrior | MixturePrior]] = {
+PRIORS: dict[str, Callable[[int, int], PriorFamily]] = {
     "standard": StandardPrior,
     "normal": NormalPrior,
     "mixture": MixturePrior,

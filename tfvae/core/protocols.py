@@ -29,6 +29,16 @@ class Posterior(Protocol):
 
     mean: tf.Tensor
 
+    @staticmethod
+    def head_sizes(latent_dim: int) -> dict[str, int]:
+        """The encoder's outputs that it is made of: how many of each name; `mean` is one of them."""
+        ...
+
+    @classmethod
+    def from_head(cls, *outputs: tf.Tensor) -> "Posterior":
+        """Made of these outputs, [B, size] each, in the order of `head_sizes`."""
+        ...
+
     def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
         """z, a function of standard normal epsilon."""
         ...
@@ -62,6 +72,37 @@ class Prior(Protocol):
         ...
 
 
+class PriorFamily(Protocol):
+    """What is learned of p(z), and how p(z) is made of it."""
+
+    latent_dim: int
+    components: int  # of a mixture
+
+    def variables(self, seed: int) -> list[LearnedVariable]:
+        """What is learned; `seed` is that of initial values."""
+        ...
+
+    def from_variables(self, *learned: tf.Tensor) -> Prior:
+        """p(z), made of what `variables` lists, in its order."""
+        ...
+
+
+class LikelihoodFamily(Protocol):
+    """The settings of a likelihood, and how p(x|z) is made of the decoder's outputs."""
+
+    parameters_per_value: int  # outputs of the decoder for each value of x; the first C of a pixel's make its mean
+    value_range: tuple[float, float]  # of x
+    mean_activation: str  # sigmoid or linear: E[x|z] of those outputs, for the page of the latent explorer
+
+    def variables(self, image_shape: tuple[int, int, int]) -> list[LearnedVariable]:
+        """What is learned beside the decoder's outputs."""
+        ...
+
+    def from_parameters(self, raw: tf.Tensor, *learned: tf.Tensor) -> "Density":
+        """p(x|z) of outputs [..., H, W, C * parameters_per_value] and of what `variables` lists, in its order."""
+        ...
+
+
 class Density(Protocol):
     """p(x|z), over x [..., H, W, C]: what a likelihood makes of the decoder's outputs."""
 
@@ -79,7 +120,7 @@ class Density(Protocol):
         ...
 
     def noise(self, seed: tf.Tensor) -> tf.Tensor:
-        """What `sample` needs: a function of `seed`, int32 [2]."""
+        """What `sample` needs, of x's shape: a function of `seed`, int32 [2]."""
         ...
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:

@@ -60,7 +60,7 @@ def save(run_dir: Path, variables: Variables, step: int, notes: dict[str, Any]) 
 
 
 def _remove_old(run_dir: Path, step: int) -> None:
-    """Removes all but the last three up to `step`; later ones were damaged and passed over."""
+    """Removes all but the last three up to `step`; later ones are damaged, and `restore` has passed over them."""
     present = steps(run_dir)
     newest = [s for s in present if s <= step][-_MOST_CHECKPOINTS:]
     for other in set(present) - set(newest):
@@ -145,10 +145,16 @@ def _check_same(folder: Path, saved: dict[str, list[int]], variables: Variables,
 
 def safe_on_disk(run_dir: Path) -> str:
     """What a failure tells its user: what is safe, and how to go on."""
+    how = "goes on from there" if steps(run_dir) else "starts anew"
+    return f"{newest(run_dir)}: the same command {how}"
+
+
+def newest(run_dir: Path) -> str:
+    """The newest checkpoint in words."""
     present = steps(run_dir)
     if not present:
-        return f"no checkpoint in {run_dir} yet: the same command starts anew"
-    return f"the checkpoint of step {present[-1]:,} is safe in {run_dir}: the same command goes on from there"
+        return f"no checkpoint in {run_dir} yet"
+    return f"the checkpoint of step {present[-1]:,} is safe in {run_dir}"
 
 
 class Run(NamedTuple):

@@ -8,6 +8,7 @@ Shapes: N images in blocks of B; S importance samples, drawn a few at a time, so
 import contextlib
 import functools
 import io
+import math
 import shutil
 import sys
 import time
@@ -38,7 +39,7 @@ class PerImage(NamedTuple):
     log_likelihood: np.ndarray  # mean over the S samples of log p(x|z)
     kl: np.ndarray
     log_px: np.ndarray  # L_S (Burda et al. 2016, eq. 8)
-    log_px_variance: np.ndarray  # of log_px over other draws of its S samples, by the delta method: nats^2
+    log_px_variance: np.ndarray  # of log_px over draws of other samples, by the delta method: nats^2
     squared_error: np.ndarray  # of the reconstruction at the mean of q(z|x): mean over pixels, x in [0, 1]
     mean: np.ndarray  # of q(z|x): [N, L]
 
@@ -88,7 +89,7 @@ class SampleSums(NamedTuple):
         """After more samples, [K, B] each."""
         largest = tf.maximum(self.largest, tf.reduce_max(log_w, axis=0))
         scale, w = tf.exp(self.largest - largest), tf.exp(log_w - largest)
-        one = tf.ones_like(scale)
+        one = tf.ones_like(scale)  # the first two sums are not relative to the largest weight
         rows = self.rows * tf.stack([one, one, scale, tf.square(scale)])
         new = [tf.reduce_sum(values, axis=0) for values in (log_likelihood, log_w, w, tf.square(w))]
         return SampleSums(rows + tf.stack(new), largest)
@@ -137,7 +138,7 @@ class Evaluator:
         replicas = self.strategy.num_replicas_in_sync
         local_replicas = self.placement.local_replicas
         finished = []  # this worker's blocks
-        for first_block in range(0, -(-len(images) // _BLOCK), replicas):
+        for first_block in range(0, math.ceil(len(images) / _BLOCK), replicas):
             own_first = first_block + self.placement.index * local_replicas
             finished += self._finish(images, samples, list(range(own_first, own_first + local_replicas)), kept_blocks)
             if on_block:
@@ -153,6 +154,7 @@ class Evaluator:
             if None not in kept:
                 return kept
         start = time.monotonic()
+        # rows past the end repeat the last image; `_gather` cuts them off
         rows = [np.minimum(block * _BLOCK + np.arange(_BLOCK), len(images) - 1) for block in blocks]
         images_of_blocks = [images[r] for r in rows]
         calls = []
@@ -185,7 +187,7 @@ class Evaluator:
         q = self.vae.encode(x)
         seed = noise.seed_for(self.seed, Stream.EVALUATION, block)
         s, sums = first, SampleSums.zero()
-        for count in (_SAMPLES_AT_ONCE, 1):  # and what remains
+        for count in (_SAMPLES_AT_ONCE, 1):  # as long as five remain, then one at a time
             within = functools.partial(_fits, last, count)
             s, sums = tf.while_loop(within, functools.partial(self._samples, x, q, seed, count), (s, sums))
         kl = q.kl(self.vae.prior) if self.closed_kl else tf.zeros([_BLOCK])

@@ -24,8 +24,8 @@ _BUFFER_BYTES = 2**25  # of images that are streamed, at a time
 class Rows(NamedTuple):
     """Images that serve steps start .. stop-1: the i-th of step t is `images[order[(t - start) * batch_size + i]]`."""
 
-    images: tf.Tensor  # on each device
-    order: tf.Tensor
+    images: tf.Tensor  # [M, H, W, C] on each device
+    order: tf.Tensor  # int32 [(stop - start) * batch_size]
     start: int
     stop: int
 
@@ -119,7 +119,7 @@ class StreamedImages:
         self.reader = _DiskReader(config, images, placement)
         self.order = self.reader.order()
         self.rows = Rows(tf.zeros([]), self.order, 0, 0)
-        self.coming: list[Iterator[tuple[tf.Tensor, ...]]] = []  # at most one
+        self.coming: list[Iterator[tuple[tf.Tensor, ...]]] = []  # at most one; a list, which `finalize` clears
         # else the interpreter's end and the thread that reads would wait for each other
         weakref.finalize(self, self.coming.clear)
 

@@ -1,5 +1,6 @@
 """What a run shows while it trains: progress on the terminal, TensorBoard, pictures."""
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +49,7 @@ class Monitor:
 
     def advance(self, count: int, step: int, elbo: float) -> None:
         """Moves the progress bar by `count` steps, the last of them number `step`; the epoch's train ELBO so far."""
-        epoch = -(-step // self.epoch_steps)
+        epoch = math.ceil(step / self.epoch_steps)
         self.bar.set_description(f"epoch {epoch}/{self.config.epochs}", refresh=False)
         self.bar.set_postfix_str(f"train ELBO {elbo:.2f} nats", refresh=False)
         self.bar.update(count * self.config.batch_size)

@@ -25,7 +25,7 @@ class TrainState(NamedTuple):
 
 
 def steps_per_epoch(config: Config, examples: int) -> int:
-    """Whole batches in a pass over the images; what remains of an order is left to other epochs' orders."""
+    """Whole batches in a pass over the images: the last images of an epoch's order, too few for one, are left out."""
     return examples // config.batch_size
 
 

@@ -67,7 +67,7 @@ class TrainStep:
 
     def batch(self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """x [B / R, H, W, C] in [0, 1]: the images of these rows of batch t, binarized or dequantized anew."""
-        # a slice would start at a compile-time constant under XLA, and compile anew at each call; a gather doesn't
+        # not a slice: XLA would need its start as a constant, and compile again for each call
         places = tf.gather(order, (t - start) * self.config.batch_size + rows)
         x = tf.image.convert_image_dtype(tf.gather(images, places), tf.float32)
         seed = noise.seed_for(self.config.seed, Stream.BINARIZE, t)
@@ -98,7 +98,7 @@ class TrainStep:
     def gradients(
         self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, replica: tf.Tensor
     ) -> tuple[list[tf.Tensor], objectives.Elbo, tf.Tensor]:
-        """A replica's share of the gradient of the global batch's mean loss, of its mean terms; are they finite."""
+        """A replica's shares of the global mean loss's gradient and of the mean terms; whether they are finite."""
         batch_size = self.config.batch_size
         rows = replica * self.per_replica_batch_size + tf.range(self.per_replica_batch_size)
         x = self.batch(images, order, start, t, rows)
@@ -109,16 +109,19 @@ class TrainStep:
             loss = tf.reduce_sum(losses) / batch_size
         # of the plain autoencoder, the posterior's variance has no gradient
         gradients = tape.gradient(loss, self.variables, unconnected_gradients="zero")
-        # the biases' gradients are sums of all that flows back, so that they tell whether all of it is finite
+        # what is not finite anywhere reaches the gradient of some bias; to sum all kernels' would cost more
         checksum = loss + tf.add_n([tf.reduce_sum(g) for g in gradients if len(g.shape) < 2])
         finite = tf.math.is_finite(checksum)
-        # as no update may come before the last use of any weight, XLA updates them in place; else it copies each
+        # a bad step changes nothing; and each update waits for all gradients, so that XLA need not copy the weights
         gradients = [tf.where(finite, g, 0.0) for g in gradients]
         mean_terms = objectives.Elbo(*(tf.reduce_sum(term) / batch_size for term in terms))
         return gradients, mean_terms, finite
 
     def update(self, gradients: list[tf.Tensor]) -> None:
-        """Applies the replicas' gradients, which the optimizer adds up; --clip_norm is of the whole, not of a share."""
+        """Applies the gradients; the optimizer itself adds up the replicas'.
+
+        --clip_norm is of the whole gradient: each replica adds it up, clips it, and hands in its share of the result.
+        """
         if self.config.clip_norm:
             if self.replicas > 1:
                 gradients = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
@@ -141,12 +144,12 @@ class TrainProgram:
         self.strategy = self.placement.strategy
         self.feed = make_feed(config, images, self.placement)
         replicas = self.strategy.num_replicas_in_sync
-        self.step = TrainStep(state, config, len(images), replicas)
+        self.train_step = TrainStep(state, config, len(images), replicas)
         jit_compile = replicas == 1 and fast.use_xla(state.vae.convolutional)
         self._compiled_steps = tf.function(self._steps, jit_compile=jit_compile, autograph=False)
 
     def run(self, first: int, count: int) -> tuple[dict[str, float], int | None]:
-        """Makes steps first .. first+count-1 of the run; other counts don't compile again.
+        """Makes steps first .. first+count-1 of the run; other counts don't compile again, 0 compiles and makes none.
 
         Returns:
             The means of the ELBO and its terms over these steps, in nats an image, and the first step whose loss or
@@ -172,7 +175,7 @@ class TrainProgram:
         """The loop over steps, in the graph: the sums of each of this worker's replicas."""
 
         def body(t: tf.Tensor, sums: RunningSums) -> tuple[tf.Tensor, RunningSums]:
-            return t + 1, self.strategy.run(self.step.run_in_replica, args=(images, order, start, t, sums))
+            return t + 1, self.strategy.run(self.train_step.run_in_replica, args=(images, order, start, t, sums))
 
         zero = self.strategy.run(RunningSums.zero)
         _, sums = tf.while_loop(lambda t, _: t < first + count, body, (first, zero))
@@ -181,9 +184,10 @@ class TrainProgram:
 
     def _over_workers(self, sums: list[RunningSums], count: int) -> tuple[dict[str, float], int | None]:
         """The means over all workers' replicas, and their first bad step."""
-        *terms, bad_steps = np.array([[float(value) for value in of_replica] for of_replica in sums]).T
-        first_bad = np.where(bad_steps < 0, np.inf, bad_steps).min()
-        of_workers = self.placement.all_gather(np.array([*map(sum, terms), first_bad]))
+        rows = np.array([[float(value) for value in of_replica] for of_replica in sums])
+        *terms, bad_steps = rows.T
+        own_first_bad = np.where(bad_steps < 0, np.inf, bad_steps).min()
+        of_workers = self.placement.all_gather(np.array([*map(sum, terms), own_first_bad]))
         totals = of_workers[:, :-1].sum(axis=0) / max(count, 1)
         means = dict(zip(objectives.Elbo._fields, totals))
         first_bad = of_workers[:, -1].min()

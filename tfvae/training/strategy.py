@@ -40,9 +40,9 @@ class Placement(NamedTuple):
         """Every worker's `value`, in their order: [workers, *value.shape]. All of them must call it."""
         if self.workers == 1:
             return value[None]
-        slots = np.zeros((self.workers, value.size))  # float64, which holds whatever is sent exactly
+        slots = np.zeros((self.workers, value.size))  # float64 is exact for whole numbers and float32
         slots[self.index] = value.ravel()
-        total = _sum(self.strategy)(slots).numpy()  # of zeros and one value: exact too
+        total = _sum(self.strategy)(slots).numpy()  # one worker's value, and zeros
         return total.astype(value.dtype).reshape(self.workers, *value.shape)
 
     def agree(self, run_dir: Path, facts: dict[str, Any]) -> None:
@@ -168,7 +168,7 @@ def is_multi_worker(config: Config) -> bool:
 def place(config: Config) -> Placement:
     """Sets up the replicas that `config` asks for; must come before TensorFlow's first operation.
 
-    Several workers wait here for each other, for ever if one never comes: see `guarded`.
+    Several workers wait here for each other, for ever if one never comes: see `workers.fork_guarded`.
 
     Raises:
         InputError: the devices aren't there, or don't divide the batch.

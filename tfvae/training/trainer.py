@@ -151,12 +151,11 @@ class Trainer:
         means, bad_step = self.program.run(self.step, count)
         seconds = time.perf_counter() - start
         if bad_step is not None:
-            safe, _, _ = checkpoints.safe_on_disk(self.run_dir).partition(":")
             raise RunError(
                 f"step {bad_step:,}: the loss is not finite, and the same command would end there again: take a "
-                f"smaller --learning_rate and another --run_dir; {safe}"
+                f"smaller --learning_rate and another --run_dir; {checkpoints.newest(self.run_dir)}"
             )
-        if self.monitor and is_first:  # of the weights before the first step, which need not wait for it
+        if self.monitor and is_first:  # initial weights are a function of the seed: a new VAE has them
             self.monitor.pictures(make_vae(self.config, self.dataset.image_shape), 0)
         self.notes = self.notes.after(count, seconds, means["elbo"], self.epoch_steps)
         self.chunk = max(1, round(count / seconds * _CHUNK_SECONDS))

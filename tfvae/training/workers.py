@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 from tfvae.config import Config
 from tfvae.errors import RunError, WorkerLost
@@ -45,7 +46,7 @@ class _Guardian:
         addresses, index = read_cluster()
         self.addresses, self.name = addresses, f"worker {index} of {len(addresses)}"
 
-    def guard(self, met: int, start_timeout: float) -> None:
+    def guard(self, met: int, start_timeout: float) -> NoReturn:
         """Waits until all workers have met, when `met` is closed, then for the child; leaves with its status.
 
         Raises:
@@ -120,7 +121,7 @@ class Launcher:
                 process.send_signal(number)
 
     def _wait(self) -> list[int]:
-        """The exit statuses, once all have left; who hasn't long after the first did, or after a signal, is killed."""
+        """The exit statuses, once all have left; one that stays long after another failed, or after a signal, is killed."""
         deadline = None
         while any(process.poll() is None for process in self.processes):
             if deadline is None and self.signals:
@@ -150,10 +151,10 @@ def _free_addresses(number: int) -> list[str]:
 
 
 def _start_worker(addresses: list[str], index: int, train_flags: list[str]) -> subprocess.Popen:
-    config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+    tf_config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
     return subprocess.Popen(
         [sys.executable, "-m", "tfvae.train", *train_flags],
-        env={**os.environ, "TF_CONFIG": json.dumps(config)},
+        env={**os.environ, "TF_CONFIG": json.dumps(tf_config)},
         start_new_session=True,  # Ctrl-C comes to this process alone, which passes it on
         preexec_fn=die_with_parent,
     )
