@@ -40,18 +40,36 @@ def elbo(vae: Vae, x: tf.Tensor, epsilon: tf.Tensor, kl: str = "analytic", poste
     q = vae.encode(x) if posterior is None else posterior  # q(z|x)
     if kl == "analytic":
         z = vae.sampling(q, epsilon)  # z ~ q(z|x)                  [K, B, L]
+        log_likelihood = tf.reduce_mean(vae.decode(z).log_prob(x), axis=0)  # log p(x|z)
         rate = q.kl(vae.prior)  # KL(q(z|x) || p(z))
-    else:
-        z, log_q = vae.sampling(q, epsilon, with_log_prob=True)
-        rate = tf.reduce_mean(log_q - vae.prior.log_prob(z), axis=0)
-    log_likelihood = tf.reduce_mean(vae.decode(z).log_prob(x), axis=0)  # log p(x|z)
-    return Elbo(log_likelihood - rate, log_likelihood, rate)
+        return Elbo(log_likelihood - rate, log_likelihood, rate)
+    z, log_likelihood, log_q = sample_posterior(vae, q, x, epsilon)
+    return _mean_terms(log_likelihood, log_q - vae.prior.log_prob(z))
+
+
+class PosteriorSamples(NamedTuple):
+    """Samples z_k ~ q(z|x), [K, B, L], and in nats, [K, B] each, log p(x|z_k) and log q(z_k|x)."""
+
+    z: tf.Tensor
+    log_likelihood: tf.Tensor
+    log_q: tf.Tensor
+
+
+def sample_posterior(vae: Vae, posterior: Posterior, x: tf.Tensor, epsilon: tf.Tensor) -> PosteriorSamples:
+    """Samples of z from q(z|x) = `posterior`, and their densities."""
+    if not hasattr(posterior, "log_prob"):  # it tells the density of its own samples alone, when it draws them
+        z, log_q = vae.sampling(posterior, epsilon, with_log_prob=True)
+        return PosteriorSamples(z, vae.decode(z).log_prob(x), log_q)
+    # log q after the decoder: TensorFlow without XLA rounds gradients by the order in which operations are made, and
+    # the runs of older versions go on to the bit
+    z = vae.sampling(posterior, epsilon)
+    log_likelihood = vae.decode(z).log_prob(x)
+    return PosteriorSamples(z, log_likelihood, posterior.log_prob(z))
 
 
 def log_weights(vae: Vae, posterior: Posterior, x: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """log p(x|z_k) p(z_k) / q(z_k|x) and log p(x|z_k), each [K, B], for z_k ~ q(z|x) = `posterior`."""
-    z, log_q = vae.sampling(posterior, epsilon, with_log_prob=True)
-    log_likelihood = vae.decode(z).log_prob(x)
+    z, log_likelihood, log_q = sample_posterior(vae, posterior, x, epsilon)
     return log_likelihood + vae.prior.log_prob(z) - log_q, log_likelihood
 
 
@@ -130,8 +148,8 @@ def score_function_loss(
 
 def importance_weighted_loss(vae: Vae, x: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, Elbo]:
     """-L_K, whose gradient is that of Burda et al. 2016, eq. 13."""
-    z, log_q = vae.sampling(vae.encode(x), epsilon, with_log_prob=True)
-    log_likelihood, log_ratio = vae.decode(z).log_prob(x), log_q - vae.prior.log_prob(z)
+    z, log_likelihood, log_q = sample_posterior(vae, vae.encode(x), x, epsilon)
+    log_ratio = log_q - vae.prior.log_prob(z)
     return -log_mean_exp(log_likelihood - log_ratio), _mean_terms(log_likelihood, log_ratio)
 
 

@@ -121,7 +121,7 @@ class Launcher:
                 process.send_signal(number)
 
     def _wait(self) -> list[int]:
-        """The exit statuses, once all have left; one that stays long after another failed, or after a signal, is killed."""
+        """The exit statuses, once all have left; one that stays long after a failure or a signal is killed."""
         deadline = None
         while any(process.poll() is None for process in self.processes):
             if deadline is None and self.signals:
