@@ -7,7 +7,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
@@ -15,6 +14,7 @@ from sklearn.mixture import GaussianMixture
 from tfvae.config import Config
 from tfvae.core import noise
 from tfvae.core.noise import Stream
+from tfvae.data.pixels import to_unit
 from tfvae.data.splits import Dataset
 
 _MIXTURE_IMAGES = 10_000  # training images at most that the mixture is fitted to
@@ -58,7 +58,7 @@ def compare(config: Config, dataset: Dataset, squared_error: float) -> dict[str,
     `squared_error` is the VAE's own. Training pixels that a VAE sees drawn anew at each visit are drawn once, by a
     fixed seed.
     """
-    train, test = _train_pixels(config, dataset), _flat(_unit(dataset.test.images))
+    train, test = _train_pixels(config, dataset), _flat(to_unit(dataset.test.images))
     order = noise.permutation(len(train), noise.seed_for(config.seed, Stream.SHUFFLE))
     mixture_train = train[order[:_MIXTURE_IMAGES]]
     pca = fit_pca(train, config.latent_dim)
@@ -78,22 +78,18 @@ def compare(config: Config, dataset: Dataset, squared_error: float) -> dict[str,
     }
 
 
-def _unit(images: np.ndarray) -> tf.Tensor:
-    return tf.image.convert_image_dtype(images, tf.float32)
-
-
-def _flat(images: tf.Tensor) -> np.ndarray:
-    return images.numpy().reshape(len(images), -1).astype(np.float64)
+def _flat(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1).astype(np.float64)
 
 
 def _train_pixels(config: Config, dataset: Dataset) -> np.ndarray:
     """The training images as a VAE sees them, [N, D]."""
-    images = _unit(dataset.train.in_memory().images)
+    images = to_unit(dataset.train.in_memory().images)
     seed = noise.seed_for(_DRAW_SEED, Stream.BINARIZE)
     if config.binarize == "stochastic":
-        images = noise.bernoulli(images, seed)
+        images = noise.bernoulli(images, seed).numpy()
     if config.dequantize:
-        images = noise.dequantize(images, seed)
+        images = noise.dequantize(images, seed).numpy()
     return _flat(images)
 
 

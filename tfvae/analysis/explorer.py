@@ -17,6 +17,7 @@ from tfvae.config import Config
 from tfvae.config.capabilities import OBJECTIVES
 from tfvae.config.config import is_file_name
 from tfvae.core.models import VAE, Decoder
+from tfvae.data.pixels import to_unit
 from tfvae.data.provenance import provenance
 from tfvae.data.splits import Dataset, Split
 
@@ -52,7 +53,7 @@ def _hash_of_element(template: str, tag: str) -> str:
 def _model(vae: VAE, config: Config, dataset: Dataset) -> dict[str, Any]:
     """What the page's script reads: the decoder, the prior, test images and what all of it is of."""
     decoder, test = vae.decoder, _shown_images(dataset)
-    x = tf.image.convert_image_dtype(test.images, tf.float32)
+    x = to_unit(test.images)
     means = vae.encode(x).mean.numpy()
     name = Path(config.dataset).name if is_file_name(config.dataset) else config.dataset
     facts = {**provenance(config, test.images, 0), "dataset": name, "images": len(dataset.test.images)}

@@ -86,7 +86,7 @@ class _FineTuning:
     def _step(self, t: tf.Tensor, label_count: tf.Tensor) -> tuple[tf.Tensor]:
         bits = noise.integers((_BATCH_SIZE,), noise.seed_for(self.seed, Stream.SHUFFLE, t))
         rows = tf.cast(bits % label_count, tf.int32)
-        x = tf.image.convert_image_dtype(tf.gather(self.images, rows), tf.float32)
+        x = to_unit(tf.gather(self.images, rows))
         with tf.GradientTape() as tape:
             logits = self.head(self.encoder(x).mean)
             loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(self.labels, rows), logits)

@@ -9,6 +9,7 @@ from tfvae.core import noise
 from tfvae.core.distributions import draw
 from tfvae.core.models import VAE
 from tfvae.core.noise import Stream
+from tfvae.data.pixels import to_unit
 from tfvae.data.splits import Dataset
 
 _RECONSTRUCTED_IMAGES = 40
@@ -19,7 +20,7 @@ _SAMPLES = 100
 def draw_pictures(vae: VAE, dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
     """The pictures by name, uint8 [H, W, 1 or 3]: of test images, and of z drawn from the prior by `config.seed`."""
     images = dataset.test.rows(slice(_RECONSTRUCTED_IMAGES)).images
-    reconstructed = vae(tf.image.convert_image_dtype(images, tf.float32)).numpy()
+    reconstructed = vae(to_unit(images)).numpy()
     z = draw(vae.prior, (_SAMPLES, config.latent_dim), noise.seed_for(config.seed, Stream.PRIOR))
     pictures = {
         "reconstructions": figures.reconstructions(images, reconstructed),
@@ -40,5 +41,5 @@ def _manifold(vae: VAE) -> np.ndarray:
 def _latent_scatter(vae: VAE, dataset: Dataset) -> np.ndarray:
     """The means of q(z|x) of test images."""
     split = dataset.test.rows(slice(_SCATTERED_IMAGES))
-    means = vae.encode(tf.image.convert_image_dtype(split.images, tf.float32)).mean.numpy()
+    means = vae.encode(to_unit(split.images)).mean.numpy()
     return figures.latent_scatter(means, split.labels, f"posterior means of {len(means):,} test images")

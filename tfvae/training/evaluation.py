@@ -23,6 +23,7 @@ import tqdm
 from tfvae.core import fast, noise, objectives
 from tfvae.core.noise import Stream
 from tfvae.core.protocols import Posterior, Vae
+from tfvae.data.pixels import to_unit
 from tfvae.runtime import files
 from tfvae.training.strategy import Placement, one_device
 
@@ -183,7 +184,7 @@ class Evaluator:
 
     def _block(self, images: tf.Tensor, block: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> BlockSums:
         """Samples first .. last-1 of a block of images, in the graph."""
-        x = tf.image.convert_image_dtype(images, tf.float32)
+        x = to_unit(images)
         q = self.vae.encode(x)
         seed = noise.seed_for(self.seed, Stream.EVALUATION, block)
         s, sums = first, SampleSums.zero()

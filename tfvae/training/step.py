@@ -16,6 +16,7 @@ from tfvae.config import Config
 from tfvae.core import fast, noise, objectives
 from tfvae.core.noise import Stream
 from tfvae.data.disk import DiskImages
+from tfvae.data.pixels import to_unit
 from tfvae.training.feeds import make_feed
 from tfvae.training.state import TrainState, steps_per_epoch
 from tfvae.training.strategy import Placement, one_device
@@ -69,7 +70,7 @@ class TrainStep:
         """x [B / R, H, W, C] in [0, 1]: the images of these rows of batch t, binarized or dequantized anew."""
         # not a slice: XLA would need its start as a constant, and compile again for each call
         places = tf.gather(order, (t - start) * self.config.batch_size + rows)
-        x = tf.image.convert_image_dtype(tf.gather(images, places), tf.float32)
+        x = to_unit(tf.gather(images, places))
         seed = noise.seed_for(self.config.seed, Stream.BINARIZE, t)
         if self.config.binarize == "stochastic":
             x = noise.bernoulli(x, seed, functools.partial(self._uniform, rows))
