@@ -11,7 +11,7 @@ from tfvae.core import fast
 
 
 def export_answers(config, vae, step, results):
-    """In the place of `tfvae.run._export`: writes the decoder's answers to the next version's directory."""
+    """In the place of `tfvae.run._export_models`: writes the decoder's answers to the next version's directory."""
     base = Path(config.export_dir) / Path(config.run_dir).name
     version = base / str(len(list(base.glob("*"))) + 1)
     version.mkdir(parents=True)
@@ -23,7 +23,7 @@ def export_answers(config, vae, step, results):
 @pytest.fixture(scope="module")
 def cheap_export():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfvae.run, "_export", export_answers)
+        patch.setattr(tfvae.run, "_export_models", export_answers)
         yield
 
 

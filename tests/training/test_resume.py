@@ -142,7 +142,7 @@ def test_a_run_stopped_after_its_last_step_goes_on(tmp_path, unbroken, monkeypat
     (tmp_path / "run" / "results.json").unlink()
     write = files.write_atomically
     stages = {
-        "_export": (tfvae.run, interrupt),
+        "_export_models": (tfvae.run, interrupt),
         "write_atomically": (files, lambda path, text: (interrupt if path.suffix == ".json" else write)(path, text)),
     }
     for name, (module, replacement) in stages.items():
