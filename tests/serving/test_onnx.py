@@ -22,6 +22,7 @@ def test_onnx_answers_as_the_model(tmp_path):
     np.testing.assert_allclose(image, vae.decode(z).mean, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_that_answers_otherwise_is_not_written(tmp_path, exported, monkeypatch):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("tf2onnx")

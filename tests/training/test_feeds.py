@@ -57,8 +57,8 @@ def trained(images, calls, **options):
 @pytest.mark.parametrize(
     ("images", "options"),
     [
-        pytest.param(GREY, {"binarize": "stochastic"}, id="bytes, stochastic"),
-        pytest.param(FLOATS, CONV, id="floats, conv", marks=pytest.mark.slow),
+        pytest.param(GREY, {"binarize": "stochastic"}, id="bytes, stochastic", marks=pytest.mark.slow),
+        pytest.param(FLOATS, CONV, id="floats, conv"),
         pytest.param(GREY, {}, id="bytes", marks=pytest.mark.slow),
         pytest.param(FLOATS, {}, id="floats", marks=pytest.mark.slow),
         pytest.param(GREY, {"binarize": "threshold"}, id="bytes, threshold", marks=pytest.mark.slow),

@@ -117,7 +117,12 @@ def name_as_before(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("posterior", "names"), [("diagonal", OLD_NAMES), ("full", OLD_NAMES + OLD_NAMES_OF_FULL)], ids=["diagonal", "full"]
+    ("posterior", "names"),
+    [
+        pytest.param("diagonal", OLD_NAMES, marks=pytest.mark.slow),
+        ("full", OLD_NAMES + OLD_NAMES_OF_FULL),
+    ],
+    ids=["diagonal", "full"],
 )
 def test_a_checkpoint_under_old_names_is_restored_bit_for_bit_and_goes_on(tmp_path, posterior, names, without_xla):
     options = {**OPTIONS, "posterior": posterior}

@@ -118,6 +118,7 @@ def assert_same_evaluation(of, case, replicas):
         assert len(many[f"counts {size}"]) == turns and many[f"counts {size}"].sum() == size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replicas", [2, 4])
 def test_replicas_train_alike(quick, replicas):
     assert_same_training(quick, NOISY, CORE[NOISY][0], replicas)
@@ -142,6 +143,7 @@ def test_replicas_train_alike_with_every_objective_posterior_and_optimizer(grid,
     assert_same_training(grid, case, GRID[case][0], replicas)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replicas", [2, 4])
 def test_replicas_evaluate_alike_also_where_they_do_not_divide_the_blocks(quick, replicas):
     assert_same_evaluation(quick, NOISY, replicas)
@@ -153,6 +155,7 @@ def test_replicas_evaluate_alike_under_xla(one_of_each, replicas):
     assert_same_evaluation(one_of_each, EVALUATED[1], replicas)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_each_replica_has_its_own_rows_of_the_batch_and_of_its_noise(quick, replicas):
     numbers = quick(f"{NOISY}-{replicas}")
@@ -167,6 +170,7 @@ def test_each_replica_has_its_own_rows_of_the_batch_and_of_its_noise(quick, repl
     assert len(np.unique(numbers["epsilon"].reshape(-1, 2), axis=0)) == 30 * 2 * 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_a_loss_that_is_not_finite_on_one_replica_alone_is_named_by_its_step(quick, replicas):
     assert quick(f"{NOISY}-{replicas}")["bad_step"] == SPOILED
@@ -191,6 +195,7 @@ def test_a_strategy_of_one_replica_is_one_device_bit_for_bit(core):
         np.testing.assert_array_equal(mirrored[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 def test_it_is_placed_on_the_devices_there_are(quick, folder):
     assert json.loads((folder / "facts.json").read_text()) == {
         "1": ["_DefaultDistributionStrategy", 1, ""],

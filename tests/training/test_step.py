@@ -19,7 +19,7 @@ from tfvae.training.step import RunningSums, TrainProgram
     "options",
     [
         {},
-        {"network": "conv", "filters": (4,)},
+        pytest.param({"network": "conv", "filters": (4,)}, marks=pytest.mark.slow),
         pytest.param({"binarize": "stochastic"}, marks=pytest.mark.slow),
         pytest.param({"num_samples": 3}, marks=pytest.mark.slow),
     ],

@@ -132,11 +132,11 @@ import os, sys, time
 from tfvae.config import Config
 from tfvae.errors import RunError
 from tfvae.training import workers
-wait_for_child = os.waitpid
-def waitpid(*arguments):
+wait = workers._Guardian._wait
+def tell_and_wait(guardian):
     print("guards", flush=True)
-    return wait_for_child(*arguments)
-os.waitpid = waitpid
+    return wait(guardian)
+workers._Guardian._wait = tell_and_wait
 try:
     all_have_met = workers.fork_guarded(Config(start_timeout=float(sys.argv[1])))
 except RunError as error:

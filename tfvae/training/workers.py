@@ -19,6 +19,8 @@ from tfvae.training.strategy import read_cluster
 _LEAVE_SECONDS = 20.0  # in which the others notice that one is lost, by TensorFlow's heartbeats of 10 s
 _SAVE_SECONDS = 300.0  # in which all save and leave after a signal
 _FINAL = (0, 1, 2)  # done, failed, refused: statuses that another start would only repeat
+# A signal that comes just before a call that blocks is heard after it: no call of a guardian blocks longer than this.
+_LOOK_SECONDS = 0.1
 _LONGEST_PAUSE = 60.0  # seconds before all workers start again
 
 
@@ -54,20 +56,35 @@ class _Guardian:
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._pass_on)
-        readable, _, _ = select.select([met], [], [], start_timeout)
-        if not readable:
+        if not self._have_met(met, start_timeout):
             os.kill(self.child, signal.SIGKILL)
             raise WorkerLost(
                 f"{self.name}: not all of {', '.join(self.addresses)} appeared in --start_timeout={start_timeout:g} s"
             )
         self.started = True
-        _, status = os.waitpid(self.child, 0)
-        code = os.waitstatus_to_exitcode(status)
+        code = self._wait()
         if code == -signal.SIGABRT:
             raise WorkerLost(
                 f"{self.name}: TensorFlow has given up, as it does when the chief is gone; start all workers again"
             )
         sys.exit(code if code >= 0 else 128 - code)
+
+    def _have_met(self, met: int, start_timeout: float) -> bool:
+        """Whether `met` is closed in time."""
+        deadline = time.monotonic() + start_timeout
+        readable: list[int] = []
+        while not readable and time.monotonic() < deadline:
+            readable, _, _ = select.select([met], [], [], _LOOK_SECONDS)
+        return bool(readable)
+
+    def _wait(self) -> int:
+        """The child's exit code, once it has left; a negative one is that of a signal."""
+        child = 0
+        while not child:
+            child, status = os.waitpid(self.child, os.WNOHANG)
+            if not child:
+                time.sleep(_LOOK_SECONDS)
+        return os.waitstatus_to_exitcode(status)
 
     def _pass_on(self, number: int, _: object) -> None:
         if self.started:
