@@ -1,5 +1,6 @@
 """Several workers, real processes of one machine: the same numbers as one, and none left behind when one goes."""
 
+import contextlib
 import json
 import os
 import signal
@@ -134,7 +135,7 @@ from tfvae.errors import RunError
 from tfvae.training import workers
 wait = workers._Guardian._wait
 def tell_and_wait(guardian):
-    print("guards", flush=True)
+    os.write(1, b"guards\\n")  # in one piece, for the child writes there too
     return wait(guardian)
 workers._Guardian._wait = tell_and_wait
 try:
@@ -147,10 +148,15 @@ except RunError as error:
 ADDRESSES = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
 
 
+@contextlib.contextmanager
 def guarded(what_the_child_does, start_timeout=300.0):
     script = GUARDED.format(what_the_child_does=what_the_child_does)
     environment = {"TF_CONFIG": json.dumps(ADDRESSES)}
-    return start(["-c", script, str(start_timeout)], env=environment, stdout=subprocess.PIPE)
+    with start(["-c", script, str(start_timeout)], env=environment, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # its child ends with it
 
 
 @pytest.mark.parametrize("status", [0, 1, 2, 75])
@@ -195,7 +201,7 @@ def test_a_signal_before_all_have_met_ends_the_guardian_and_its_child(number):
 def test_a_signal_after_all_have_met_is_passed_on_to_the_child():
     child_code = (
         "import signal; signal.signal(signal.SIGTERM, lambda n, _: sys.exit(7)); all_have_met()\n"
-        "print('works', flush=True)\n"
+        "os.write(1, b'works\\n')\n"
         "while True: time.sleep(0.01)"
     )
     with guarded(child_code) as process:

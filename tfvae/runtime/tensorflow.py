@@ -3,14 +3,14 @@
 import os
 import sys
 
-from tfvae.runtime import compile_cache
-
 
 def import_tensorflow() -> None:
     """Imports TensorFlow without its start-up lines, which no log level hides; TF_CPP_MIN_LOG_LEVEL=0 shows them.
 
     What it compiles is kept for the next process (`compile_cache.keep`).
     """
+    from tfvae.runtime import compile_cache  # here, for it takes a moment that --help need not wait
+
     compile_cache.keep()
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
         import tensorflow  # noqa: F401
