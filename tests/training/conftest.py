@@ -1,4 +1,4 @@
-"""What takes less time where it is not the subject: an export, programs without XLA, a job that all compare with."""
+"""What takes less time where it is not the subject: runs, programs without XLA, a job that all compare with."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from jobs import Job
 
 import tfvae.run
+from tfvae.analysis import pictures
 from tfvae.core import fast
 
 
@@ -21,9 +22,12 @@ def export_answers(config, vae, step, results):
 
 
 @pytest.fixture(scope="module")
-def cheap_export():
+def cheap_runs():
+    """Whole runs that export little, draw no pictures and do not wait for XLA."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tfvae.run, "_export_models", export_answers)
+        patch.setattr(pictures, "draw_pictures", lambda vae, dataset, config: {})
+        patch.setattr(fast, "use_xla", lambda convolutional: False)
         yield
 
 

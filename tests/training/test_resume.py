@@ -19,7 +19,7 @@ from tfvae.errors import InputError, RunError
 from tfvae.runtime import files
 from tfvae.training import checkpoints, trainer
 
-pytestmark = pytest.mark.usefixtures("cheap_export")
+pytestmark = pytest.mark.usefixtures("cheap_runs")
 
 
 def versions(folder):
@@ -28,7 +28,7 @@ def versions(folder):
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, cheap_export):
+def unbroken(tmp_path_factory, cheap_runs):
     folder = tmp_path_factory.mktemp("unbroken")
     return folder, train(folder)
 
