@@ -1,7 +1,18 @@
 """What all tests share."""
 
 import os
+import signal
 
-os.environ.setdefault(
-    "TF_CPP_MIN_LOG_LEVEL", "3"
-)  # jax, where it is installed, sets 1, also for commands that tests run
+import pytest
+
+# jax, where it is installed, sets 1, also for commands that tests run
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture
+def same_signal_handlers():
+    """Commands set handlers of their own: afterwards those of before are there again."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -14,6 +14,8 @@ from tfvae.config.flagfile import to_flagfile
 from tfvae.errors import InputError, RunError, WorkerLost
 from tfvae.flags import of_config, parse, run_command
 
+pytestmark = pytest.mark.usefixtures("same_signal_handlers")
+
 ROOT = Path(__file__).parents[1]
 RECIPES = {  # from the papers' and examples' own settings
     "digits_2d": {"dataset": "digits", "latent_dim": 2},
@@ -54,14 +56,6 @@ RECIPES = {  # from the papers' and examples' own settings
         "eval_samples": 5000,
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def same_signal_handlers():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def python(*args):

@@ -1,6 +1,5 @@
 """A working directory for commands that are refused: files that are bad in many ways, a few that are good."""
 
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,6 @@ from tfvae.runtime.tensorflow import import_tensorflow
 import_tensorflow()
 
 from tfvae.data import tfds  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def same_signal_handlers():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

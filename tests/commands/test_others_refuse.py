@@ -7,6 +7,8 @@ import sys
 import pytest
 from command_line import DIGITS, LONG, ROOT, assert_one_clear_line, run, tree
 
+pytestmark = pytest.mark.usefixtures("same_signal_handlers")
+
 BAD_LINES_OF_OTHERS = {
     "evaluate no run_dir": ("evaluate", [], "--run_dir: must be given"),
     "evaluate auto": ("evaluate", ["--run_dir=auto"], "--run_dir"),

@@ -8,6 +8,8 @@ from command_line import ROOT
 
 from tfvae import __main__ as program
 
+pytestmark = pytest.mark.usefixtures("same_signal_handlers")
+
 
 def tfvae(*arguments):
     command = [sys.executable, "-m", "tfvae", *arguments]

@@ -5,6 +5,8 @@ import json
 import pytest
 from command_line import DIGITS, LONG, assert_one_clear_line, run, tree
 
+pytestmark = pytest.mark.usefixtures("same_signal_handlers")
+
 BAD_VALUES = [  # alone on the command line; the flag, its value and `must be` are in the line
     "--latent_dim=two",
     "--latent_dim=0",
