@@ -118,24 +118,6 @@ def test_an_array_that_is_not_images(tmp_path, array, part):
     assert part in message
 
 
-def test_units_are_levels_over_255():
-    x = pixels.to_unit(LEVELS)
-    assert x.dtype == np.float32 and x.shape == LEVELS.shape
-    assert x.min() == 0 and x.max() == 1
-    np.testing.assert_array_max_ulp(x.ravel(), (np.arange(256) / 255).astype(np.float32), maxulp=1)
-    assert pixels.to_unit(x) is x  # floats are units as they come
-
-
-def test_units_are_one_product_in_numpy_tensorflow_and_xla():
-    """To the bit, as TensorFlow converts images; the quotient is another number at 126 of the 256 levels."""
-    x = pixels.to_unit(LEVELS)
-    tensor = tf.constant(LEVELS)
-    compiled = tf.function(pixels.to_unit, jit_compile=True)
-    for other in (pixels.to_unit(tensor), compiled(tensor), tf.image.convert_image_dtype(tensor, tf.float32)):
-        np.testing.assert_array_equal(other.numpy(), x)
-    assert (x != LEVELS.astype(np.float32) / 255).sum() == 126
-
-
 def test_draws_of_evaluation_take_the_quotient_as_probability(monkeypatch):
     """The product by float32(1/255) is another number at 126 of the levels: fingerprints would not be for ever."""
     taken = []

@@ -13,8 +13,8 @@ from sklearn.mixture import GaussianMixture
 
 from tfvae.config import Config
 from tfvae.core import noise
+from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
-from tfvae.data.pixels import to_unit
 from tfvae.data.splits import Dataset
 
 _MIXTURE_IMAGES = 10_000  # training images at most that the mixture is fitted to

@@ -16,8 +16,8 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.config.capabilities import OBJECTIVES
 from tfvae.config.config import is_file_name
+from tfvae.core.inputs import to_unit
 from tfvae.core.models import VAE, Decoder
-from tfvae.data.pixels import to_unit
 from tfvae.data.provenance import provenance
 from tfvae.data.splits import Dataset, Split
 

@@ -13,9 +13,9 @@ import tensorflow as tf
 from tfvae.analysis.blocks import in_blocks
 from tfvae.analysis.latents import posterior_means
 from tfvae.core import fast, noise
+from tfvae.core.inputs import to_unit
 from tfvae.core.models import VAE
 from tfvae.core.noise import Stream
-from tfvae.data.pixels import to_unit
 from tfvae.data.splits import Split
 
 Accuracies = dict[str, dict[str, float]]  # by what is compared, then by method

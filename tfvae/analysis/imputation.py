@@ -11,9 +11,9 @@ import tensorflow as tf
 from tfvae.analysis.blocks import in_blocks
 from tfvae.core import fast, noise
 from tfvae.core.distributions import draw
+from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.protocols import Density, Posterior, Vae
-from tfvae.data.pixels import to_unit
 
 _LATENTS_AT_ONCE = 4_000  # z's in a block: part of the numbers, for each block draws its own noise
 _FILLINGS = 19  # of an image with missing pixels: their posteriors, and the prior, propose z

@@ -12,9 +12,9 @@ import numpy as np
 from tfvae.analysis.blocks import in_blocks
 from tfvae.core import noise
 from tfvae.core.distributions import draw
+from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.protocols import Vae
-from tfvae.data.pixels import to_unit
 
 _MOST_LATENTS = 10  # of a traversal
 _OUTER_PROBABILITIES = (0.025, 0.975)  # of the prior, between which a traversal moves

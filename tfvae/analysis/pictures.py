@@ -7,9 +7,9 @@ from tfvae.analysis import figures
 from tfvae.config import Config
 from tfvae.core import noise
 from tfvae.core.distributions import draw
+from tfvae.core.inputs import to_unit
 from tfvae.core.models import VAE
 from tfvae.core.noise import Stream
-from tfvae.data.pixels import to_unit
 from tfvae.data.splits import Dataset
 
 _RECONSTRUCTED_IMAGES = 40

@@ -1,4 +1,4 @@
-"""What pixels are: their units, the checks of images from outside, binarization and dequantization.
+"""What pixels are: the checks of images from outside, binarization and dequantization.
 
 Shapes: images [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1].
 """
@@ -7,25 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core import noise
+from tfvae.core.inputs import to_unit
 from tfvae.errors import InputError
 
 _BLOCK = 10_000  # images
-
-
-_LEVEL = np.float32(1 / 255)  # of 8-bit pixels
-
-
-def to_unit(images: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
-    """Images as a model takes them: float32 in [0, 1], an array of an array, a tensor of a tensor.
-
-    Of 8-bit pixels it is the product with float32(1/255), everywhere: the quotient by 255 differs from it in the last
-    bit of 126 of the 256 levels.
-    """
-    if images.dtype == np.float32:
-        return images
-    if tf.is_tensor(images):
-        return tf.cast(images, tf.float32) * _LEVEL
-    return images.astype(np.float32) * _LEVEL
 
 
 def check_shape(name: str, shape: tuple[int, ...]) -> None:

@@ -21,9 +21,9 @@ import tensorflow as tf
 import tqdm
 
 from tfvae.core import fast, noise, objectives
+from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.protocols import Posterior, Vae
-from tfvae.data.pixels import to_unit
 from tfvae.runtime import files
 from tfvae.training.strategy import Placement, one_device
 

@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.core import fast, noise, objectives
+from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.data.disk import DiskImages
-from tfvae.data.pixels import to_unit
 from tfvae.training.feeds import make_feed
 from tfvae.training.state import TrainState, steps_per_epoch
 from tfvae.training.strategy import Placement, one_device

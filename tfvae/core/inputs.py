@@ -1,0 +1,118 @@
+"""What a model takes as its input, and how images from outside become it.
+
+Shapes: images [N, H, W, C]; x float32 [N, H, W, C] in [0, 1].
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.errors import InputError
+
+_LEVEL = np.float32(1 / 255)  # of 8-bit pixels
+_BLOCK = 10_000  # images that are looked at together
+
+
+def to_unit(images: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
+    """Stored images, uint8 or float32 in [0, 1], as a model takes them: float32 in [0, 1], an array of an array.
+
+    Of 8-bit pixels it is the product with float32(1/255), everywhere: the quotient by 255 differs from it in the last
+    bit of 126 of the 256 levels.
+    """
+    if images.dtype == np.float32:
+        return images
+    if tf.is_tensor(images):
+        return tf.cast(images, tf.float32) * _LEVEL
+    return images.astype(np.float32) * _LEVEL
+
+
+class InputRule(NamedTuple):
+    """What training found its images to be: every later input follows it, whatever it happens to contain.
+
+    `white` is the whole number that stands for x = 1: 255 of 8-bit pixels, 1 of images of zeros and ones. Numbers of
+    floating point are x itself.
+    """
+
+    image_shape: tuple[int, int, int]  # H, W, C
+    white: int = 255
+
+    def checked(self, images: Any, name: str = "x") -> np.ndarray | tf.Tensor:
+        """`images` as an array (or the tensor that they are) of N > 0 images that the rule allows.
+
+        Raises:
+            InputError: another shape or type, or values out of range; the message speaks of the argument `name`.
+        """
+        if not (isinstance(images, np.ndarray) or tf.is_tensor(images)):
+            images = _as_array(images, name)
+        height, width, channels = self.image_shape
+        shape = tuple(images.shape)
+        allowed_shapes = [self.image_shape]
+        if channels == 1:
+            allowed_shapes.append((height, width))
+        expected = f"{name}: must be images [N, {height}, {width}, {channels}]"
+        if shape in allowed_shapes:
+            raise InputError(f"{expected}, and is a single one: take {name}[None]")
+        if shape[1:] not in allowed_shapes or shape[0] == 0:
+            raise InputError(f"{expected}, and has the shape {list(shape)}")
+        for first in range(0, shape[0], _BLOCK):
+            self._check_values(np.asarray(images[first : first + _BLOCK]), name)
+        return images
+
+    def _check_values(self, block: np.ndarray, name: str) -> None:
+        if block.dtype == bool:
+            return
+        if np.issubdtype(block.dtype, np.integer):
+            low, high = int(block.min()), int(block.max())
+            if low < 0 or high > self.white:
+                raise InputError(
+                    f"{name}: must be whole numbers from 0 to {self.white}, as the training images, or fractions in "
+                    f"[0, 1], and has some from {low} to {high}"
+                )
+            return
+        if not np.issubdtype(block.dtype, np.floating):
+            raise InputError(f"{name}: must be numbers, and has the type {block.dtype}")
+        if not np.isfinite(block).all():
+            raise InputError(f"{name}: must be finite numbers, and has some that are not")
+        low, high = float(block.min()), float(block.max())
+        if low < 0 or high > 1:
+            raise InputError(
+                f"{name}: must be fractions in [0, 1], or whole numbers from 0 to {self.white} of an integer type, and "
+                f"has {block.dtype} from {low:g} to {high:g}"
+            )
+
+    def stored(self, images: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
+        """Checked images as the package stores them: [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1]."""
+        shape = (-1, *self.image_shape)
+        scale = np.uint8(255 // self.white)
+        if tf.is_tensor(images):
+            images = tf.reshape(images, shape)
+            if images.dtype.is_floating:
+                return tf.cast(images, tf.float32)
+            if images.dtype == tf.bool:
+                return tf.cast(images, tf.uint8) * np.uint8(255)
+            return tf.cast(images, tf.uint8) * scale
+        images = images.reshape(shape)
+        if np.issubdtype(images.dtype, np.floating):
+            return images.astype(np.float32, copy=False)
+        if images.dtype == bool:
+            return images.astype(np.uint8) * np.uint8(255)
+        if self.white == 255:
+            return images.astype(np.uint8, copy=False)
+        return images.astype(np.uint8) * scale
+
+    def to_unit(self, images: Any, name: str = "x") -> np.ndarray | tf.Tensor:
+        """x float32 [N, H, W, C] in [0, 1]; of a tensor a tensor, whose gradient reaches it.
+
+        Raises:
+            InputError: `checked` raises it.
+        """
+        return to_unit(self.stored(self.checked(images, name)))
+
+
+def _as_array(values: Any, name: str) -> np.ndarray:
+    """Nested lists, or what else NumPy takes, as an array."""
+    try:
+        return np.asarray(values)
+    except ValueError:  # lists of several lengths
+        raise InputError(f"{name}: must be an array, and is a {type(values).__name__} that makes none") from None
