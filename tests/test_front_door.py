@@ -9,7 +9,7 @@ import tfvae.evaluate
 import tfvae.export
 import tfvae.run
 import tfvae.train
-from tfvae import data
+from tfvae import data, front_door
 from tfvae.config import config
 from tfvae.errors import InputError, RunError
 
@@ -17,7 +17,7 @@ from tfvae.errors import InputError, RunError
 def test_the_package_has_its_names():
     assert tfvae.Config is config.Config
     assert (tfvae.InputError, tfvae.RunError) == (InputError, RunError)
-    assert tfvae.load is tfvae.run.load
+    assert tfvae.load is front_door.load
     assert tfvae.__version__.count(".") == 2
     with pytest.raises(AttributeError, match="'tfvae' has no attribute 'lod'"):
         tfvae.lod  # noqa: B018

@@ -15,8 +15,8 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     """`tfvae.load`, without making `import tfvae` read more than the settings."""
-    if name == "load":
-        from tfvae.run import load
+    if name in ("fit", "load", "Run"):
+        from tfvae import front_door
 
-        return load
+        return getattr(front_door, name)
     raise AttributeError(f"module 'tfvae' has no attribute {name!r}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfvae.config import Config
+from tfvae.config.config import ARRAYS
 from tfvae.config.flagfile import FILE_NAME, check_resumable, read_config
 from tfvae.config.rules import task_refusals
 from tfvae.errors import InputError, RunError
@@ -21,24 +22,11 @@ from tfvae.runtime.tensorflow import import_tensorflow
 
 if TYPE_CHECKING:
     from tfvae.core.models import VAE
-    from tfvae.data.splits import Dataset
-    from tfvae.training.checkpoints import Run
+    from tfvae.data.splits import Dataset, Split
+    from tfvae.training.checkpoints import SavedRun
     from tfvae.training.strategy import Placement
 
 _AUTO_IMAGES = 1_000_000  # that --epochs=auto passes over, in 10 epochs at least
-
-
-def load(run_dir: str) -> "Run":
-    """The trained VAE of a run directory, with its config, step and the fingerprint of its images.
-
-    Raises:
-        InputError: it is no run directory, or has no checkpoint yet.
-        RunError: no checkpoint of it can be read.
-    """
-    import_tensorflow()
-    from tfvae.training import checkpoints
-
-    return checkpoints.load_run(run_dir)
 
 
 def train(config: Config, on_workers_met: Callable[[], None] = lambda: None) -> dict[str, Any]:
@@ -54,6 +42,20 @@ def train(config: Config, on_workers_met: Callable[[], None] = lambda: None) -> 
         InputError: the data, or the run directory's settings, don't fit; nothing has been written.
         RunError: the run failed after its start; the message says what is safe.
     """
+    return train_on(config, None, on_workers_met)[1]
+
+
+def train_on(
+    config: Config, arrays: "dict[str, Split] | None", on_workers_met: Callable[[], None] = lambda: None
+) -> tuple[Config, dict[str, Any]]:
+    """`train`, on the parts that Python hands in (`memory.load`) in the place of a data set, if these are given.
+
+    Returns:
+        `config` with what it left to the data filled in, and `train`'s results.
+
+    Raises:
+        InputError, RunError: as `train`.
+    """
     import_tensorflow()
     from tfvae.data import dataset as data
     from tfvae.training import report, strategy
@@ -62,7 +64,7 @@ def train(config: Config, on_workers_met: Callable[[], None] = lambda: None) -> 
     on_workers_met()
     name, data_line = data.resolve(config)
     config = dataclasses.replace(config, dataset=name)
-    dataset = data.load(config)
+    dataset = data.load(config, arrays)
     config = _with_resolved_settings(config, dataset)
     run_dir = Path(config.run_dir)
     if (run_dir / FILE_NAME).exists():
@@ -73,8 +75,9 @@ def train(config: Config, on_workers_met: Callable[[], None] = lambda: None) -> 
         placement.say(f"{run_dir} is finished: {config.epochs:,} epochs")
     else:
         results = _train_in(run_dir, config, dataset, placement)
-    placement.say(f"{report.table(results)}\n{report.next_commands(run_dir, Path(results['export']))}")
-    return results
+    exported = Path(results["export"])
+    placement.say(f"{report.table(results)}\n{report.next_commands(run_dir, exported, config.dataset == ARRAYS)}")
+    return config, results
 
 
 def _with_resolved_settings(config: Config, dataset: "Dataset") -> Config:
@@ -84,7 +87,10 @@ def _with_resolved_settings(config: Config, dataset: "Dataset") -> Config:
         epochs=config.epochs or max(10, math.ceil(_AUTO_IMAGES / len(dataset.train.images))),
         validation_examples=len(dataset.validation.images),
     )
-    return dataclasses.replace(config, run_dir=str(Path(config.run_dir or Path("runs") / config.name())))
+    name = config.name()
+    if config.dataset == ARRAYS:  # other arrays are another run
+        name += f"-{dataset.fingerprint()}"
+    return dataclasses.replace(config, run_dir=str(Path(config.run_dir or Path("runs") / name)))
 
 
 def _finished_results(run_dir: Path, config: Config, fingerprint: str) -> dict[str, Any] | None:
@@ -124,10 +130,10 @@ def _export_models(config: Config, vae: "VAE", step: int, results: dict[str, Any
     return saved_model.export(vae, base, saved_model.describe(config, step, results))
 
 
-def evaluate(config: Config, with_baselines: bool = False) -> dict[str, Any]:
+def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Split] | None" = None) -> dict[str, Any]:
     """Evaluates the run in `config.run_dir` with S = `config.eval_samples`; returns figures and what they are of.
 
-    `with_baselines` adds those of `baselines.compare`.
+    `with_baselines` adds those of `baselines.compare`. `arrays` are the images of a run that was made of arrays.
 
     Raises:
         InputError: it is no run directory, has no checkpoint, or its data can't be had.
@@ -141,7 +147,7 @@ def evaluate(config: Config, with_baselines: bool = False) -> dict[str, Any]:
     run_dir = Path(config.run_dir)
     require_writable("run_dir", run_dir)
     trained = checkpoints.load_run(run_dir)
-    dataset = load_of_run(config, trained.fingerprint)
+    dataset = load_of_run(config, trained.fingerprint, arrays)
     images, samples = dataset.test.images, config.eval_samples
     evaluator = evaluation.Evaluator(trained.vae, config.latent_dim, config.seed, config.closed_kl)
     kept_blocks = evaluation.KeptBlocks(run_dir, trained.step, samples)
@@ -161,8 +167,10 @@ def evaluate(config: Config, with_baselines: bool = False) -> dict[str, Any]:
     return results
 
 
-def explore(config: Config, task: str = "samples") -> dict[str, Any]:
+def explore(config: Config, task: str = "samples", arrays: "dict[str, Split] | None" = None) -> dict[str, Any]:
     """Does `task` with the run in `config.run_dir`, its draws by `config.seed`; returns numbers and what they are of.
+
+    `arrays` are the images of a run that was made of arrays.
 
     Raises:
         InputError: it is no run directory, has no checkpoint, or its data can't be had or lack labels that are needed.
@@ -176,7 +184,7 @@ def explore(config: Config, task: str = "samples") -> dict[str, Any]:
 
     trained = checkpoints.load_run(config.run_dir)
     require_writable("run_dir", Path(config.run_dir) / "explore")
-    dataset = load_of_run(config, trained.fingerprint)
+    dataset = load_of_run(config, trained.fingerprint, arrays)
     return tasks.explore(config, trained.vae, trained.step, dataset, task)
 
 
@@ -208,7 +216,7 @@ def export(config: Config, export_format: str = "saved_model", with_explorer: bo
     return exported
 
 
-def _write_explorer(trained: "Run", config: Config, folders: tuple[Path, ...]) -> None:
+def _write_explorer(trained: "SavedRun", config: Config, folders: tuple[Path, ...]) -> None:
     """Writes the latent explorer, one HTML page, into each of these folders."""
     from tfvae.analysis import explorer
     from tfvae.data.dataset import load_of_run

@@ -52,7 +52,7 @@ def test_stochastic_is_a_draw_with_the_grey_value_as_probability(tmp_path, kind)
     grey, drawn = load(source), load(source, binarize="stochastic")
     np.testing.assert_array_equal(drawn.train.images, grey.train.images)  # drawn anew at each visit, in training
     assert drawn.train.images.dtype == grey.train.images.dtype
-    for a, b in zip(grey[1:], drawn[1:]):
+    for a, b in zip(list(grey)[1:], list(drawn)[1:]):
         p = a.images.astype(np.float64) / (1 if kind == "float" else 255)
         assert b.images.dtype == np.uint8 and set(np.unique(b.images)) == {0, 255}
         ones = b.images > 0
@@ -121,7 +121,7 @@ def test_an_array_that_is_not_images(tmp_path, array, part):
 def test_draws_of_evaluation_take_the_quotient_as_probability(monkeypatch):
     """The product by float32(1/255) is another number at 126 of the levels: fingerprints would not be for ever."""
     taken = []
-    monkeypatch.setattr(pixels.noise, "bernoulli", lambda p, seed: taken.append(p) or tf.zeros(p.shape))
+    monkeypatch.setattr(pixels.noise, "bernoulli", lambda p, seed, draw: taken.append(p) or tf.zeros(p.shape))
     quotient = (np.arange(256) / 255).astype(np.float32).reshape(LEVELS.shape)  # float64's, rounded once more
     pixels.draw_once(LEVELS, tf.constant([1, 2]))
     pixels.draw_once(quotient, tf.constant([1, 2]))
@@ -139,7 +139,7 @@ def test_dequantized_levels_are_those_before(tmp_path):
     grey, noisy = load(npy(tmp_path, images)), load(npy(tmp_path, images), **options)
     np.testing.assert_array_equal(noisy.train.images, grey.train.images)  # drawn anew at each visit, in training
     draws = []
-    for before, after in zip(grey[1:], noisy[1:]):
+    for before, after in zip(list(grey)[1:], list(noisy)[1:]):
         assert after.images.dtype == np.float32
         levels = after.images.astype(np.float64) * 256
         np.testing.assert_array_equal(np.floor(levels), before.images)

@@ -189,12 +189,14 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_says_what_is_safe(tmp_path):
 
 
 def test_the_notes_hold_the_mean_over_the_epoch_s_steps():
-    elbos = np.random.default_rng(0).normal(-80, 5, 24)
+    steps = np.random.default_rng(0).normal(-80, 5, (24, 3))  # ELBO, log-likelihood, KL
     notes = Notes((6, 5, 1), "0")
     for first, last in ((0, 1), (1, 5), (5, 12), (12, 13), (13, 20)):
-        notes = notes.after(last - first, 0.5, elbos[first:last].mean(), EPOCH)
+        means = dict(zip(("elbo", "log_likelihood", "kl"), steps[first:last].mean(axis=0)))
+        notes = notes.after(last - first, 0.5, means, EPOCH)
         assert notes.step == last
-        np.testing.assert_allclose(notes.elbo, elbos[(last - 1) // EPOCH * EPOCH : last].mean(), rtol=1e-12)
+        of_epoch = steps[(last - 1) // EPOCH * EPOCH : last].mean(axis=0)
+        np.testing.assert_allclose([notes.elbo, notes.log_likelihood, notes.kl], of_epoch, rtol=1e-12)
     assert notes.seconds == 2.5 and notes.image_shape == (6, 5, 1)
 
 

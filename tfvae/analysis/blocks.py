@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfvae.data.new_images import NewImages
+
 
 def in_blocks(
-    function: Callable[..., Sequence[tf.Tensor]], *arrays: np.ndarray, block_size: int = 1_000
+    function: Callable[..., Sequence[tf.Tensor]], *arrays: np.ndarray | NewImages, block_size: int = 1_000
 ) -> list[np.ndarray]:
     """The results of `function(number of the block, rows of each array)`, put together over the blocks.
 

@@ -8,6 +8,7 @@ Shapes: images [N, H, W, C], uint8 or float32 in [0, 1]; what is returned is flo
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from tfvae.analysis.blocks import in_blocks
 from tfvae.core import noise
@@ -15,6 +16,7 @@ from tfvae.core.distributions import draw
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.protocols import Vae
+from tfvae.data.new_images import NewImages
 
 _MOST_LATENTS = 10  # of a traversal
 _OUTER_PROBABILITIES = (0.025, 0.975)  # of the prior, between which a traversal moves
@@ -26,9 +28,31 @@ def decode(vae: Vae, z: np.ndarray) -> np.ndarray:
     return images.reshape(*z.shape[:-1], *images.shape[1:])
 
 
+class Latents(NamedTuple):
+    """q(z|x) of N images: the mean and the log-variance of each latent by itself, [N, L] both."""
+
+    mean: np.ndarray
+    log_variance: np.ndarray
+
+
+def encode(vae: Vae, images: np.ndarray | NewImages) -> Latents:
+    """q(z|x) of the images."""
+
+    def of_block(number: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        q = vae.encode(to_unit(images))
+        return q.mean, q.marginal_log_variance()
+
+    return Latents(*in_blocks(of_block, images))
+
+
 def posterior_means(vae: Vae, images: np.ndarray) -> np.ndarray:
     """The means of q(z|x): [N, L]."""
-    [means] = in_blocks(lambda number, x: (vae.encode(x).mean,), to_unit(images))
+    return encode(vae, images).mean
+
+
+def reconstructions(vae: Vae, images: np.ndarray | NewImages) -> np.ndarray:
+    """The means of p(x|z) at the means of q(z|x): [N, H, W, C]."""
+    [means] = in_blocks(lambda number, images: (vae.decode(vae.encode(to_unit(images)).mean).mean,), images)
     return means
 
 

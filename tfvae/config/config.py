@@ -25,6 +25,8 @@ from tfvae.config.fields import sigma as sigma_kind
 from tfvae.config.rules import has_closed_kl, refusals
 from tfvae.errors import InputError
 
+ARRAYS = "arrays"  # the name of images that Python hands in: a run keeps their fingerprint, not them
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:

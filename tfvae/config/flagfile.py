@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tfvae.config.config import FIELDS, Config, is_file_name
+from tfvae.config.config import ARRAYS, FIELDS, Config, is_file_name
 from tfvae.config.fields import to_text
 from tfvae.errors import InputError
 
@@ -66,6 +66,11 @@ def _read_flags(content: str) -> dict[str, Any]:
     return values
 
 
+def _may_move(dataset: str) -> bool:
+    """Whether the same images may well have another name by now: those of a file, or handed in from Python."""
+    return dataset == ARRAYS or is_file_name(dataset)
+
+
 def check_resumable(config: Config, recorded: Config) -> None:
     """Refuses to go on with a run under settings that change its numbers.
 
@@ -79,8 +84,8 @@ def check_resumable(config: Config, recorded: Config) -> None:
     new_epochs = new["epochs"] or 0
     if new_epochs > old_epochs and new["lr_schedule"] != "cosine":
         old["epochs"] = new["epochs"]
-    if is_file_name(old["dataset"]) and is_file_name(new["dataset"]):
-        old["dataset"] = new["dataset"]  # a file may have moved: that its images are the same is checked by itself
+    if _may_move(old["dataset"]) and _may_move(new["dataset"]):
+        old["dataset"] = new["dataset"]  # that the images are the same is checked by itself
     differences = [f"--{k}={to_text(new[k])} (there: {to_text(old[k])})" for k in new if new[k] != old[k]]
     if differences:
         raise InputError(

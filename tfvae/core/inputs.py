@@ -44,7 +44,7 @@ class InputRule(NamedTuple):
             InputError: another shape or type, or values out of range; the message speaks of the argument `name`.
         """
         if not (isinstance(images, np.ndarray) or tf.is_tensor(images)):
-            images = _as_array(images, name)
+            images = as_array(images, name)
         height, width, channels = self.image_shape
         shape = tuple(images.shape)
         allowed_shapes = [self.image_shape]
@@ -110,9 +110,12 @@ class InputRule(NamedTuple):
         return to_unit(self.stored(self.checked(images, name)))
 
 
-def _as_array(values: Any, name: str) -> np.ndarray:
-    """Nested lists, or what else NumPy takes, as an array."""
+def as_array(values: Any, name: str) -> np.ndarray:
+    """An array of an array, of nested lists or of a tensor; raises InputError where they make none."""
     try:
-        return np.asarray(values)
-    except ValueError:  # lists of several lengths
-        raise InputError(f"{name}: must be an array, and is a {type(values).__name__} that makes none") from None
+        array = np.asarray(values)
+    except (TypeError, ValueError):  # lists of several lengths
+        array = np.asarray(None)
+    if array.dtype == object:
+        raise InputError(f"{name}: must be an array, and is a {type(values).__name__} that makes none")
+    return array

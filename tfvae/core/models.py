@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfvae.config import Config
+from tfvae.core.inputs import InputRule
 from tfvae.core.likelihoods import make_family
 from tfvae.core.networks import NETWORKS, Architecture, Trunk
 from tfvae.core.posteriors import PosteriorHead
@@ -172,11 +173,18 @@ class VAE(keras.Model):
     """
 
     def __init__(
-        self, encoder: Encoder, decoder: Decoder, prior: str = "standard", components: int = 10, **kwargs: Any
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        prior: str = "standard",
+        components: int = 10,
+        white: int = 255,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.encoder, self.sampling, self.decoder = encoder, Sampling(), decoder
         self.prior_name, self.components = prior, components
+        self.input_rule = InputRule(encoder.image_shape, white)
         self.prior_family = PRIORS[prior](encoder.latent_dim, components)
         self.prior_variables: tuple[keras.Variable, ...] = ()
 
@@ -197,6 +205,7 @@ class VAE(keras.Model):
             "decoder": keras.saving.serialize_keras_object(self.decoder),
             "prior": self.prior_name,
             "components": self.components,
+            "white": self.input_rule.white,
         }
 
     @classmethod
@@ -231,8 +240,11 @@ class VAE(keras.Model):
         return self.decode(self.encode(x).mean).mean
 
 
-def make_vae(config: Config, image_shape: tuple[int, int, int]) -> VAE:
-    """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C]."""
+def make_vae(config: Config, image_shape: tuple[int, int, int], white: int = 255) -> VAE:
+    """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C].
+
+    `white` is that of `inputs.InputRule`.
+    """
     names = ("latent_dim", "network", "hidden_units", "filters", "activation", "seed")
     options = {name: getattr(config, name) for name in names}
     options |= {"image_shape": image_shape, "layer_dtype": config.dtype}
@@ -241,6 +253,6 @@ def make_vae(config: Config, image_shape: tuple[int, int, int]) -> VAE:
         **options, likelihood=config.likelihood, sigma=config.sigma, sigma_floor=config.sigma_floor, name="decoder"
     )
     # Keras's own names would count the models of the process
-    vae = VAE(encoder, decoder, prior=config.prior, components=config.prior_components, name="vae")
+    vae = VAE(encoder, decoder, prior=config.prior, components=config.prior_components, white=white, name="vae")
     vae.build()
     return vae

@@ -4,6 +4,7 @@ A source of images is a function that returns its parts, `dict[str, Split]`, in 
 `_read_source`.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.config import Config
-from tfvae.config.config import is_file_name
+from tfvae.config.config import ARRAYS, is_file_name
 from tfvae.core import noise
 from tfvae.core.noise import Stream
 from tfvae.data import arrays, digits, pixels, tfds
@@ -23,6 +24,7 @@ from tfvae.errors import InputError
 _MAX_TEST_IMAGES = 10_000  # that are taken off a set without a test part: a tenth at most
 _SEED = 0  # the test set and its binarization are the same in every run, whatever --seed is
 _VALIDATION_DRAW, _TEST_DRAW = 1, 2  # the places of these parts' draws in their stream
+_ARGUMENTS = {"train": "images", "validation": "validation", "test": "test"}  # of Python, that hand the parts in
 
 
 def resolve(config: Config) -> tuple[str, str]:
@@ -39,20 +41,25 @@ def resolve(config: Config) -> tuple[str, str]:
     return "mnist", "data: mnist (it is here)"
 
 
-def load(config: Config) -> Dataset:
-    """Loads `config.dataset` (resolved), splits and binarizes it.
+def load(config: Config, arrays: dict[str, Split] | None = None) -> Dataset:
+    """Loads `config.dataset` (resolved), or the `arrays` that `memory.load` makes of it, splits and binarizes it.
 
     Raises:
         InputError: it can't be had, or isn't images, or does not go with other settings.
     """
     name = config.dataset
-    parts = {part: _checked(name, split) for part, split in _read_source(config).items()}
+    if arrays is None:
+        parts = {part: _checked(f"--dataset={name}", split) for part, split in _read_source(config).items()}
+    else:
+        parts = {part: _checked(_ARGUMENTS[part], split) for part, split in arrays.items()}
     if "train" not in parts:
         raise InputError(f"--dataset={name}: must have a train split")
+    white = 255
     if all(_is_zeros_and_ones(split.images) for split in parts.values()):
+        white = 1
         parts = {part: _ones_to_255(split) for part, split in parts.items()}
     train, validation, test = _split(parts, config.validation_examples)
-    dataset = Dataset(train, validation.in_memory(), test.in_memory())
+    dataset = Dataset(train, validation.in_memory(), test.in_memory(), white)
     _check_whole(config, dataset)
     if config.dequantize:
         return _dequantized(config, dataset)
@@ -61,7 +68,12 @@ def load(config: Config) -> Dataset:
 
 def _read_source(config: Config) -> dict[str, Split]:
     """The parts that the source has, of `splits.PARTS`, with the pixels as they come."""
-    memory = _memory_bytes(config)
+    memory = memory_bytes(config)
+    if config.dataset == ARRAYS:
+        raise InputError(
+            f"--dataset={ARRAYS}: must be given: the run was made of arrays from Python; a .npy or .npz file of the "
+            "same images does, and in Python the arrays"
+        )
     if config.dataset == "digits":
         return digits.load()
     if is_file_name(config.dataset):
@@ -69,20 +81,20 @@ def _read_source(config: Config) -> dict[str, Split]:
     return tfds.load(config.dataset, config.data_dir, memory)
 
 
-def _memory_bytes(config: Config) -> float:
+def memory_bytes(config: Config) -> float:
     """What training images may take; larger ones stay on disk."""
     if config.memory_gb is not None:
         return config.memory_gb * 1e9
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
 
 
-def load_of_run(config: Config, fingerprint: str) -> Dataset:
+def load_of_run(config: Config, fingerprint: str, arrays: dict[str, Split] | None = None) -> Dataset:
     """`load`, of the images that the run in `config.run_dir` was made with.
 
     Raises:
         InputError: they have changed since, or `load` raises it.
     """
-    dataset = load(config)
+    dataset = load(config, arrays)
     if dataset.fingerprint() != fingerprint:
         raise changed(config, config.run_dir)
     return dataset
@@ -93,12 +105,12 @@ def changed(config: Config, run_dir: str | os.PathLike[str]) -> InputError:
     return InputError(f"--dataset={config.dataset}: must be the images that {run_dir} was made with: they changed")
 
 
-def _checked(name: str, split: Split) -> Split:
+def _checked(source: str, split: Split) -> Split:
     """The split with images [N, H, W, C], uint8 or float32 in [0, 1]; raises InputError where it has none."""
     if isinstance(split.images, DiskImages):
-        split.images.check(name)
+        split.images.check(source)
         return split
-    return split._replace(images=pixels.as_images(name, split.images))
+    return split._replace(images=pixels.as_images(source, split.images))
 
 
 def _is_zeros_and_ones(images: np.ndarray | DiskImages) -> bool:
@@ -114,7 +126,7 @@ def _ones_to_255(split: Split) -> Split:
     return split._replace(images=split.images * np.uint8(255))
 
 
-def _split(parts: dict[str, Split], validation_examples: int | None) -> Dataset:
+def _split(parts: dict[str, Split], validation_examples: int | None) -> tuple[Split, Split, Split]:
     """Makes train, validation and test of the parts that there are."""
     train, validation, test = parts["train"], parts.get("validation"), parts.get("test")
     if test is None:
@@ -132,7 +144,7 @@ def _split(parts: dict[str, Split], validation_examples: int | None) -> Dataset:
     if validation is None:
         cut = size - validation_examples
         train, validation = train.rows(slice(cut)), train.rows(slice(cut, None))
-    return Dataset(train, validation.rows(slice(validation_examples)), test)
+    return train, validation.rows(slice(validation_examples)), test
 
 
 def _take_test_images(train: Split) -> tuple[Split, Split]:
@@ -163,17 +175,22 @@ def _dequantized(config: Config, dataset: Dataset) -> Dataset:
         raise InputError(f"--dequantize=True: must have 8-bit pixels, and {config.dataset} has fractions")
     validation = _draw(dataset.validation, pixels.dequantize_once, _VALIDATION_DRAW)
     test = _draw(dataset.test, pixels.dequantize_once, _TEST_DRAW)
-    return dataset._replace(validation=validation, test=test)
+    return dataclasses.replace(dataset, validation=validation, test=test)
 
 
 def _binarized(config: Config, dataset: Dataset) -> Dataset:
     """As `--binarize` says, once and for all; stochastic training images are drawn by each step of training."""
     if config.binarize == "threshold":
-        return Dataset(*(_thresholded(split) for split in dataset))
+        return dataclasses.replace(
+            dataset,
+            train=_thresholded(dataset.train),
+            validation=_thresholded(dataset.validation),
+            test=_thresholded(dataset.test),
+        )
     if config.binarize == "stochastic":
         validation = _draw(dataset.validation, pixels.draw_once, _VALIDATION_DRAW)
         test = _draw(dataset.test, pixels.draw_once, _TEST_DRAW)
-        return dataset._replace(validation=validation, test=test)
+        return dataclasses.replace(dataset, validation=validation, test=test)
     return dataset
 
 

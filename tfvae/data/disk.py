@@ -58,17 +58,17 @@ class DiskImages:
         """The same images with their pixels made 0 or 255."""
         return dataclasses.replace(self, binarized=True)
 
-    def check(self, name: str) -> None:
-        """Refuses what `read` could not read; raises InputError. `name` is the data set's, for the message.
+    def check(self, source: str) -> None:
+        """Refuses what `read` could not read; raises InputError. `source` is for the message: `--dataset=NAME`.
 
         That the pixels of float32 images are in [0, 1] is checked by `read`: the whole file would take too long.
         """
-        pixels.check_shape(name, self.array.shape)
+        pixels.check_shape(source, self.array.shape)
         in_c_order = self.array.flags.c_contiguous
         if self.array.dtype not in (bool, np.uint8, np.float32) or not in_c_order:
             order = "" if in_c_order else " in Fortran order"
             raise InputError(
-                f"{pixels.must_be_images(name)} of uint8 or float32 in C order, not {self.array.dtype}{order}, "
+                f"{pixels.must_be_images(source)} of uint8 or float32 in C order, not {self.array.dtype}{order}, "
                 "to be larger than --memory_gb"
             )
 

@@ -3,7 +3,9 @@
 Shapes: images [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1]; labels int64 [N], or None.
 """
 
+import dataclasses
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -35,12 +37,20 @@ class Split(NamedTuple):
         return self._replace(images=np.asarray(self.images))
 
 
-class Dataset(NamedTuple):
-    """Three disjoint parts. `test` is fixed: it depends on the data set alone."""
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Three disjoint parts. `test` is fixed: it depends on the data set alone.
+
+    `white` is the whole number that stood for x = 1 where the images came from: 1 where all were 0 or 1, else 255.
+    """
 
     train: Split
     validation: Split
     test: Split
+    white: int = 255
+
+    def __iter__(self) -> Iterator[Split]:
+        return iter((self.train, self.validation, self.test))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

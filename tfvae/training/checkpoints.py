@@ -157,8 +157,8 @@ def newest(run_dir: Path) -> str:
     return f"the checkpoint of step {present[-1]:,} is safe in {run_dir}"
 
 
-class Run(NamedTuple):
-    """A trained VAE and how it came to be; `fingerprint` is that of its images."""
+class SavedRun(NamedTuple):
+    """A trained VAE of a run directory, and how it came to be; `fingerprint` is that of its images."""
 
     vae: VAE
     config: Config
@@ -166,7 +166,7 @@ class Run(NamedTuple):
     fingerprint: str
 
 
-def load_run(run_dir: str | os.PathLike[str]) -> Run:
+def load_run(run_dir: str | os.PathLike[str]) -> SavedRun:
     """The trained VAE of a run directory, with its config: `run.vae`, `run.config`.
 
     Raises:
@@ -177,8 +177,8 @@ def load_run(run_dir: str | os.PathLike[str]) -> Run:
     vaes: list[VAE] = []  # of the checkpoints that were tried
 
     def make(notes: dict[str, Any]) -> Variables:
-        vaes.append(make_vae(config, tuple(notes["image_shape"])))
+        vaes.append(make_vae(config, tuple(notes["image_shape"]), notes.get("white", 255)))
         return {v.path: v.value for v in vaes[-1].variables}
 
     notes = restore(Path(run_dir), make, prefix="vae/")
-    return Run(vaes[-1], config, notes["step"], notes["fingerprint"])
+    return SavedRun(vaes[-1], config, notes["step"], notes["fingerprint"])

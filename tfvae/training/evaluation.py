@@ -24,6 +24,7 @@ from tfvae.core import fast, noise, objectives
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.protocols import Posterior, Vae
+from tfvae.data.new_images import NewImages
 from tfvae.runtime import files
 from tfvae.training.strategy import Placement, one_device
 
@@ -126,7 +127,7 @@ class Evaluator:
 
     def evaluate(
         self,
-        images: np.ndarray,
+        images: np.ndarray | NewImages,
         samples: int,
         on_block: Callable[[int], Any] | None = None,
         kept_blocks: "KeptBlocks | None" = None,
@@ -147,7 +148,7 @@ class Evaluator:
         return PerImage(*(self._gather(column, len(images)) for column in zip(*finished)))
 
     def _finish(
-        self, images: np.ndarray, samples: int, blocks: list[int], kept_blocks: "KeptBlocks | None"
+        self, images: np.ndarray | NewImages, samples: int, blocks: list[int], kept_blocks: "KeptBlocks | None"
     ) -> list[PerImage]:
         """These blocks, one on each of this worker's replicas: kept, or computed."""
         if kept_blocks:

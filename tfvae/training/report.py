@@ -46,15 +46,16 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def next_commands(run_dir: Path, exported: Path) -> str:
-    """What to type after a run."""
+def next_commands(run_dir: Path, exported: Path, of_arrays: bool = False) -> str:
+    """What to type after a run; one that was made of arrays is evaluated on a file of the same images."""
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())
     python, run, base = (shlex.quote(str(path)) for path in (python, run_dir, exported.parent.absolute()))
     name = shlex.quote(exported.parent.name)
+    dataset = " --dataset=FILE.npy" if of_arrays else ""
     return (
         f"next:\n  {python} -m tensorboard.main --logdir={run}/tensorboard\n"
-        f"  {python} -m tfvae.evaluate --run_dir={run}\n"
+        f"  {python} -m tfvae.evaluate --run_dir={run}{dataset}\n"
         f"  docker run -p 8501:8501 -v {base}:/models/{name} -e MODEL_NAME={name} tensorflow/serving"
     )

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.config.flagfile import FILE_NAME, to_flagfile
 from tfvae.core.models import VAE, make_vae
+from tfvae.core.objectives import Elbo
 from tfvae.data.dataset import changed
 from tfvae.data.provenance import describe_pixels, provenance
 from tfvae.data.splits import Dataset
@@ -25,6 +26,7 @@ from tfvae.errors import RunError
 from tfvae.runtime import files
 from tfvae.runtime.signals import signals_held
 from tfvae.training import checkpoints, evaluation, report
+from tfvae.training.history import History
 from tfvae.training.monitor import DrawPictures, Monitor
 from tfvae.training.state import create_state, steps_per_epoch
 from tfvae.training.step import TrainProgram
@@ -38,19 +40,31 @@ Export = Callable[[VAE, int, dict[str, Any]], Path]  # (vae, step, results) -> t
 
 
 class Notes(NamedTuple):
-    """What a checkpoint says of its run beside the variables."""
+    """What a checkpoint says of its run beside the variables.
+
+    `elbo` and its terms are means over this epoch's steps so far, in nats an image.
+    """
 
     image_shape: tuple[int, int, int]
     fingerprint: str  # of the images
     step: int = 0
     seconds: float = 0.0  # in compiled steps
-    elbo: float = 0.0  # of this epoch's steps so far: their mean, in nats an image
+    elbo: float = 0.0
+    log_likelihood: float = 0.0
+    kl: float = 0.0
+    white: int = 255  # the whole number that is x = 1: `core.inputs.InputRule`
 
-    def after(self, count: int, seconds: float, elbo: float, epoch_steps: int) -> "Notes":
-        """After `count` more steps of one epoch, which took `seconds` and had this mean ELBO."""
+    def terms(self) -> dict[str, float]:
+        """The ELBO and its terms by name."""
+        return {name: getattr(self, name) for name in Elbo._fields}
+
+    def after(self, count: int, seconds: float, means: dict[str, float], epoch_steps: int) -> "Notes":
+        """After `count` more steps of one epoch, which took `seconds` and had these mean terms."""
         before = self.step % epoch_steps
-        elbo = (self.elbo * before + elbo * count) / (before + count)
-        return self._replace(step=self.step + count, seconds=self.seconds + seconds, elbo=elbo)
+        terms = {}
+        for name, mean in self.terms().items():
+            terms[name] = (mean * before + means[name] * count) / (before + count)
+        return self._replace(step=self.step + count, seconds=self.seconds + seconds, **terms)
 
 
 class Trainer:
@@ -69,10 +83,10 @@ class Trainer:
         self.draw_pictures, self.export = draw_pictures, export
         examples = len(dataset.train.images)
         with placement.strategy.scope():
-            self.state = create_state(config, dataset.image_shape, examples)
+            self.state = create_state(config, dataset.image_shape, examples, dataset.white)
         self.epoch_steps = steps_per_epoch(config, examples)
         self.total_steps = config.epochs * self.epoch_steps
-        self.notes = Notes(dataset.image_shape, dataset.fingerprint())
+        self.notes = Notes(dataset.image_shape, dataset.fingerprint(), white=dataset.white)
         self.program = TrainProgram(self.state, config, dataset.train.images, placement)
         self.evaluator = evaluation.Evaluator(
             self.state.vae, config.latent_dim, config.seed, config.closed_kl, placement
@@ -82,6 +96,7 @@ class Trainer:
         self.saved_step: int | None = None
         self.saved_at = time.monotonic()
         self.monitor: Monitor | None = None  # the chief's, while steps are made
+        self.history: History | None = None  # the chief's too
 
     @property
     def step(self) -> int:
@@ -103,6 +118,7 @@ class Trainer:
                 self.monitor = stack.enter_context(
                     Monitor(self.run_dir, self.config, self.step, self.total_steps, self.draw_pictures)
                 )
+                self.history = History(self.run_dir, self.step)
             if self.step < self.total_steps:
                 self.program.run(self.step, 0)  # compiles, so that the speed is that of training
             while self.step < self.total_steps and not self._is_stopped(signals):
@@ -156,8 +172,8 @@ class Trainer:
                 f"smaller --learning_rate and another --run_dir; {checkpoints.newest(self.run_dir)}"
             )
         if self.monitor and is_first:  # initial weights are a function of the seed: a new VAE has them
-            self.monitor.pictures(make_vae(self.config, self.dataset.image_shape), 0)
-        self.notes = self.notes.after(count, seconds, means["elbo"], self.epoch_steps)
+            self.monitor.pictures(make_vae(self.config, self.dataset.image_shape, self.dataset.white), 0)
+        self.notes = self.notes.after(count, seconds, means, self.epoch_steps)
         self.chunk = max(1, round(count / seconds * _CHUNK_SECONDS))
         images_per_second = count * self.config.batch_size / seconds
         if self.monitor:
@@ -176,6 +192,8 @@ class Trainer:
         validation = None
         if len(self.dataset.validation.images):
             validation = self.evaluator.evaluate(self.dataset.validation.images, 1).summary()
+        if self.history:
+            self.history.append(self.step // self.epoch_steps, self.step, self.notes.terms(), validation)
         if self.monitor:
             is_pictured = self.step // self.epoch_steps in self.pictured_epochs
             self.monitor.end_epoch(self.step, self.notes.elbo, validation, images_per_second, is_pictured)

@@ -1,0 +1,205 @@
+"""Python's front door on arrays: `tfvae.fit`, `tfvae.load`, and what a `Run` does."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.special
+from sklearn.datasets import load_digits
+
+from tfvae.runtime.tensorflow import import_tensorflow
+
+import_tensorflow()
+
+import tensorflow as tf  # noqa: E402
+
+import tfvae  # noqa: E402
+from tfvae import Config, InputError, evaluate, train  # noqa: E402
+from tfvae.data import dataset as data  # noqa: E402
+from tfvae.data import memory  # noqa: E402
+from tfvae.run import _with_resolved_settings  # noqa: E402
+from tfvae.serving import verify  # noqa: E402
+
+DIGITS = (load_digits().images * 15).astype(np.uint8)[:600]  # grey, 8-bit
+LABELS = load_digits().target[:600]
+SETTINGS = {"epochs": 3, "hidden_units": (16,), "eval_samples": 7, "batch_size": 64}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_checking():
+    """The two processes that check each export would take a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify, "check", lambda folder: None)
+        yield
+
+
+def quietly(function, *args, **options):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return function(*args, **options)
+
+
+def fit(folder, images=DIGITS, **settings):
+    labels = settings.pop("labels", None)
+    config = Config(**{**SETTINGS, "run_dir": str(folder / "run"), "export_dir": str(folder / "export"), **settings})
+    return quietly(tfvae.fit, config, images, labels=labels)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return fit(tmp_path_factory.mktemp("digits"), labels=LABELS)
+
+
+@pytest.fixture(scope="module")
+def binary(tmp_path_factory):
+    """A run on images of 0 and 1."""
+    return fit(tmp_path_factory.mktemp("binary"), (DIGITS > 120).astype(np.uint8), epochs=1)
+
+
+def test_a_run_says_what_it_is(run):
+    assert (run.config.dataset, run.config.epochs, run.step) == ("arrays", 3, 3 * 7)
+    assert run.results["of"]["images"] == 60 and run.results["test"]["elbo"] < run.results["test"]["log_px"]
+    assert run.results == json.loads((Path(run.config.run_dir) / "results.json").read_text())
+    assert run.history["epoch"] == [1, 2, 3] and run.history["step"] == [7, 14, 21]
+    assert run.history["elbo"][-1] == run.results["train"]["elbo"]
+    np.testing.assert_allclose(
+        np.subtract(run.history["val_log_likelihood"], run.history["val_kl"]), run.history["val_elbo"], rtol=1e-6
+    )
+    assert str(run.config.run_dir) in repr(run) and "step 21" in repr(run)
+
+
+def test_it_unpacks_as_load_always_did(run):
+    vae, config, step, fingerprint = tfvae.load(run.config.run_dir)
+    assert (step, fingerprint, config.latent_dim) == (21, run.fingerprint, 2)
+    for ours, theirs in zip(vae.variables, run.vae.variables):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_encode_is_the_encoder_on_x_over_255(run):
+    latents = run.encode(DIGITS)
+    assert latents.mean.shape == latents.log_variance.shape == (600, 2)
+    q = run.vae.encoder(tf.constant(DIGITS[..., None] / 255, tf.float32))
+    np.testing.assert_allclose(latents.mean, q.mean, atol=1e-5)
+    np.testing.assert_allclose(latents.log_variance, q.log_variance, atol=1e-5)
+
+
+def test_reconstruct_is_the_decoder_at_the_mean(run):
+    images = run.reconstruct(DIGITS[:5])
+    logits = run.vae.decode(run.encode(DIGITS[:5]).mean).logits.numpy()
+    np.testing.assert_allclose(images, scipy.special.expit(logits), atol=1e-6)
+
+
+def test_samples_depend_on_the_seed_alone(run):
+    first = run.sample(9, seed=4)
+    assert first.shape == (9, 8, 8, 1) and 0 <= first.min() and first.max() <= 1
+    np.testing.assert_array_equal(run.sample(9, seed=4), first)
+    assert np.abs(run.sample(9, seed=5) - first).max() > 0.01
+
+
+def test_scores_of_the_test_images_are_those_of_evaluate(run):
+    test = data.load(run.config, memory.load(DIGITS, None, None, None, 1e9)).test.images
+    scores = run.score(test)
+    for name in ("elbo", "log_likelihood", "kl", "log_px", "squared_error"):
+        assert np.mean(getattr(scores, name), dtype=np.float64) == run.results["test"][name], name
+    error = np.sum(scores.log_px_monte_carlo_error.astype(np.float64) ** 2) ** 0.5 / len(test)
+    np.testing.assert_allclose(error, run.results["test"]["log_px_monte_carlo_error"], rtol=1e-6)
+
+
+def test_scores_are_the_elbo_and_log_px_by_other_means(run):
+    """NumPy's noise, densities written out, and 4,000 samples."""
+    x = DIGITS[:6, ..., None] / 255
+    scores = run.score(DIGITS[:6], samples=4_000)
+    mean, log_variance = run.encode(DIGITS[:6])
+    epsilon = np.random.default_rng(0).normal(size=(4_000, 6, 2))
+    z = mean + np.exp(log_variance / 2) * epsilon
+    logits = run.vae.decode(tf.constant(z, tf.float32)).logits.numpy().astype(np.float64)
+    log_likelihood = np.sum(logits * x - np.logaddexp(0, logits), axis=(2, 3, 4))
+    log_ratio = np.sum(-(z**2) + epsilon**2 + log_variance, axis=-1) / 2  # log p(z) - log q(z|x)
+    kl = np.sum(mean**2 + np.exp(log_variance) - 1 - log_variance, axis=-1) / 2
+    np.testing.assert_allclose(scores.kl, kl, rtol=1e-4)
+    error = log_likelihood.std(axis=0) / 4_000**0.5
+    assert (np.abs(scores.elbo - (log_likelihood.mean(axis=0) - kl)) < 6 * error).all()
+    log_px = scipy.special.logsumexp(log_likelihood + log_ratio, axis=0) - np.log(4_000)
+    assert (np.abs(scores.log_px - log_px) < 6 * scores.log_px_monte_carlo_error + 1e-4).all()
+
+
+def test_one_sample_has_no_monte_carlo_error(run):
+    assert run.score(DIGITS[:3], samples=1).log_px_monte_carlo_error is None
+
+
+def test_evaluate_repeats_the_results(run):
+    assert quietly(run.evaluate)["test"] == run.results["test"]
+
+
+def test_a_loaded_run_of_arrays_asks_for_them(run, tmp_path):
+    loaded = tfvae.load(Path(run.config.run_dir))
+    with pytest.raises(InputError, match="^images: must be given: the run was made of arrays"):
+        loaded.evaluate()
+    with pytest.raises(InputError, match="must be the images that .* was made with"):
+        loaded.evaluate(DIGITS[::-1])
+    assert quietly(loaded.evaluate, DIGITS)["test"] == run.results["test"]
+
+
+def test_commands_ask_for_a_file_of_the_same_images(run, tmp_path, capsys):
+    run_dir = run.config.run_dir
+    with pytest.raises(InputError, match="dataset=arrays: must be given: the run was made of arrays"):
+        evaluate.main({"run_dir": run_dir})
+    np.save(tmp_path / "same.npy", DIGITS)
+    evaluate.main({"run_dir": run_dir, "dataset": str(tmp_path / "same.npy")})
+    assert json.loads((Path(run_dir) / "evaluation.json").read_text())["test"] == run.results["test"]
+    np.save(tmp_path / "other.npy", DIGITS[::-1])
+    with pytest.raises(InputError, match="must be the images that .* was made with: they changed"):
+        evaluate.main({"run_dir": run_dir, "dataset": str(tmp_path / "other.npy")})
+    train.main({"run_dir": run_dir, "dataset": str(tmp_path / "same.npy")})  # it is finished: the results are read
+    assert "is finished: 3 epochs" in capsys.readouterr().out
+
+
+def test_a_task_takes_the_labels(run):
+    rows = quietly(run.explore, "features")["rows"]
+    assert len(rows) == 2
+
+
+def test_export_gives_the_next_version(run):
+    exported = quietly(run.export)
+    assert exported.name == "2" and (exported / "saved_model.pb").is_file()
+
+
+def test_the_same_arrays_again_are_a_finished_run(run, capsys):
+    again = tfvae.fit(run.config, DIGITS.tolist(), labels=LABELS)
+    assert again.results == run.results and "is finished" in capsys.readouterr().out
+    with pytest.raises(InputError, match="was made with other settings|must be the images"):
+        tfvae.fit(run.config, DIGITS[1:])
+
+
+def test_other_arrays_have_another_directory():
+    config = Config(dataset="arrays")
+    names = set()
+    for images in (DIGITS, DIGITS[::-1]):
+        dataset = data.load(config, memory.load(images, None, None, None, 1e9))
+        names.add(_with_resolved_settings(config, dataset).run_dir)
+    assert len(names) == 2 and all(name.startswith("runs/arrays-512-2-") for name in names)
+
+
+@pytest.mark.slow
+def test_without_images_it_trains_on_what_the_config_names(tmp_path):
+    config = Config(dataset="digits", epochs=1, hidden_units=(4,), eval_samples=1, run_dir=str(tmp_path / "run"))
+    config = Config(**{**vars(config), "export_dir": str(tmp_path / "export")})
+    run = quietly(tfvae.fit, config)
+    assert run.results["of"]["dataset"] == "digits"
+    assert quietly(run.evaluate)["test"] == run.results["test"]
+
+
+def test_a_binary_run_takes_ones_as_white_whatever_a_block_has(binary):
+    ones = np.ones((3, 8, 8), np.uint8)
+    np.testing.assert_array_equal(binary.encode(ones).mean, binary.encode(ones.astype(np.float32)).mean)
+    loaded = tfvae.load(binary.config.run_dir)
+    np.testing.assert_array_equal(loaded.encode(ones).mean, binary.encode(ones).mean)
+    with pytest.raises(InputError, match="x: must be whole numbers from 0 to 1, as the training images"):
+        loaded.encode(ones * 255)
+
+
+def test_a_grey_run_takes_ones_as_nearly_black(run):
+    ones = np.ones((3, 8, 8), np.uint8)
+    np.testing.assert_array_equal(run.encode(ones).mean, run.encode(ones.astype(np.float32) / np.float32(255)).mean)

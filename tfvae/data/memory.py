@@ -1,0 +1,95 @@
+"""Images that Python hands in: arrays, nested lists, tensors, and finite datasets of tf.data, read once."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.core.inputs import as_array
+from tfvae.data.splits import Split
+from tfvae.errors import InputError
+
+
+def load(images: Any, validation: Any, test: Any, labels: Any, memory: float) -> dict[str, Split]:
+    """The parts that are handed in; `memory` are the bytes that a dataset of tf.data may take.
+
+    `images` are the training images [N, H, W] or [N, H, W, C], `labels` whole numbers [N] of them. A tf.data.Dataset
+    has images, or pairs (image, label), one by one or in batches.
+
+    Raises:
+        InputError: it is no array, or endless, or too large, or its labels are not one for each image.
+    """
+    if labels is not None and isinstance(images, tf.data.Dataset):
+        raise InputError("labels: must not be given beside a tf.data.Dataset, whose elements may be (image, label)")
+    parts = {"train": _read("images", images, memory)}
+    if labels is not None:
+        parts["train"] = parts["train"]._replace(labels=_as_labels("labels", labels, len(parts["train"].images)))
+    if validation is not None:
+        parts["validation"] = _read("validation", validation, memory)
+    if test is not None:
+        parts["test"] = _read("test", test, memory)
+    return parts
+
+
+def _read(argument: str, images: Any, memory: float) -> Split:
+    if isinstance(images, tf.data.Dataset):
+        return _read_dataset(argument, images, memory)
+    return Split(as_array(images, argument), None)
+
+
+def _as_labels(argument: str, labels: Any, count: int) -> np.ndarray:
+    array = as_array(labels, argument)
+    if array.shape != (count,) or not np.issubdtype(array.dtype, np.integer):
+        raise InputError(
+            f"{argument}: must be a whole number for each of the {count:,} images, and has the shape "
+            f"{list(array.shape)} and the type {array.dtype}"
+        )
+    return array
+
+
+def _read_dataset(argument: str, dataset: tf.data.Dataset, memory: float) -> Split:
+    """All images (and labels) of a dataset of tf.data, in its order."""
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise InputError(f"{argument}: must be a finite tf.data.Dataset, and this one repeats without an end")
+    has_labels = _has_labels(argument, dataset.element_spec)
+    images, labels = [], []
+    size = 0
+    for element in _batches(argument, dataset, has_labels):
+        images.append(element[0])
+        labels.append(element[1])
+        size += images[-1].nbytes
+        if size > memory:
+            raise InputError(
+                f"{argument}: must be a finite tf.data.Dataset that fits into memory, and has more than "
+                f"{memory / 1e9:.3g} GB (memory_gb); take a .npy file as --dataset"
+            )
+    if not images:
+        raise InputError(f"{argument}: must have images, and this tf.data.Dataset has none")
+    array = np.concatenate(images)
+    return Split(array, _as_labels(argument, np.concatenate(labels), len(array)) if has_labels else None)
+
+
+def _has_labels(argument: str, spec: Any) -> bool:
+    """Whether the elements are pairs (image, label)."""
+    if isinstance(spec, tf.TensorSpec):
+        return False
+    if isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(part, tf.TensorSpec) for part in spec):
+        return True
+    raise InputError(f"{argument}: must be a tf.data.Dataset of images, or of pairs (image, label), and has {spec}")
+
+
+def _batches(argument: str, dataset: tf.data.Dataset, has_labels: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Images [B, H, W] or [B, H, W, C] and labels [B] (or nothing) of each element of the dataset."""
+    spec = dataset.element_spec[0] if has_labels else dataset.element_spec
+    rank = spec.shape.rank
+    if rank not in (2, 3, 4):
+        raise InputError(f"{argument}: must be a tf.data.Dataset of images, and has elements of the shape {spec.shape}")
+    is_batched = rank == 4 or (rank == 3 and spec.shape[0] is None)
+    nothing = np.zeros(0, np.int64)
+    for element in dataset.as_numpy_iterator():
+        images, labels = element if has_labels else (element, nothing)
+        if is_batched:
+            yield images, labels
+        else:
+            yield images[None], np.asarray(labels)[None]

@@ -1,0 +1,57 @@
+"""Images from outside for a trained model, by the rule of its run, and made into x block by block."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from tfvae.config import Config
+from tfvae.core import noise
+from tfvae.core.inputs import InputRule
+from tfvae.core.noise import Stream
+from tfvae.data import pixels
+
+_SEED = 0  # of the pixels that are drawn: the same in every run, as for test images
+_NEW_DRAW = 3  # the place of these draws in their stream, after those of validation and test
+_DRAWN_TOGETHER = 256  # images: part of the numbers
+
+
+class NewImages:
+    """N images that follow the rule of a run: `images[rows]` are [R, H, W, C], uint8 or float32 in [0, 1].
+
+    They are binarized or dequantized as the run's test images were, pixels being drawn once, by a fixed seed and an
+    image's place. Images that are binary already stay as they are. Only the rows that are asked for are converted, so
+    memory does not grow with N.
+
+    Raises:
+        InputError: `rule` refuses them; the message speaks of the argument `name`.
+    """
+
+    def __init__(self, images: Any, rule: InputRule, config: Config, name: str = "x") -> None:
+        self.images = np.asarray(rule.checked(images, name))
+        self.rule, self.config = rule, config
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        images = self.rule.stored(self.images[rows])
+        seed = noise.seed_for(_SEED, Stream.BINARIZE, _NEW_DRAW)
+        draw = functools.partial(_uniform_of_rows, rows)
+        if self.config.binarize == "threshold":
+            return pixels.threshold(images)
+        if self.config.binarize == "stochastic":
+            return pixels.draw_once(images, seed, draw)
+        if self.config.dequantize and images.dtype == np.uint8:
+            return pixels.dequantize_once(images, seed, draw)
+        return images
+
+
+def _uniform_of_rows(rows: np.ndarray, shape: tuple[int, ...], seed: Any) -> np.ndarray:
+    """Uniform noise of `shape`, [R, ...]: that of an image depends on its place and `seed` alone."""
+    uniform = np.empty(shape, np.float32)
+    groups = rows // _DRAWN_TOGETHER
+    for group in np.unique(groups):
+        of_group = noise.uniform((_DRAWN_TOGETHER, *shape[1:]), noise.fold_in(seed, group)).numpy()
+        uniform[groups == group] = of_group[rows[groups == group] % _DRAWN_TOGETHER]
+    return uniform

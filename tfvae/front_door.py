@@ -1,0 +1,260 @@
+"""Python's front door: `fit` trains a VAE on arrays or on a data set, `load` takes up a run, and a `Run` is what both
+return.
+
+Shapes: images [N, H, W, C] (or [N, H, W] of one channel); z [N, L]. Everything is NumPy's, in and out.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tfvae import run
+from tfvae.config import Config
+from tfvae.config.capabilities import TASKS
+from tfvae.config.config import ARRAYS
+from tfvae.config.rules import task_refusals
+from tfvae.errors import InputError
+from tfvae.runtime.tensorflow import import_tensorflow
+
+if TYPE_CHECKING:
+    from tfvae.analysis.latents import Latents
+    from tfvae.core.models import VAE
+    from tfvae.data.new_images import NewImages
+    from tfvae.data.splits import Split
+    from tfvae.training.checkpoints import SavedRun
+    from tfvae.training.evaluation import Evaluator
+
+
+def fit(
+    config: Config | None = None,
+    images: Any = None,
+    validation: Any = None,
+    test: Any = None,
+    labels: Any = None,
+) -> "Run":
+    """Trains a VAE, evaluates it on the test images and exports it, as `tfvae.train` does; returns the run.
+
+    Args:
+        config: the settings; without it their defaults.
+        images: the training images, whole numbers 0 to 255 (all 0 or 1: binary) or fractions in [0, 1]: an array,
+            nested lists, a tensor, or a finite tf.data.Dataset of images or of pairs (image, label), which is read
+            once. None: the data set that `config` names.
+        validation, test: likewise; without them a tenth of `images` is held out for each, the same tenth in every run.
+        labels: whole numbers [N] of `images`; only tasks that need them look at them.
+
+    Called again with the same settings and images it goes on where the run stopped, and a finished run is read. The
+    run directory records the settings and the fingerprint of arrays, not the arrays. A tf.data.Dataset must give the
+    same order each time: a reshuffled one is another set.
+
+    Raises:
+        InputError: an argument can't be used, or the run directory is that of other settings or images.
+        RunError: the run failed after its start; the message says what is safe on disk and how to go on.
+    """
+    import_tensorflow()
+    config = config or Config()
+    arrays = _arrays(config, images, validation, test, labels)
+    if arrays is not None:
+        if config.dataset not in ("auto", ARRAYS):
+            raise InputError(f"images: must not be given beside --dataset={config.dataset}")
+        config = dataclasses.replace(config, dataset=ARRAYS)
+    config, _ = run.train_on(config, arrays)
+    return Run(_saved(config.run_dir)._replace(config=config), arrays)
+
+
+def load(run_dir: str | os.PathLike[str]) -> "Run":
+    """The run in a directory: its newest checkpoint, settings and results.
+
+    Raises:
+        InputError: it is no run directory, or has no checkpoint yet.
+        RunError: no checkpoint of it can be read.
+    """
+    import_tensorflow()
+    return Run(_saved(run_dir))
+
+
+def _saved(run_dir: str | os.PathLike[str] | None) -> "SavedRun":
+    from tfvae.training import checkpoints
+
+    return checkpoints.load_run(run_dir)
+
+
+def _arrays(config: Config, images: Any, validation: Any, test: Any, labels: Any) -> "dict[str, Split] | None":
+    """The parts that were handed in, or None where nothing was."""
+    if images is None:
+        for name, value in {"validation": validation, "test": test, "labels": labels}.items():
+            if value is not None:
+                raise InputError(f"{name}: must not be given without images")
+        return None
+    from tfvae.data import dataset, memory
+
+    return memory.load(images, validation, test, labels, dataset.memory_bytes(config))
+
+
+class Scores(NamedTuple):
+    """How well a VAE explains each image, in nats; [N] each, or None where the objective has no density."""
+
+    elbo: np.ndarray | None  # log_likelihood - kl (Kingma & Welling 2014, eq. 3)
+    log_likelihood: np.ndarray | None  # mean over the samples of log p(x|z)
+    kl: np.ndarray | None
+    log_px: np.ndarray | None  # log p(x), by importance sampling (Burda et al. 2016, eq. 8)
+    log_px_monte_carlo_error: np.ndarray | None  # its standard error over draws of other samples; of one sample None
+    squared_error: np.ndarray  # of the reconstruction at the mean of q(z|x): mean over pixels, x in [0, 1]
+
+
+class Run:
+    """A trained VAE and how it came to be.
+
+    Attributes:
+        vae: the Keras model; `vae.encoder` and `vae.decoder` are models of their own.
+        config: its settings; `config.run_dir` is where the run lives.
+        step: steps of training that are done.
+        fingerprint: of the images that it was made with.
+        results: test figures in nats, and what they are of; empty until the run is finished.
+        history: {name: values over the epochs}: `elbo`, `log_likelihood`, `kl`, and `val_elbo` and so on.
+
+    It unpacks into `vae, config, step, fingerprint`.
+
+    Images that its methods take follow the rule that training found: whole numbers 0 to 255 (or 0 and 1, if the
+    training images were so) or fractions in [0, 1]; they are binarized as the test images were. Arrays of any length
+    are computed block by block.
+    """
+
+    def __init__(self, saved: "SavedRun", arrays: "dict[str, Split] | None" = None) -> None:
+        from tfvae.training import history
+
+        self.vae: VAE = saved.vae
+        self.config, self.step, self.fingerprint = saved.config, saved.step, saved.fingerprint
+        run_dir = Path(str(self.config.run_dir))
+        path = run_dir / "results.json"
+        self.results: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        self.history = history.read(run_dir)
+        self._own_arrays = arrays
+        self._evaluator: Evaluator | None = None  # compiled at the first `score`
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.vae, self.config, self.step, self.fingerprint))
+
+    def __repr__(self) -> str:
+        return f"<tfvae.Run {self.config.run_dir}, step {self.step:,}>"
+
+    def encode(self, x: Any) -> "Latents":
+        """q(z|x): `mean` and `log_variance`, float32 [N, L] both, of each latent by itself.
+
+        Raises:
+            InputError: `x` is not images as the training images were.
+        """
+        from tfvae.analysis import latents
+
+        return latents.encode(self.vae, self._images(x))
+
+    def reconstruct(self, x: Any) -> np.ndarray:
+        """The means of p(x|z) at the means of q(z|x): float32 [N, H, W, C].
+
+        Raises:
+            InputError: `x` is not images as the training images were.
+        """
+        from tfvae.analysis import latents
+
+        return latents.reconstructions(self.vae, self._images(x))
+
+    def sample(self, n: int = 1, seed: int = 0) -> np.ndarray:
+        """The means of p(x|z) for n draws of z from the prior: float32 [n, H, W, C], a function of `seed`.
+
+        Raises:
+            InputError: `n` or `seed` is out of range, or the model is a plain autoencoder, which has no prior.
+        """
+        from tfvae.analysis import latents
+
+        _require_whole("n", n, 1)
+        _require_whole("seed", seed, 0)
+        for reason in task_refusals(self.config, "samples"):
+            raise InputError(f"sample: {reason}")
+        return latents.samples(self.vae, n, seed)
+
+    def score(self, x: Any, samples: int | None = None) -> Scores:
+        """How well the model explains each image, by `samples` draws of z (None: `config.eval_samples`).
+
+        Of the test images these are the numbers whose means `evaluate` prints.
+
+        Raises:
+            InputError: `x` is not images as the training images were, or `samples` is out of range.
+        """
+        from tfvae.training.evaluation import Evaluator
+
+        samples = self.config.eval_samples if samples is None else samples
+        _require_whole("samples", samples, 1)
+        if self._evaluator is None:
+            self._evaluator = Evaluator(self.vae, self.config.latent_dim, self.config.seed, self.config.closed_kl)
+        per_image = self._evaluator.evaluate(self._images(x), samples)
+        if self.config.objective == "autoencoder":
+            return Scores(None, None, None, None, None, per_image.squared_error)
+        return Scores(
+            per_image.log_likelihood - per_image.kl,
+            per_image.log_likelihood,
+            per_image.kl,
+            per_image.log_px,
+            np.sqrt(per_image.log_px_variance) if samples > 1 else None,
+            per_image.squared_error,
+        )
+
+    def evaluate(self, images: Any = None, validation: Any = None, test: Any = None) -> dict[str, Any]:
+        """Evaluates the run's newest checkpoint on its test images, prints the figures, and returns them.
+
+        A run that was made of arrays and loaded from its directory needs them again: those that `fit` had.
+
+        Raises:
+            InputError: the images can't be had, or are not those that the run was made with.
+        """
+        return run.evaluate(self.config, arrays=self._arrays(images, validation, test, None))
+
+    def explore(
+        self,
+        task: str = "samples",
+        images: Any = None,
+        validation: Any = None,
+        test: Any = None,
+        labels: Any = None,
+    ) -> dict[str, Any]:
+        """Does a task of `tfvae.explore` with the newest checkpoint: pictures and numbers go to `<run>/explore/`.
+
+        The images are those that `evaluate` takes; `features` and `fine_tuning` need `labels` too.
+
+        Raises:
+            InputError: there is no such task, the model can't do it, or the images can't be had.
+        """
+        if task not in TASKS:
+            raise InputError(f"task={task!r}: must be one of {', '.join(TASKS)}")
+        return run.explore(self.config, task, self._arrays(images, validation, test, labels))
+
+    def export(self) -> Path:
+        """Writes the newest checkpoint's next version to `config.export_dir`, and returns the decoder's directory.
+
+        Raises:
+            RunError: the exported model doesn't answer as the trained one does; it is not there.
+        """
+        return run.export(self.config)
+
+    def _images(self, x: Any) -> "NewImages":
+        from tfvae.data.new_images import NewImages
+
+        return NewImages(x, self.vae.input_rule, self.config)
+
+    def _arrays(self, images: Any, validation: Any, test: Any, labels: Any) -> "dict[str, Split] | None":
+        """The arrays that this run is of: those that are handed in, or those that `fit` had."""
+        given = _arrays(self.config, images, validation, test, labels)
+        if given is not None:
+            return given
+        if self._own_arrays is None and self.config.dataset == ARRAYS:
+            raise InputError("images: must be given: the run was made of arrays, and keeps their fingerprint alone")
+        return self._own_arrays
+
+
+def _require_whole(name: str, value: Any, low: int) -> None:
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_whole or not low <= value < 2**31:
+        raise InputError(f"{name}={value!r}: must be a whole number from {low} to {2**31 - 1}")
