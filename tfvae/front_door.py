@@ -23,7 +23,7 @@ from tfvae.runtime.tensorflow import import_tensorflow
 
 if TYPE_CHECKING:
     from tfvae.analysis.latents import Latents
-    from tfvae.core.models import VAE
+    from tfvae.core.vae import VAE
     from tfvae.data.new_images import NewImages
     from tfvae.data.splits import Split
     from tfvae.training.checkpoints import SavedRun

@@ -21,7 +21,7 @@ from tfvae.runtime.files import locked, require_writable, write_atomically
 from tfvae.runtime.tensorflow import import_tensorflow
 
 if TYPE_CHECKING:
-    from tfvae.core.models import VAE
+    from tfvae.core.vae import VAE
     from tfvae.data.splits import Dataset, Split
     from tfvae.training.checkpoints import SavedRun
     from tfvae.training.strategy import Placement

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.core.likelihoods import Gaussian
-from tfvae.core.models import VAE, Decoder, Encoder, Sampling, make_vae
+from tfvae.core.vae import VAE, Decoder, Encoder, Sampling, make_vae
 
 SHAPES = [(8, 8, 1), (28, 20, 1), (9, 7, 3), (5, 4, 2)]
 NETWORKS = {

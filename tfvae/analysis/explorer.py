@@ -17,7 +17,8 @@ from tfvae.config import Config
 from tfvae.config.capabilities import OBJECTIVES
 from tfvae.config.config import is_file_name
 from tfvae.core.inputs import to_unit
-from tfvae.core.models import VAE, Decoder
+from tfvae.core.models import Decoder
+from tfvae.core.vae import VAE
 from tfvae.data.provenance import provenance
 from tfvae.data.splits import Dataset, Split
 

@@ -14,8 +14,8 @@ from tfvae.analysis.blocks import in_blocks
 from tfvae.analysis.latents import posterior_means
 from tfvae.core import fast, noise
 from tfvae.core.inputs import to_unit
-from tfvae.core.models import VAE
 from tfvae.core.noise import Stream
+from tfvae.core.vae import VAE
 from tfvae.data.splits import Split
 
 Accuracies = dict[str, dict[str, float]]  # by what is compared, then by method

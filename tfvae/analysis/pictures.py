@@ -8,8 +8,8 @@ from tfvae.config import Config
 from tfvae.core import noise
 from tfvae.core.distributions import draw
 from tfvae.core.inputs import to_unit
-from tfvae.core.models import VAE
 from tfvae.core.noise import Stream
+from tfvae.core.vae import VAE
 from tfvae.data.splits import Dataset
 
 _RECONSTRUCTED_IMAGES = 40

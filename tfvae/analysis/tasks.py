@@ -17,8 +17,8 @@ from tfvae.analysis import features, figures, imputation, latents
 from tfvae.config import Config, capabilities
 from tfvae.core import noise
 from tfvae.core.inputs import to_unit
-from tfvae.core.models import VAE
 from tfvae.core.noise import Stream
+from tfvae.core.vae import VAE
 from tfvae.data.provenance import describe_pixels
 from tfvae.data.splits import Dataset, Split
 from tfvae.errors import InputError

@@ -55,11 +55,14 @@ class DiagonalNormal(NamedTuple):
         """Made of these outputs; a single log-variance, as IsotropicNormal has, is that of all latents."""
         return cls(mean, tf.broadcast_to(bounded_log_variance(log_variance), tf.shape(mean)))
 
-    def sample(self, epsilon: tf.Tensor, uniform: tf.Tensor | None = None) -> tf.Tensor:
+    def sample(
+        self, epsilon: tf.Tensor | None = None, uniform: tf.Tensor | None = None, *, seed: int | None = None
+    ) -> tf.Tensor:
         """mean + stddev * epsilon, epsilon standard normal [..., L] (Kingma & Welling 2014, section 2.4).
 
-        `uniform` is for priors that are mixtures, and of no use here.
+        Without `epsilon` it is drawn by `seed`. `uniform` is for priors that are mixtures, and of no use here.
         """
+        epsilon = noise.normal_like(self.mean, epsilon, seed)
         return self.mean + tf.exp(0.5 * self.log_variance) * epsilon
 
     def sample_and_log_prob(self, epsilon: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

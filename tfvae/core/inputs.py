@@ -110,6 +110,26 @@ class InputRule(NamedTuple):
         return to_unit(self.stored(self.checked(images, name)))
 
 
+def as_latents(z: Any, latent_dim: int, name: str = "z") -> tf.Tensor:
+    """z float32 [..., L] of an array, of lists or of a tensor, whose gradient reaches it.
+
+    Raises:
+        InputError: its last axis is not L = `latent_dim`, or it has other things than finite numbers.
+    """
+    if not tf.is_tensor(z):
+        z = as_array(z, name)
+    shape = list(z.shape)
+    if not shape or shape[-1] != latent_dim:
+        raise InputError(f"{name}: must be latents [..., {latent_dim}], and has the shape {shape}")
+    dtype = np.dtype(z.dtype.as_numpy_dtype if tf.is_tensor(z) else z.dtype)
+    if dtype.kind not in "iuf":
+        raise InputError(f"{name}: must be numbers, and has the type {dtype}")
+    z = tf.cast(z, tf.float32)
+    if not tf.reduce_all(tf.math.is_finite(z)):
+        raise InputError(f"{name}: must be finite numbers, and has some that are not")
+    return z
+
+
 def as_array(values: Any, name: str) -> np.ndarray:
     """An array of an array, of nested lists or of a tensor; raises InputError where they make none."""
     try:

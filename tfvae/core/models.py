@@ -1,4 +1,7 @@
-"""The models: `Encoder` x -> q(z|x), `Sampling` of z, `Decoder` z -> p(x|z), and `VAE`, which holds them and p(z).
+"""The parts of a VAE: `Encoder` x -> q(z|x), `Sampling` of z, `Decoder` z -> p(x|z). `core/vae.py` puts them together.
+
+Called eagerly, encoder and decoder check what they are given; in a graph (training, evaluation, an export) they take x
+and z as they come.
 
 Shapes: x [B, H, W, C] in [0, 1]; z and epsilon [..., L], any leading axes; q(z|x) over [B, L]; p(x|z) over
 [..., H, W, C].
@@ -10,16 +13,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfvae.config import Config
-from tfvae.core.inputs import InputRule
+from tfvae.core.inputs import InputRule, as_latents, to_unit
 from tfvae.core.likelihoods import make_family
 from tfvae.core.networks import NETWORKS, Architecture, Trunk
 from tfvae.core.posteriors import PosteriorHead
-from tfvae.core.priors import PRIORS
-from tfvae.core.protocols import Density, Posterior, Prior
+from tfvae.core.protocols import Density, Posterior
 
 
-def _seed_of(layer: keras.Layer, seed: int, name: str) -> int:
+def seed_of(layer: keras.Layer, seed: int, name: str) -> int:
     """The seed of a weight: it depends on (seed, the class of the weight's owner, name) alone."""
     return zlib.crc32(f"{seed}/{type(layer).__name__}/{name}".encode()) >> 1
 
@@ -53,7 +54,7 @@ class _EncoderOrDecoder(keras.Model):
         """Keyword arguments of a layer: its name, initial weights and dtype."""
         return {
             "name": name,
-            "kernel_initializer": keras.initializers.GlorotUniform(_seed_of(self, self.seed, name)),
+            "kernel_initializer": keras.initializers.GlorotUniform(seed_of(self, self.seed, name)),
             "dtype": "mixed_bfloat16" if self.layer_dtype == "bfloat16" else None,
         }
 
@@ -61,9 +62,14 @@ class _EncoderOrDecoder(keras.Model):
         names = ("image_shape", "latent_dim", "network", "hidden_units", "filters", "activation", "seed", "layer_dtype")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Of a batch, as `summary` shows it."""
+        raise NotImplementedError
+
     def build_from_config(self, config: dict[str, Any]) -> None:
         if not self.built:
-            self.build()
+            self.build(self.input_shape)
 
 
 def _build_trunk(trunk: Trunk, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -76,24 +82,44 @@ def _build_trunk(trunk: Trunk, shape: tuple[int | None, ...]) -> tuple[int | Non
 
 @keras.saving.register_keras_serializable("tfvae")
 class Encoder(_EncoderOrDecoder):
-    """q(z|x): x [B, H, W, C] -> a distribution over z [B, L] of the family `posterior`."""
+    """q(z|x): x [B, H, W, C] -> a distribution over z [B, L] of the family `posterior`.
 
-    def __init__(self, *args: Any, posterior: str = "diagonal", **kwargs: Any) -> None:
+    Called eagerly it takes images as `input_rule` says: `white` is that of `inputs.InputRule`.
+    """
+
+    def __init__(self, *args: Any, posterior: str = "diagonal", white: int = 255, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.posterior = posterior
+        self.input_rule = InputRule(self.image_shape, white)
         self.trunk = NETWORKS[self.network].encoder(self.architecture, self.layer_options)
-        self.head = PosteriorHead(posterior, self.latent_dim, _seed_of(self, self.seed, "mean"), name="head")
+        self.head = PosteriorHead(posterior, self.latent_dim, seed_of(self, self.seed, "mean"), name="head")
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "posterior": self.posterior}
+        return {**super().get_config(), "posterior": self.posterior, "white": self.input_rule.white}
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """[B, H, W, C]."""
+        return (None, *self.image_shape)
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """[B, L]: what q(z|x) is over."""
+        return (None, self.latent_dim)
 
     def build(self, input_shape: Any = None) -> None:
-        features = _build_trunk(self.trunk, (None, *self.image_shape))
+        features = _build_trunk(self.trunk, self.input_shape)
         self.head.build(features)
         self.built = True
 
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Posterior:
+        """q(z|x) of images; raises InputError where they don't follow `input_rule`."""
+        if tf.executing_eagerly() and not isinstance(x, keras.KerasTensor):
+            x = self.input_rule.to_unit(x)
+        return super().__call__(x, *args, **kwargs)
+
     def call(self, x: tf.Tensor) -> Posterior:
-        features = x
+        features = to_unit(x)
         for layer in self.trunk:
             features = layer(features)
         return self.head(tf.cast(features, tf.float32))
@@ -125,8 +151,18 @@ class Decoder(_EncoderOrDecoder):
         names = ("likelihood", "sigma", "sigma_floor")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """[B, L]."""
+        return (None, self.latent_dim)
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """[B, H, W, C]: what p(x|z) is over."""
+        return (None, *self.image_shape)
+
     def build(self, input_shape: Any = None) -> None:
-        features = _build_trunk(self.trunk, (None, self.latent_dim))
+        features = _build_trunk(self.trunk, self.input_shape)
         height, width, channels = self.image_shape
         channels *= self.family.parameters_per_value
         if len(features) == 4:
@@ -139,6 +175,12 @@ class Decoder(_EncoderOrDecoder):
         for variable in self.family.variables(self.image_shape):
             self.learned += (self.add_weight(**variable._asdict()),)
         self.built = True
+
+    def __call__(self, z: Any, *args: Any, **kwargs: Any) -> Density:
+        """p(x|z); raises InputError where z is not finite numbers [..., L]."""
+        if tf.executing_eagerly() and not isinstance(z, keras.KerasTensor):
+            z = as_latents(z, self.latent_dim)
+        return super().__call__(z, *args, **kwargs)
 
     def call(self, z: tf.Tensor) -> Density:
         height, width, channels = self.image_shape
@@ -158,101 +200,15 @@ class Decoder(_EncoderOrDecoder):
 class Sampling(keras.layers.Layer):
     """z ~ q(z|x) by the reparameterisation z = mean + stddev * epsilon: the one way in which z is drawn."""
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.built = True
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """[B, L], as `summary` shows it."""
+        return input_shape
+
     def call(
         self, posterior: Posterior, epsilon: tf.Tensor, with_log_prob: bool = False
     ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
         """z [..., L] of standard normal epsilon [..., L]; with `with_log_prob` also log q(z|x) in nats [...]."""
         return posterior.sample_and_log_prob(epsilon) if with_log_prob else posterior.sample(epsilon)
-
-
-@keras.saving.register_keras_serializable("tfvae")
-class VAE(keras.Model):
-    """Encoder, sampling, decoder and prior; called on x [B, H, W, C] it reconstructs it, in the mean of q(z|x).
-
-    `prior` names the family of p(z): see `core/priors.py`; `components` are those of a mixture.
-    """
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        decoder: Decoder,
-        prior: str = "standard",
-        components: int = 10,
-        white: int = 255,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.encoder, self.sampling, self.decoder = encoder, Sampling(), decoder
-        self.prior_name, self.components = prior, components
-        self.input_rule = InputRule(encoder.image_shape, white)
-        self.prior_family = PRIORS[prior](encoder.latent_dim, components)
-        self.prior_variables: tuple[keras.Variable, ...] = ()
-
-    @property
-    def prior(self) -> Prior:
-        """p(z)."""
-        return self.prior_family.from_variables(*(tf.convert_to_tensor(v) for v in self.prior_variables))
-
-    @property
-    def convolutional(self) -> bool:
-        """Whether a kernel of it has more than the two axes of a dense layer's."""
-        return any(v.path.endswith("kernel") and len(v.shape) > 2 for v in self.variables)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "decoder": keras.saving.serialize_keras_object(self.decoder),
-            "prior": self.prior_name,
-            "components": self.components,
-            "white": self.input_rule.white,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "VAE":
-        encoder = keras.saving.deserialize_keras_object(config["encoder"])
-        decoder = keras.saving.deserialize_keras_object(config["decoder"])
-        return cls(**{**config, "encoder": encoder, "decoder": decoder})
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        self.build()
-
-    def build(self, input_shape: Any = None) -> None:
-        for part in (self.encoder, self.decoder):
-            part.build_from_config({})
-        for variable in self.prior_family.variables(_seed_of(self, self.encoder.seed, "prior")):
-            self.prior_variables += (self.add_weight(**variable._asdict()),)
-        self.built = True
-
-    def encode(self, x: tf.Tensor) -> Posterior:
-        """q(z|x) over [B, L]."""
-        return self.encoder(x)
-
-    def decode(self, z: tf.Tensor) -> Density:
-        """p(x|z) over [..., H, W, C]."""
-        return self.decoder(z)
-
-    def sample_prior(self, epsilon: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-        """z ~ p(z) [..., L]: epsilon [..., L] standard normal; uniform [...] on [0, 1) picks a mixture's component."""
-        return self.prior.sample(epsilon, uniform)
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return self.decode(self.encode(x).mean).mean
-
-
-def make_vae(config: Config, image_shape: tuple[int, int, int], white: int = 255) -> VAE:
-    """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C].
-
-    `white` is that of `inputs.InputRule`.
-    """
-    names = ("latent_dim", "network", "hidden_units", "filters", "activation", "seed")
-    options = {name: getattr(config, name) for name in names}
-    options |= {"image_shape": image_shape, "layer_dtype": config.dtype}
-    encoder = Encoder(**options, posterior=config.posterior, name="encoder")
-    decoder = Decoder(
-        **options, likelihood=config.likelihood, sigma=config.sigma, sigma_floor=config.sigma_floor, name="decoder"
-    )
-    # Keras's own names would count the models of the process
-    vae = VAE(encoder, decoder, prior=config.prior, components=config.prior_components, white=white, name="vae")
-    vae.build()
-    return vae

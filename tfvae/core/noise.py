@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core import fast
+from tfvae.errors import InputError
 
 _ALGORITHM = "philox"  # the only one that gives the same integers in eager mode, tf.function and XLA on CPU
 _XLA_ALGORITHM = "threefry"  # in XLA alone, where it is ten times as fast on CPU
@@ -28,6 +29,7 @@ class Stream(enum.IntEnum):
     BINARIZE = 3
     EVALUATION = 4
     PRIOR = 5
+    VALIDATION = 6  # in Keras's `evaluate`
 
 
 def seed_for(seed: int | tf.Tensor, stream: Stream, step: int | tf.Tensor = 0) -> tf.Tensor:
@@ -51,6 +53,19 @@ def normal(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
     p = (tf.cast(bits & 0x7FFFFFFF, tf.float32) + 0.5) / 2.0**32
     z = fast.upper_normal_quantile(p)
     return tf.where(bits < 0, -z, z)
+
+
+def normal_like(mean: tf.Tensor, epsilon: tf.Tensor | None, seed: int | None) -> tf.Tensor:
+    """`epsilon` where it is given, or else a standard normal draw of the shape of `mean`, a function of `seed`.
+
+    Raises:
+        InputError: neither is given.
+    """
+    if epsilon is not None:
+        return epsilon
+    if seed is None:
+        raise InputError("seed: must be given where epsilon is not: q.sample(seed=0)")
+    return normal(tuple(mean.shape), seed_for(seed, Stream.POSTERIOR))
 
 
 @tf.function(jit_compile=True, autograph=False)

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfvae.core import fast
+from tfvae.core import fast, noise
 from tfvae.core.distributions import LOG_2_PI, DiagonalNormal, bounded_log_variance
 
 
@@ -61,8 +61,9 @@ class FullNormal(NamedTuple):
         """C: [..., L, L]."""
         return self.below + tf.linalg.diag(tf.exp(0.5 * self.log_variance))
 
-    def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
-        """mean + C epsilon, epsilon standard normal."""
+    def sample(self, epsilon: tf.Tensor | None = None, *, seed: int | None = None) -> tf.Tensor:
+        """mean + C epsilon, epsilon standard normal; without it, drawn by `seed`."""
+        epsilon = noise.normal_like(self.mean, epsilon, seed)
         return self.mean + tf.linalg.matvec(self.cholesky(), epsilon)
 
     def sample_and_log_prob(self, epsilon: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -102,8 +103,12 @@ class Laplace(NamedTuple):
         """log b, where the variance is 2 b^2."""
         return 0.5 * (self.log_variance - math.log(2.0))
 
-    def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
-        """mean + F^-1(Phi(epsilon)): Phi the standard normal's distribution function, F the centred Laplace's."""
+    def sample(self, epsilon: tf.Tensor | None = None, *, seed: int | None = None) -> tf.Tensor:
+        """mean + F^-1(Phi(epsilon)): Phi the standard normal's distribution function, F the centred Laplace's.
+
+        Without `epsilon` it is drawn by `seed`.
+        """
+        epsilon = noise.normal_like(self.mean, epsilon, seed)
         standard = -tf.sign(epsilon) * tf.math.log(tf.math.erfc(tf.abs(epsilon) * math.sqrt(0.5)))
         return self.mean + tf.exp(self.log_scale()) * standard
 
@@ -140,8 +145,12 @@ class Logistic(NamedTuple):
         """log s, where the variance is (pi s)^2 / 3."""
         return 0.5 * (self.log_variance + math.log(3.0) - 2 * math.log(math.pi))
 
-    def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
-        """mean + F^-1(Phi(epsilon)): Phi the standard normal's distribution function, F the centred logistic's."""
+    def sample(self, epsilon: tf.Tensor | None = None, *, seed: int | None = None) -> tf.Tensor:
+        """mean + F^-1(Phi(epsilon)): Phi the standard normal's distribution function, F the centred logistic's.
+
+        Without `epsilon` it is drawn by `seed`.
+        """
+        epsilon = noise.normal_like(self.mean, epsilon, seed)
         above = tf.math.erfc(epsilon * math.sqrt(0.5))
         below = tf.math.erfc(-epsilon * math.sqrt(0.5))
         return self.mean + tf.exp(self.log_scale()) * (tf.math.log(below) - tf.math.log(above))
@@ -196,6 +205,10 @@ class PosteriorHead(keras.layers.Layer):
             bias = self.add_weight(name=f"{name}_bias", shape=(size,), initializer="zeros")
             self.kernels += (kernel,)
             self.biases += (bias,)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """[B, L]: what q(z|x) is over."""
+        return (*input_shape[:-1], self.latent_dim)
 
     def call(self, features: tf.Tensor) -> "DiagonalNormal | FullNormal | Laplace | Logistic":
         kernels = [tf.convert_to_tensor(kernel) for kernel in self.kernels]

@@ -39,8 +39,8 @@ class Posterior(Protocol):
         """Made of these outputs, [B, size] each, in the order of `head_sizes`."""
         ...
 
-    def sample(self, epsilon: tf.Tensor) -> tf.Tensor:
-        """z, a function of standard normal epsilon."""
+    def sample(self, epsilon: tf.Tensor | None = None, *, seed: int | None = None) -> tf.Tensor:
+        """z, a function of standard normal epsilon; without it, of `seed`."""
         ...
 
     def sample_and_log_prob(self, epsilon: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

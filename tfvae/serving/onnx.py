@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfvae.core.models import VAE
+from tfvae.core.vae import VAE
 from tfvae.errors import InputError, RunError
 from tfvae.serving.saved_model import decoded_image, example_input
 

@@ -20,8 +20,8 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.config.config import is_file_name
 from tfvae.core import noise
-from tfvae.core.models import VAE
 from tfvae.core.noise import Stream
+from tfvae.core.vae import VAE
 from tfvae.runtime.files import move_into_place
 from tfvae.serving import verify
 

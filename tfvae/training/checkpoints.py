@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.config.flagfile import read_config
-from tfvae.core.models import VAE, make_vae
+from tfvae.core.vae import VAE, make_vae
 from tfvae.errors import InputError, RunError
 from tfvae.runtime.files import move_into_place
 

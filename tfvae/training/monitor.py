@@ -13,7 +13,7 @@ import tqdm
 
 from tfvae.config import Config
 from tfvae.config.flagfile import to_flagfile
-from tfvae.core.models import VAE
+from tfvae.core.vae import VAE
 
 DrawPictures = Callable[[VAE], dict[str, np.ndarray]]  # -> {name: uint8 [H, W, 1 or 3]}
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.config.fields import read_steps
-from tfvae.core.models import VAE, make_vae
+from tfvae.core.vae import VAE, make_vae
 
 
 class TrainState(NamedTuple):

@@ -17,8 +17,8 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.config.flagfile import FILE_NAME, to_flagfile
-from tfvae.core.models import VAE, make_vae
 from tfvae.core.objectives import Elbo
+from tfvae.core.vae import VAE, make_vae
 from tfvae.data.dataset import changed
 from tfvae.data.provenance import describe_pixels, provenance
 from tfvae.data.splits import Dataset

@@ -1,0 +1,307 @@
+"""`VAE`: encoder, sampling, decoder and prior as one Keras model, which Keras's own `fit` can train too.
+
+`tfvae.train` and `tfvae.fit` train it by `training/step.py`, which is faster, and goes on after a kill. `VAE.fit` makes
+the same steps to within rounding, for who wants Keras's callbacks.
+
+Shapes: x [B, H, W, C] in [0, 1]; z and epsilon [..., L], any leading axes; q(z|x) over [B, L]; p(x|z) over
+[..., H, W, C].
+"""
+
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfvae.config import Config
+from tfvae.core import fast, noise, objectives
+from tfvae.core.inputs import InputRule
+from tfvae.core.keras_fit import Means, as_input, images_of, only_images, refuse_strategy, refuse_targets, uniform_like
+from tfvae.core.models import Decoder, Encoder, Sampling, seed_of
+from tfvae.core.noise import Stream
+from tfvae.core.priors import PRIORS
+from tfvae.core.protocols import Density, Posterior, Prior
+from tfvae.errors import InputError
+
+# Settings of `Config` that `VAE.compile` takes: what is maximised, and how the pixels are drawn.
+OBJECTIVE_SETTINGS = (
+    "objective",
+    "num_samples",
+    "kl",
+    "estimator",
+    "baseline",
+    "beta",
+    "free_bits",
+    "binarize",
+    "dequantize",
+)
+
+
+@keras.saving.register_keras_serializable("tfvae")
+class VAE(keras.Model):
+    """Encoder, sampling, decoder and prior; called on x [B, H, W, C] it reconstructs it, in the mean of q(z|x).
+
+    `prior` names the family of p(z): see `core/priors.py`; `components` are those of a mixture. `objective` are the
+    OBJECTIVE_SETTINGS that `compile` starts from.
+
+    Called eagerly, it takes images as its `input_rule` says, and refuses others.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        prior: str = "standard",
+        components: int = 10,
+        objective: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.encoder, self.sampling, self.decoder = encoder, Sampling(), decoder
+        self.prior_name, self.components = prior, components
+        self.objective = dict(objective or {})
+        self.prior_family = PRIORS[prior](encoder.latent_dim, components)
+        self.prior_variables: tuple[keras.Variable, ...] = ()
+
+    @property
+    def prior(self) -> Prior:
+        """p(z)."""
+        return self.prior_family.from_variables(*(tf.convert_to_tensor(v) for v in self.prior_variables))
+
+    @property
+    def convolutional(self) -> bool:
+        """Whether a kernel of it has more than the two axes of a dense layer's."""
+        return any(v.path.endswith("kernel") and len(v.shape) > 2 for v in self.variables)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "decoder": keras.saving.serialize_keras_object(self.decoder),
+            "prior": self.prior_name,
+            "components": self.components,
+            "objective": self.objective,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "VAE":
+        encoder = keras.saving.deserialize_keras_object(config["encoder"])
+        decoder = keras.saving.deserialize_keras_object(config["decoder"])
+        return cls(**{**config, "encoder": encoder, "decoder": decoder})
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        self.build(self.encoder.input_shape)
+
+    @property
+    def input_rule(self) -> InputRule:
+        """What images it takes."""
+        return self.encoder.input_rule
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """[B, H, W, C], as `summary` shows it."""
+        return self.decoder.output_shape
+
+    def build(self, input_shape: Any = None) -> None:
+        self.encoder.build_from_config({})
+        self.sampling.build(self.encoder.output_shape)
+        self.decoder.build_from_config({})
+        for variable in self.prior_family.variables(seed_of(self, self.encoder.seed, "prior")):
+            self.prior_variables += (self.add_weight(**variable._asdict()),)
+        self.built = True
+
+    def encode(self, x: tf.Tensor) -> Posterior:
+        """q(z|x) over [B, L]."""
+        return self.encoder(x)
+
+    def decode(self, z: tf.Tensor) -> Density:
+        """p(x|z) over [..., H, W, C]."""
+        return self.decoder(z)
+
+    def sample_prior(self, epsilon: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+        """z ~ p(z) [..., L]: epsilon [..., L] standard normal; uniform [...] on [0, 1) picks a mixture's component."""
+        return self.prior.sample(epsilon, uniform)
+
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
+        """The mean of p(x|z) at the mean of q(z|x) [B, H, W, C]; raises InputError where x breaks `input_rule`."""
+        if tf.executing_eagerly() and not isinstance(x, keras.KerasTensor):
+            x = self.input_rule.to_unit(x)
+        return super().__call__(x, *args, **kwargs)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return self.decode(self.encode(x).mean).mean
+
+    # What Keras's `fit` and `evaluate` do.
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: None = None,
+        *,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        **settings: Any,
+    ) -> None:
+        """Makes `fit` maximise the objective that `settings` name, over those that the VAE has already.
+
+        Args:
+            optimizer: Keras's, or its name.
+            loss: must not be given; it is here to say so.
+            run_eagerly, steps_per_execution: as Keras has them.
+            settings: of OBJECTIVE_SETTINGS, with the values of `Config`: `objective="iwae", num_samples=5`. A warm-up
+                of the KL and a clipped gradient are for `tfvae.fit`: Keras's optimizers clip by themselves.
+
+        Raises:
+            InputError: a setting is not one of these, or does not go with the others or with the model.
+        """
+        if loss is not None:
+            settings["loss"] = loss
+        for name in settings:
+            if name not in OBJECTIVE_SETTINGS:
+                raise InputError(
+                    f"{name}: must not be given: a VAE maximises its objective; compile(optimizer, objective='elbo'), "
+                    f"and others of {', '.join(OBJECTIVE_SETTINGS)}"
+                )
+        refuse_strategy()
+        self.objective = {**self.objective, **settings}
+        self.training_config = Config(
+            latent_dim=self.encoder.latent_dim,
+            posterior=self.encoder.posterior,
+            likelihood=self.decoder.likelihood,
+            sigma=self.decoder.sigma,
+            prior=self.prior_name,
+            seed=self.encoder.seed,
+            **self.objective,
+        )
+        super().compile(
+            optimizer,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=fast.use_xla(self.convolutional) and not run_eagerly,
+        )
+        self.means = Means()
+
+    def get_compile_config(self) -> dict[str, Any]:
+        config = super().get_compile_config()
+        return {name: config[name] for name in ("optimizer", "run_eagerly", "steps_per_execution") if name in config}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self) -> list[keras.Metric]:
+        """The means of the loss (minus the objective), of the ELBO and of its terms."""
+        return self.means.metrics if self.compiled else []
+
+    def train_step(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One step on images [B, H, W, C]: batch t and its noise are those of `training/step.py`."""
+        t = self.optimizer.iterations
+        seed = self.encoder.seed
+        x = self._drawn_pixels(images_of(x), noise.seed_for(seed, Stream.BINARIZE, t))
+        with tf.GradientTape() as tape:
+            losses, terms = self._losses_of(x, noise.seed_for(seed, Stream.POSTERIOR, t))
+            loss = tf.reduce_sum(losses) / tf.cast(tf.shape(x)[0], tf.float32)
+        gradients = tape.gradient(loss, self.trainable_variables, unconnected_gradients="zero")
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self.means.update(losses, terms)
+
+    def test_step(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The objective on images [B, H, W, C]; the noise depends on how many images came before in this evaluation."""
+        seed = noise.seed_for(self.encoder.seed, Stream.VALIDATION, self.means.images)
+        x = self._drawn_pixels(images_of(x), noise.fold_in(seed, 1))
+        losses, terms = self._losses_of(x, seed)
+        return self.means.update(losses, terms)
+
+    def _losses_of(self, x: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, objectives.Elbo]:
+        samples, latents = self.training_config.num_samples, self.encoder.latent_dim
+        # the batch's size may change from call to call; XLA compiles each, and TensorFlow traces once
+        epsilon = noise.normal(tf.stack([samples, tf.shape(x)[0], latents]), seed)
+        epsilon = tf.ensure_shape(epsilon, [samples, None, latents])
+        return objectives.training_loss(self.training_config, self, x, epsilon, self.training_config.beta)
+
+    def _drawn_pixels(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """x as the settings binarize or dequantize it."""
+        draw = functools.partial(uniform_like, x)
+        if self.training_config.binarize == "threshold":
+            x = tf.cast(x > 0.5, tf.float32)
+        if self.training_config.binarize == "stochastic":
+            x = noise.bernoulli(x, seed, draw)
+        if self.training_config.dequantize:
+            x = noise.dequantize(x, seed, draw)
+        return x
+
+    def fit(
+        self,
+        x: Any,
+        y: None = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        **options: Any,
+    ) -> keras.callbacks.History:
+        """Keras's `fit` on images alone: an array, lists, a tensor, or a tf.data.Dataset of batches.
+
+        `validation_data` are images too, or `(images,)`. The logs have `loss`, minus the objective, `elbo`,
+        `log_likelihood` and `kl`, in nats an image, and the same with `val_`. The noise is a function of the seed and
+        of the optimizer's iterations, so a run repeats.
+
+        Raises:
+            InputError: the images don't follow `input_rule`, targets or weights are given, or a strategy is in force.
+        """
+        refuse_targets({"y": y, **options})
+        refuse_strategy()
+        if validation_data is not None:
+            validation_data = (as_input(self.input_rule, only_images(validation_data), "validation_data"),)
+        return super().fit(
+            as_input(self.input_rule, x, "x"),
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_split=validation_split,
+            validation_data=validation_data,
+            **options,
+        )
+
+    def evaluate(self, x: Any, y: None = None, **options: Any) -> Any:
+        """Keras's `evaluate` on images alone: the loss, which is minus the objective, the ELBO and its terms.
+
+        Raises:
+            InputError: as `fit`.
+        """
+        refuse_targets({"y": y, **options})
+        if not options.get("_use_cached_eval_dataset"):  # Keras's own name for images that `fit` has looked at
+            x = as_input(self.input_rule, x, "x")
+        return super().evaluate(x, **options)
+
+    def predict(self, x: Any, **options: Any) -> np.ndarray:
+        """The reconstructions, float32 [N, H, W, C], in batches.
+
+        Raises:
+            InputError: the images don't follow `input_rule`.
+        """
+        return super().predict(as_input(self.input_rule, x, "x"), **options)
+
+
+def make_vae(config: Config, image_shape: tuple[int, int, int], white: int = 255) -> VAE:
+    """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C].
+
+    `white` is that of `inputs.InputRule`.
+    """
+    names = ("latent_dim", "network", "hidden_units", "filters", "activation", "seed")
+    options = {name: getattr(config, name) for name in names}
+    options |= {"image_shape": image_shape, "layer_dtype": config.dtype}
+    encoder = Encoder(**options, posterior=config.posterior, white=white, name="encoder")
+    decoder = Decoder(
+        **options, likelihood=config.likelihood, sigma=config.sigma, sigma_floor=config.sigma_floor, name="decoder"
+    )
+    # Keras's own names would count the models of the process
+    objective = {name: getattr(config, name) for name in OBJECTIVE_SETTINGS}
+    vae = VAE(encoder, decoder, prior=config.prior, components=config.prior_components, objective=objective, name="vae")
+    vae.build(encoder.input_shape)
+    return vae
