@@ -1,22 +1,52 @@
 """Variational autoencoders in TensorFlow 2 and Keras 3.
 
-`tfvae.train.train(tfvae.Config(dataset="digits", run_dir="runs/mine"))` trains one; `tfvae.load("runs/mine").vae` is
-the trained Keras model, from x [B, H, W, C] in [0, 1] to its reconstruction.
+    from sklearn.datasets import load_digits
+    import tfvae
+    images = load_digits().images.astype("uint8") * 15             # yours: [N, H, W] or [N, H, W, C]
+    run = tfvae.fit(tfvae.Config(latent_dim=2, epochs=20), images)  # trains, evaluates, exports, or goes on
+    print(run.results["test"]["elbo"], run.history["val_elbo"])    # nats an image
+    latents = run.encode(images).mean                              # [N, 2]: means of q(z|x)
+    scores = run.score(images, samples=50).log_px                  # [N]: log p(x), by importance sampling
+    pictures = run.reconstruct(images[:8]), run.sample(8, seed=1)  # [8, H, W, C] each
+    vae = tfvae.load(run.config.run_dir).vae                       # a Keras model
+    vae.compile("adam")
+    vae.fit(images, validation_split=0.1, epochs=2)                # by Keras, which maximises the ELBO too
+    vae.save("vae.keras")
+    p = tfvae.load_model("vae.keras").decode(vae.encode(images).sample(seed=0))  # p(x|z): p.mean, p.log_prob(x)
+
+`tfvae COMMAND`, or `python -m tfvae.COMMAND`, does the same from the command line.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfvae.config import Config as Config
 from tfvae.errors import InputError as InputError
 from tfvae.errors import RunError as RunError
+from tfvae.runtime.registration import register_with_keras
+
+if TYPE_CHECKING:
+    from tfvae.front_door import Run as Run
+    from tfvae.front_door import Scores as Scores
+    from tfvae.front_door import fit as fit
+    from tfvae.front_door import load as load
+    from tfvae.front_door import load_model as load_model
 
 __version__ = "0.1.0"
+_OF_THE_FRONT_DOOR = ("Run", "Scores", "fit", "load", "load_model")
+__all__ = ["Config", "InputError", "RunError", "Run", "Scores", "fit", "load", "load_model"]
 
 
 def __getattr__(name: str) -> Any:
-    """`tfvae.load`, without making `import tfvae` read more than the settings."""
-    if name in ("fit", "load", "Run"):
+    """The front door's names, without making `import tfvae` read more than the settings."""
+    if name in _OF_THE_FRONT_DOOR:
         from tfvae import front_door
 
         return getattr(front_door, name)
     raise AttributeError(f"module 'tfvae' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+register_with_keras()

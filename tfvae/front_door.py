@@ -1,5 +1,4 @@
-"""Python's front door: `fit` trains a VAE on arrays or on a data set, `load` takes up a run, and a `Run` is what both
-return.
+"""Python's front door: `fit` trains on arrays or on a data set, `load` takes up a run; both return a `Run`.
 
 Shapes: images [N, H, W, C] (or [N, H, W] of one channel); z [N, L]. Everything is NumPy's, in and out.
 """
@@ -22,6 +21,8 @@ from tfvae.errors import InputError
 from tfvae.runtime.tensorflow import import_tensorflow
 
 if TYPE_CHECKING:
+    import keras
+
     from tfvae.analysis.latents import Latents
     from tfvae.core.vae import VAE
     from tfvae.data.new_images import NewImages
@@ -75,6 +76,31 @@ def load(run_dir: str | os.PathLike[str]) -> "Run":
     """
     import_tensorflow()
     return Run(_saved(run_dir))
+
+
+def load_model(path: str | os.PathLike[str]) -> "keras.Model":
+    """The VAE, encoder or decoder that `model.save(path)` wrote to a .keras file.
+
+    `keras.saving.load_model` does the same, once Keras and tfvae are imported.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    import_tensorflow()
+    import keras
+
+    from tfvae.core import vae  # noqa: F401  # registers the classes
+
+    if not os.path.isfile(path):
+        raise InputError(f"path={os.fspath(path)}: must be a .keras file, and there is none")
+    try:
+        return keras.saving.load_model(path)
+    except Exception as error:  # a damaged file raises anything
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"path={os.fspath(path)}: must be a .keras file of a VAE, encoder or decoder: "
+            f"{type(error).__name__}: {reason}"
+        ) from None
 
 
 def _saved(run_dir: str | os.PathLike[str] | None) -> "SavedRun":

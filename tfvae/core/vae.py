@@ -180,6 +180,7 @@ class VAE(keras.Model):
             steps_per_execution=steps_per_execution,
             jit_compile=fast.use_xla(self.convolutional) and not run_eagerly,
         )
+        self.optimizer.build(self.trainable_variables)  # else one that is saved before a step is another when loaded
         self.means = Means()
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -188,7 +189,6 @@ class VAE(keras.Model):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self) -> list[keras.Metric]:
