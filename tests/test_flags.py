@@ -159,7 +159,7 @@ def test_every_recipe_parses():
 def test_a_bad_value_is_refused(flag, value, allowed):
     with pytest.raises(InputError) as caught:
         parse([f"--{flag}={value}"], "t")
-    message = str(caught.value)
+    message = caught.value.for_command_line
     assert message.startswith(f"--{flag}={value}: must be ")
     assert allowed in message
 
@@ -182,7 +182,7 @@ def test_a_bad_value_is_refused(flag, value, allowed):
 def test_a_bad_command_line_is_refused(argv, parts):
     with pytest.raises(InputError) as caught:
         parse(argv, "t")
-    message = str(caught.value)
+    message = caught.value.for_command_line
     assert all(part in message for part in parts), message
     assert "\n" not in message and "ERROR" not in message and "('" not in message
 
@@ -190,13 +190,13 @@ def test_a_bad_command_line_is_refused(argv, parts):
 def test_a_bad_flagfile_is_refused(tmp_path):
     path = tmp_path / "bad.flags"
     path.write_bytes(bytes(range(256)))
-    with pytest.raises(InputError, match="--flagfile.*must be"):
+    with pytest.raises(InputError, match="^flagfile: must be"):
         parse([f"--flagfile={path}"], "t")
     path.write_text("--latent_dim=3\nsome words\n")
     with pytest.raises(InputError, match="some words"):
         parse([f"--flagfile={path}"], "t")
     path.write_text("--latent_dim=0\n")
-    with pytest.raises(InputError, match="--latent_dim=0: must be a whole number"):
+    with pytest.raises(InputError, match="latent_dim=0: must be a whole number"):
         parse([f"--flagfile={path}"], "t")
 
 
@@ -230,6 +230,41 @@ def test_run_turns_errors_into_a_line_and_a_status(capsys, error, status, line):
     else:
         run_command(main, argv, "t", "doc")
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("argument", "given", "for_command_line", "in_python"),
+    [
+        (
+            "--hidden_units=512,0",
+            {"hidden_units": (512, 0)},
+            "--hidden_units=512,0: must be layer sizes: whole numbers from 1 to 1048575, separated by commas, "
+            "or nothing",
+            "hidden_units=(512, 0): must be a tuple of whole numbers from 1 to 1048575, or ()",
+        ),
+        (
+            "--epochs=0",
+            {"epochs": 0},
+            "--epochs=0: must be auto or a whole number from 1 to 2147483647",
+            "epochs=0: must be None or a whole number from 1 to 2147483647",
+        ),
+        (
+            "--kl=analytic --prior=mixture",
+            {"kl": "analytic", "prior": "mixture"},
+            "--kl=analytic: must be monte_carlo or auto: it is closed only from --posterior=isotropic, diagonal or "
+            "full to --prior=standard or normal",
+            "kl='analytic': must be 'monte_carlo' or 'auto': it is closed only from posterior='isotropic', 'diagonal' "
+            "or 'full' to prior='standard' or 'normal'",
+        ),
+    ],
+)
+def test_one_mistake_has_the_words_of_each_side(capsys, argument, given, for_command_line, in_python):
+    with pytest.raises(SystemExit):
+        run_command(lambda given: Config(**given), argument.split(), "t", "doc")
+    assert capsys.readouterr().err == f"t: {for_command_line}\n"
+    with pytest.raises(InputError) as caught:
+        Config(**given)
+    assert str(caught.value) == in_python
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

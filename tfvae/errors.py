@@ -1,17 +1,33 @@
 """The failures that a command reports in one line, and the exit status of each."""
 
+import re
+
+_FLAG = re.compile(r"(?<![^\s(])--(?=[a-z][a-z_]*(?:[=:;,.)\s]|$))")  # as a word: not within a path, not `-- `
+
 
 class InputError(ValueError):
     """A flag, argument, setting or input file that can't be used: exit status 2.
 
-    `reason` is the reason alone, without the flag and its value, where another message quotes it.
+    Messages are written in the words of the command line, which prints `for_command_line`. `str(error)`, which Python
+    shows, speaks of arguments: `--latent_dim=0` is `latent_dim=0` there.
+
+    Args:
+        message: the text for the command line.
+        reason: the reason alone, without the flag and its value, where another message quotes it.
+        in_python: the text for Python, where it differs from `message` in more than the dashes of flags.
     """
 
     status = 2
 
-    def __init__(self, message: str, reason: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, reason: str = "", *, in_python: str | None = None) -> None:
+        super().__init__(as_arguments(message) if in_python is None else in_python)
+        self.for_command_line = message
         self.reason = reason
+
+
+def as_arguments(text: str) -> str:
+    """`text` with its flags as Python's arguments: without the dashes."""
+    return _FLAG.sub("", text)
 
 
 class RunError(RuntimeError):

@@ -94,7 +94,10 @@ def run_command(
         signal.signal(number, _exit_by_signal)
     try:
         main(parse(argv, command, doc, fields))
-    except (InputError, RunError) as error:
+    except InputError as error:
+        print(f"{command}: {error.for_command_line}", file=sys.stderr)
+        sys.exit(error.status)
+    except RunError as error:
         print(f"{command}: {error}", file=sys.stderr)
         sys.exit(error.status)
     except OSError as error:

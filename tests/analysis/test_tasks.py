@@ -54,7 +54,7 @@ def config(tmp_path):
 @pytest.mark.parametrize("task", ["features", "fine_tuning"])
 def test_a_data_set_without_labels_is_refused_in_one_line(task, config, digits, tmp_path):
     bare = Dataset(*(Split(split.images, None) for split in digits))
-    with pytest.raises(InputError, match=f"--task={task}: must be of a data set that has labels") as caught:
+    with pytest.raises(InputError, match=f"^task={task}: must be of a data set that has labels") as caught:
         tasks.explore(config, make_vae(config, digits.image_shape), 1, bare, task)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
@@ -66,7 +66,7 @@ def test_a_data_set_without_labels_is_refused_in_one_line(task, config, digits, 
 def test_imputation_is_refused_where_the_model_lacks_a_density(table, name, field, config, digits, monkeypatch):
     row = getattr(capabilities, table)[name]
     monkeypatch.setitem(getattr(capabilities, table), name, row._replace(**{field: False}))
-    with pytest.raises(InputError, match=f"--task=imputation: must not be of a {name} ") as caught:
+    with pytest.raises(InputError, match=f"^task=imputation: must not be of a {name} ") as caught:
         run.explore(config, "imputation")
     assert "\n" not in str(caught.value)
 

@@ -115,6 +115,7 @@ def test_a_line_that_can_not_be_read_is_named(tmp_path, line, reason):
     with pytest.raises(InputError) as caught:
         read_config(tmp_path)
     assert str(caught.value).startswith(f"{path}: {reason}") and "\n" not in str(caught.value)
+    assert caught.value.for_command_line == str(caught.value)  # the file holds flags, whoever reads it
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
@@ -133,14 +134,22 @@ def test_resume_with_other_paths_and_intervals(name):
     check_resumable(dataclasses.replace(RECORDED, **{name: OTHER[name][1]}), RECORDED)
 
 
+def flags_of(config):
+    return dict(line[2:].split("=", 1) for line in to_flagfile(config).splitlines())
+
+
 @pytest.mark.parametrize("name", sorted(set(OTHER) - FREE - {"dataset", "epochs"}))
 def test_resume_with_another_setting_is_refused(name):
-    text, value = OTHER[name]
+    value = OTHER[name][1]
+    changed = dataclasses.replace(RECORDED, **{name: value})
     with pytest.raises(InputError) as caught:
-        check_resumable(dataclasses.replace(RECORDED, **{name: value}), RECORDED)
-    recorded = dict(line[2:].split("=", 1) for line in to_flagfile(RECORDED).splitlines())[name]
-    message = str(caught.value)
-    assert message.startswith("--run_dir=runs/a: ") and f"(there: {recorded})" in message
+        check_resumable(changed, RECORDED)
+    flag, recorded = (flags_of(config)[name] for config in (changed, RECORDED))
+    message = caught.value.for_command_line
+    assert message.startswith("--run_dir=runs/a: ") and f"--{name}={flag} (there: {recorded})" in message
+    in_python = str(caught.value)
+    assert in_python.startswith("run_dir=runs/a: was made with other settings: ") and "--" not in in_python
+    assert f": {name}={value!r} (there: {getattr(RECORDED, name)!r}); must be" in in_python
     assert [f"--{other}=" in message for other in OTHER if other != "run_dir"] == [
         other == name for other in OTHER if other != "run_dir"
     ]
@@ -151,34 +160,37 @@ def test_resume_names_all_differences():
     with pytest.raises(InputError) as caught:
         check_resumable(config, RECORDED)
     for part in ("--latent_dim=3 (there: 2)", "--beta=2.0 (there: 1.0)", "--dataset=mnist (there: digits)"):
+        assert part in caught.value.for_command_line
+    for part in ("latent_dim=3 (there: 2)", "beta=2.0 (there: 1.0)", "dataset='mnist' (there: 'digits')"):
         assert part in str(caught.value)
 
 
 def test_resume_epochs():
     check_resumable(dataclasses.replace(RECORDED, epochs=6), RECORDED)
-    with pytest.raises(InputError, match=r"--epochs=4 \(there: 5\)"):
+    with pytest.raises(InputError, match=r" epochs=4 \(there: 5\)"):
         check_resumable(dataclasses.replace(RECORDED, epochs=4), RECORDED)
     cosine = dataclasses.replace(RECORDED, lr_schedule="cosine")
     check_resumable(cosine, cosine)
-    with pytest.raises(InputError, match=r"--epochs=6 \(there: 5\)"):
+    with pytest.raises(InputError, match=r" epochs=6 \(there: 5\)"):
         check_resumable(dataclasses.replace(cosine, epochs=6), cosine)
 
 
 def test_resume_where_epochs_were_recorded_as_auto():
-    with pytest.raises(InputError, match=r"--epochs=5 \(there: auto\)"):  # a config.flags written by hand
+    with pytest.raises(InputError, match=r" epochs=5 \(there: None\)"):  # a config.flags written by hand
         check_resumable(RECORDED, dataclasses.replace(RECORDED, epochs=None))
 
 
 def test_resume_with_a_file_that_moved():
     here = dataclasses.replace(RECORDED, dataset="/b/x.npy")
     check_resumable(here, dataclasses.replace(RECORDED, dataset="/a/x.npy"))
-    with pytest.raises(InputError, match="--dataset=/b/x.npy"):
+    with pytest.raises(InputError, match=" dataset='/b/x.npy' "):
         check_resumable(here, RECORDED)
 
 
 def test_a_directory_without_a_readable_config_flags_is_refused(tmp_path):
-    with pytest.raises(InputError, match="--run_dir=.*must be the directory of a run"):
+    with pytest.raises(InputError, match=f"^run_dir={tmp_path}: must be the directory of a run") as caught:
         read_config(tmp_path)
+    assert caught.value.for_command_line == f"--{caught.value}"
     (tmp_path / "config.flags").write_text("--latent_dim=many\n")
     with pytest.raises(InputError, match="config.flags: --latent_dim=many: must be"):
         read_config(tmp_path)
@@ -186,7 +198,7 @@ def test_a_directory_without_a_readable_config_flags_is_refused(tmp_path):
 
 @pytest.mark.parametrize("given", [{}, {"run_dir": None}])
 def test_recorded_config_needs_a_run_directory(given):
-    with pytest.raises(InputError, match="--run_dir"):
+    with pytest.raises(InputError, match="^run_dir: must be given"):
         recorded_config(given)
 
 

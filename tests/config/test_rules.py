@@ -70,7 +70,59 @@ def test_combinations_that_make_no_sense_are_refused_with_a_reason(options, reas
     with pytest.raises(InputError) as caught:
         Config(**options)
     name, value = next(iter(options.items()))
-    assert str(caught.value) == f"--{name}={value}: {reason}"
+    assert caught.value.for_command_line == f"--{name}={value}: {reason}"
+
+
+IN_PYTHON = [  # one of each rule
+    (
+        {"kl": "analytic", "posterior": "laplace"},
+        "kl='analytic': must be 'monte_carlo' or 'auto': it is closed only from posterior='isotropic', 'diagonal' or "
+        "'full' to prior='standard' or 'normal'",
+    ),
+    (
+        {"beta": 2, "objective": "dreg"},
+        "beta=2.0: must not be set: objective='dreg' has no KL term by itself",
+    ),
+    (
+        {"free_bits": 0.5, "posterior": "full"},
+        "free_bits=0.5: must be 0, or the KL closed for each latent by itself: posterior='isotropic' or 'diagonal', "
+        "prior='standard' or 'normal', kl='analytic'",
+    ),
+    (
+        {"free_bits": 0.5, "estimator": "score_function"},
+        "free_bits=0.5: must be 0 with estimator='score_function'",
+    ),
+    (
+        {"estimator": "score_function", "objective": "iwae"},
+        "estimator='score_function': must be 'reparameterized' with objective='iwae'",
+    ),
+    (
+        {"baseline": "leave_one_out"},
+        "baseline='leave_one_out': must be 'none', or estimator='score_function' and num_samples 2 or more",
+    ),
+    (
+        {"num_samples": 2, "objective": "autoencoder"},
+        "num_samples=2: must be 1: objective='autoencoder' draws no z",
+    ),
+    (
+        {"prior": "normal", "objective": "autoencoder"},
+        "prior='normal': must be 'standard': objective='autoencoder' has no prior to learn",
+    ),
+    ({"dequantize": True}, "dequantize=True: must be false, or likelihood='gaussian' and binarize='none'"),
+    (
+        {"adam_epsilon": 1e-4, "optimizer": "adagrad"},
+        "adam_epsilon=0.0001: must not be set with optimizer='adagrad'",
+    ),
+    ({"sigma_floor": 0.1}, "sigma_floor=0.1: must not be set: sigma is a number, and not learned"),
+    ({"logical_cpus": 2, "strategy": "one_device"}, "logical_cpus=2: must be 1 with strategy='one_device'"),
+]
+
+
+@pytest.mark.parametrize("options, message", IN_PYTHON, ids=[as_flags(options) for options, _ in IN_PYTHON])
+def test_python_is_told_of_arguments_and_of_names_in_quotes(options, message):
+    with pytest.raises(InputError) as caught:
+        Config(**options)
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("options", ALLOWED, ids=as_flags)
@@ -80,9 +132,9 @@ def test_combinations_that_make_sense_are_not_refused(options):
 
 
 def test_the_first_of_several_reasons_is_given():
-    with pytest.raises(InputError, match="^--adam_epsilon="):
+    with pytest.raises(InputError, match="^adam_epsilon="):
         Config(optimizer="sgd", adam_epsilon=1e-4, sigma_floor=0.1, logical_cpus=2, strategy="one_device")
-    with pytest.raises(InputError, match="^--kl=analytic"):
+    with pytest.raises(InputError, match="^kl='analytic'"):
         Config(kl="analytic", posterior="laplace", objective="iwae", num_samples=1, free_bits=1.0)
 
 
@@ -100,7 +152,7 @@ def test_a_posterior_without_log_prob_of_any_z_is_refused_where_that_is_needed(m
     for options in ({"objective": "dreg"}, {"estimator": "score_function"}):
         with pytest.raises(InputError) as caught:
             Config(posterior="laplace", **options)
-        assert str(caught.value) == f"--{as_flags(options)}: {reason}"
+        assert caught.value.for_command_line == f"--{as_flags(options)}: {reason}"
     assert Config(posterior="laplace", objective="iwae").objective == "iwae"
 
 
@@ -110,8 +162,8 @@ def test_a_new_row_is_enough_for_its_rules(monkeypatch):
     settings |= {"objective": "new", "estimator": "score_function", "num_samples": 2, "beta": 2.0}
     new = types.SimpleNamespace(**settings, closed_kl=True)  # a `Config` knows the names that it was made with alone
     assert list(rules.refusals(new)) == [
-        ("estimator", "must be reparameterized with --objective=new"),
-        ("num_samples", "must be 1: --objective=new draws no z"),
+        ("estimator", "must be 'reparameterized' with --objective='new'"),
+        ("num_samples", "must be 1: --objective='new' draws no z"),
     ]
 
 

@@ -186,7 +186,7 @@ def test_an_objective_has_the_estimators_of_its_row_alone(objective, estimator):
     if estimator in capabilities.OBJECTIVES[objective].estimators:
         assert Config(objective=objective, estimator=estimator).estimator == estimator
     else:
-        with pytest.raises(InputError, match="--estimator"):
+        with pytest.raises(InputError, match="^estimator="):
             Config(objective=objective, estimator=estimator)
 
 

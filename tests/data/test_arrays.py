@@ -62,7 +62,7 @@ def test_npz_with_three_parts(tmp_path):
 def test_npz_that_is_larger_than_the_memory_it_may_take_is_refused(tmp_path):
     path = npz(tmp_path, images=np.tile(GREY, (100, 1, 1)), labels=np.arange(4_000))  # 0.172 MB
     message = refused(path, memory_gb=0.00017)
-    assert message.startswith(f"--dataset={path}: must be a .npy of the images alone, or --memory_gb more")
+    assert message.startswith(f"dataset={path}: must be a .npy of the images alone, or memory_gb more")
     assert len(load(path, memory_gb=0.00018).train.images) == 3_200
 
 
@@ -128,7 +128,7 @@ def test_a_file_that_can_not_be_read(tmp_path, kind):
     (tmp_path / name).write_bytes(content)
     for memory_gb in (None, 0.0) if name.endswith("npy") else (None,):
         message = refused(tmp_path / name, memory_gb=memory_gb)
-        assert message.startswith(f"--dataset={tmp_path / name}: must be a readable .npy or .npz file")
+        assert message.startswith(f"dataset={tmp_path / name}: must be a readable .npy or .npz file")
 
 
 def test_pickles_are_refused(tmp_path):
@@ -144,7 +144,7 @@ def test_no_file(tmp_path, kind):
         path.mkdir()
     if kind == "loop":
         path.symlink_to(path)
-    assert refused(path).startswith(f"--dataset={path}: must be a readable .npy or .npz file")
+    assert refused(path).startswith(f"dataset={path}: must be a readable .npy or .npz file")
 
 
 def test_npz_without_images(tmp_path):
@@ -155,7 +155,7 @@ def test_npz_without_images(tmp_path):
     assert "has none" in refused(tmp_path / "none.npz")
     with zipfile.ZipFile(tmp_path / "words.npz", "w") as file:
         file.writestr("images", "some words")
-    assert refused(tmp_path / "words.npz").startswith("--dataset")
+    assert refused(tmp_path / "words.npz").startswith("dataset=")
 
 
 @pytest.mark.parametrize(

@@ -144,8 +144,8 @@ def test_every_part_is_checked(tmp_path, part):
 def test_sizes_that_are_too_large():
     assert load("digits", batch_size=1437).image_shape == (8, 8, 1)
     message = refused("digits", batch_size=1438)
-    assert message.startswith("--batch_size=1438: must be at most") and "1,437" in message
-    assert refused("digits", validation_examples=1617).startswith("--validation_examples=1617: must be")
+    assert message.startswith("batch_size=1438: must be at most") and "1,437" in message
+    assert refused("digits", validation_examples=1617).startswith("validation_examples=1617: must be")
     assert len(load("digits", validation_examples=1616).train.images) == 1
 
 
@@ -153,7 +153,7 @@ def test_too_many_of_a_given_validation_part(tmp_path):
     path = npz(tmp_path, train=GREY, validation=GREY[:7], test=GREY)
     assert len(load(path, validation_examples=7).validation.images) == 7
     message = refused(path, validation_examples=8)
-    assert message.startswith("--validation_examples=8: must be") and "7" in message and "below 7" not in message
+    assert message.startswith("validation_examples=8: must be") and "7" in message and "below 7" not in message
 
 
 def test_auto_falls_back_to_the_digits(tmp_path, offline):

@@ -64,7 +64,7 @@ def test_memory_gb_is_of_bytes_of_the_file(tmp_path):
 )
 def test_an_array_on_disk_that_is_not_images(tmp_path, array, part):
     message = refused(npy(tmp_path, array), memory_gb=0.0)
-    assert message.startswith("--dataset") and "must" in message
+    assert message.startswith("dataset") and "must" in message
     assert part in message
 
 

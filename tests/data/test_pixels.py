@@ -114,7 +114,7 @@ def valued(value, dtype=np.float32):
 )
 def test_an_array_that_is_not_images(tmp_path, array, part):
     message = refused(npy(tmp_path, array))
-    assert message.startswith("--dataset") and "must" in message
+    assert message.startswith("dataset") and "must" in message
     assert part in message
 
 
@@ -152,4 +152,4 @@ def test_dequantized_levels_are_those_before(tmp_path):
 
 def test_fractions_are_not_dequantized():
     message = refused("digits", dequantize=True, likelihood="gaussian")
-    assert message == "--dequantize=True: must have 8-bit pixels, and digits has fractions"
+    assert message == "dequantize=True: must have 8-bit pixels, and digits has fractions"

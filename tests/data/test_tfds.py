@@ -26,13 +26,13 @@ def offline(monkeypatch):
 )
 def test_an_unknown_name(tmp_path, offline, name):
     message = refused(name, data_dir=str(tmp_path))
-    assert message.startswith(f"--dataset={name}: must be ") and "TFDS" in message
+    assert message.startswith(f"dataset={name}: must be ") and "TFDS" in message
 
 
 def test_mnist_that_can_not_be_had(tmp_path, offline):
     message = refused("mnist", data_dir=str(tmp_path))
-    assert message.startswith("--dataset=mnist: ") and UNPLUGGED in message
-    for way in ("--data_dir", "TFDS_DATA_DIR", str(tmp_path / "downloads" / "manual"), "--dataset=digits"):
+    assert message.startswith("dataset=mnist: ") and UNPLUGGED in message
+    for way in ("data_dir", "TFDS_DATA_DIR", str(tmp_path / "downloads" / "manual"), "dataset=digits"):
         assert way in message
     assert list(tmp_path.iterdir()) == []
 

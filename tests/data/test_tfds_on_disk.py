@@ -148,14 +148,14 @@ def test_a_directory_that_can_not_take_the_unpacked_images_is_refused(copied, mo
         patched.setattr(tfds, "as_numpy", full)
         load(copied)
     assert str(caught.value) == (
-        f"--data_dir={copied}: must take the images of streamed_set unpacked, for they are larger than --memory_gb: "
+        f"data_dir={copied}: must take the images of streamed_set unpacked, for they are larger than memory_gb: "
         "No space left on device"
     )
     lock = unpacked(copied).with_name(".tfvae-train.npy.lock")
     assert list(lock.parent.glob("*tfvae*")) == [lock]
     lock.unlink()
     lock.mkdir()  # as good as a directory that can't be written, which root does not know
-    with pytest.raises(InputError, match="^--data_dir=.*: Is a directory$"):
+    with pytest.raises(InputError, match="^data_dir=.*: Is a directory$"):
         load(copied)
     np.save(unpacked(copied).with_name("tfvae-train-labels.npy"), np.zeros(len(GREY), int))
     np.save(unpacked(copied), GREY[..., None])

@@ -157,7 +157,7 @@ def test_a_run_directory_is_made_and_is_one_process_s_until_that_ends(tmp_path):
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
     ) as holder:
         assert holder.stdout.readline() == "locked\n"
-        with pytest.raises(InputError, match=f"^--run_dir={run_dir}: must not be in use, and another process"):
+        with pytest.raises(InputError, match=f"^run_dir={run_dir}: must not be in use, and another process"):
             with files.locked(run_dir):
                 pass
         with files.locked(tmp_path / "runs" / "b"):
@@ -176,7 +176,7 @@ def test_a_run_directory_is_made_and_is_one_process_s_until_that_ends(tmp_path):
 
 def test_a_run_directory_that_can_not_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=f"^--run_dir={tmp_path}/file/a: must be a directory that can be written: "):
+    with pytest.raises(InputError, match=f"^run_dir={tmp_path}/file/a: must be a directory that can be written: "):
         with files.locked(tmp_path / "file" / "a"):
             pass
 
@@ -202,7 +202,7 @@ def test_what_can_not_be_a_directory_is_refused(tmp_path, below, reason):
     with pytest.raises(InputError) as caught:
         files.require_writable("export_dir", tmp_path / below)
     message = str(caught.value)
-    assert message.startswith(f"--export_dir={tmp_path / below}: must be a directory that can be written")
+    assert message.startswith(f"export_dir={tmp_path / below}: must be a directory that can be written")
     assert message.endswith(reason)
 
 
@@ -220,4 +220,4 @@ def test_what_another_user_owns_is_refused():
             done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
             answers.append(done.stdout + done.stderr)
     problem = f"must be a directory that can be written, and {folder} can't\n"
-    assert answers == [f"--run_dir={folder}{below}: {problem}" for below in ("", "/a", "/a/b")]
+    assert answers == [f"run_dir={folder}{below}: {problem}" for below in ("", "/a", "/a/b")]

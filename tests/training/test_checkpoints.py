@@ -83,7 +83,7 @@ def test_all_damaged(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
 def test_no_checkpoint(tmp_path: Path, made: bool) -> None:
     if made:
         (tmp_path / "checkpoints" / ".10.tmp").mkdir(parents=True)
-    with pytest.raises(InputError, match="--run_dir=.* that has a checkpoint"):
+    with pytest.raises(InputError, match="^run_dir=.* that has a checkpoint"):
         restore(tmp_path, lambda _: {})
 
 

@@ -201,5 +201,5 @@ def test_it_is_placed_on_the_devices_there_are(quick, folder):
         "1": ["_DefaultDistributionStrategy", 1, ""],
         "4": ["MirroredStrategy", 4, ", 4 replicas"],
         "mirrored": ["MirroredStrategy", 1, ""],
-        "refused": "--batch_size=18: must be a multiple of the 4 replicas",
+        "refused": "batch_size=18: must be a multiple of the 4 replicas",
     }

@@ -72,10 +72,10 @@ def test_finished_run_prints_its_result_and_writes_nothing(unbroken, capfd):
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"latent_dim": 3}, ["--latent_dim=3 (there: 2)"]),
-        ({"epochs": 3}, ["--epochs=3 (there: 4)"]),
-        ({"seed": 1, "batch_size": 64}, ["--seed=1 (there: 0)", "--batch_size=64 (there: 128)"]),
-        ({"epochs": 9, "lr_schedule": "cosine"}, ["--epochs=9 (there: 4)", "--lr_schedule=cosine (there: constant)"]),
+        ({"latent_dim": 3}, ["latent_dim=3 (there: 2)"]),
+        ({"epochs": 3}, ["epochs=3 (there: 4)"]),
+        ({"seed": 1, "batch_size": 64}, ["seed=1 (there: 0)", "batch_size=64 (there: 128)"]),
+        ({"epochs": 9, "lr_schedule": "cosine"}, ["epochs=9 (there: 4)", "lr_schedule='cosine' (there: 'constant')"]),
     ],
 )
 def test_other_settings_are_refused(unbroken, settings, named):

@@ -20,7 +20,7 @@ from tfvae.training.strategy import Placement, one_device  # noqa: E402
 
 def test_devices_can_not_be_made_when_tensorflow_has_begun():
     tf.zeros([]).numpy()
-    with pytest.raises(InputError, match="--logical_cpus=5: must be set before"):
+    with pytest.raises(InputError, match="^logical_cpus=5: must be set before"):
         strategy.place(Config(logical_cpus=5))
 
 
@@ -85,7 +85,7 @@ def test_a_worker_is_one_of_several_or_was_asked_to_be(monkeypatch):
         assert not strategy.is_multi_worker(Config(strategy="mirrored"))
     monkeypatch.delenv("TF_CONFIG")
     assert not strategy.is_multi_worker(Config())
-    with pytest.raises(InputError, match="--strategy=multi_worker: must have the workers' addresses in TF_CONFIG"):
+    with pytest.raises(InputError, match="^strategy=multi_worker: must have the workers' addresses in TF_CONFIG"):
         strategy.is_multi_worker(Config(strategy="multi_worker"))
 
 
@@ -134,7 +134,7 @@ def test_workers_that_bring_other_facts_are_refused(tmp_path, monkeypatch):
         with pytest.raises(InputError) as caught:
             placement.agree(tmp_path, {"step": 3})
         assert str(caught.value) == (
-            f"--run_dir={tmp_path}: must be on a disk that all workers share, and their commands and data the same: "
+            f"run_dir={tmp_path}: must be on a disk that all workers share, and their commands and data the same: "
             f"the {named} differ"
         )
 

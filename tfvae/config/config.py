@@ -16,6 +16,7 @@ from tfvae.config.fields import (
     number_above,
     or_auto,
     text,
+    to_python,
     to_text,
     true_or_false,
     whole,
@@ -23,7 +24,7 @@ from tfvae.config.fields import (
 )
 from tfvae.config.fields import sigma as sigma_kind
 from tfvae.config.rules import has_closed_kl, refusals
-from tfvae.errors import InputError
+from tfvae.errors import InputError, as_arguments
 
 ARRAYS = "arrays"  # the name of images that Python hands in: a run keeps their fingerprint, not them
 
@@ -31,6 +32,8 @@ ARRAYS = "arrays"  # the name of images that Python hands in: a run keeps their 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """All choices of a run; `python -m tfvae.train --help` prints the same list.
+
+    A list is taken for a tuple, an `os.PathLike` for its text, and NumPy's numbers for Python's.
 
     Raises:
         InputError: a value is of the wrong type or out of range, or two values don't go together.
@@ -168,17 +171,23 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, described in FIELDS.items():
-            value = getattr(self, name)
             kind = described.metadata["kind"]
-            if not kind.valid(value):
-                raise InputError(f"--{name}={to_text(value)}: must be {kind.allowed}")
+            given = getattr(self, name)
+            value = kind.from_python(given)
+            if not kind.valid(value):  # in Python alone: a flag's value has been checked when it was read
+                raise InputError(f"{name}={to_python(given)}: must be {kind.words_in_python()}")
             if type(described.default) is float and type(value) is int:
                 value = float(value)  # 1 and 1.0 are one setting, and give a run one name
             if name.endswith("_dir") and value is not None:
                 value = os.path.expanduser(value)  # shells leave the ~ of --flag=~/place
             object.__setattr__(self, name, value)
         for name, allowed in refusals(self):
-            raise InputError(f"--{name}={to_text(getattr(self, name))}: {allowed}")
+            value = getattr(self, name)
+            without_quotes = allowed.replace("'", "")
+            raise InputError(
+                f"--{name}={to_text(value)}: {without_quotes}",
+                in_python=f"{name}={to_python(value)}: {as_arguments(allowed)}",
+            )
 
     @property
     def closed_kl(self) -> bool:

@@ -2,6 +2,10 @@
 
 import dataclasses
 import math
+import numbers
+import os
+import reprlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +14,21 @@ from typing import Any
 class Kind:
     """A kind of value.
 
-    `allowed` says in words what is allowed; `read` turns a flag's text into a value, and raises ValueError where it
-    can't; `valid` says whether a value is allowed.
+    `allowed` says in words what is allowed on the command line; `read` turns a flag's text into a value, and raises
+    ValueError where it can't; `valid` says whether a value is allowed. `from_python` turns a value that Python hands in
+    into the plain one that it stands for (a list into a tuple, a Path into text, NumPy's numbers into Python's), and
+    returns any other as it is; `allowed_in_python` says what is allowed there, where the words differ.
     """
 
     allowed: str
     read: Callable[[str], Any]
     valid: Callable[[Any], bool]
+    from_python: Callable[[Any], Any]
+    allowed_in_python: str = ""
+
+    def words_in_python(self) -> str:
+        """What is allowed, in the words of Python."""
+        return self.allowed_in_python or self.allowed
 
     def parse(self, text: str) -> Any:
         """The value that `text` spells; raises ValueError, which says what is allowed."""
@@ -41,38 +53,97 @@ def to_text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+_LONGEST_REPR = 60  # characters of a value in a message
+
+_short_repr = reprlib.Repr()  # which stops early in a long list, as of images
+_short_repr.maxlevel = 2
+_short_repr.maxlist = _short_repr.maxtuple = 30
+_short_repr.maxstring = _short_repr.maxother = _LONGEST_REPR
+
+
+def to_python(value: Any) -> str:
+    """How a message in Python shows a value: one short line, without the elements of an array."""
+    shape = getattr(value, "shape", None)
+    if shape:  # numbers of NumPy have the shape ()
+        return f"<{type(value).__name__} of shape {shape}>"
+    text = " ".join(_short_repr.repr(value).split())
+    if len(text) > _LONGEST_REPR:
+        return f"{text[: _LONGEST_REPR - 3]}..."
+    return text
+
+
+def _plain_number(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value  # True is no 1
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    return value
+
+
+def _plain_text(value: Any) -> Any:
+    return str.__str__(value) if isinstance(value, str) else value  # NumPy's text is a subclass
+
+
+def _plain_path(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else _plain_text(value)
+
+
+def _plain_bool(value: Any) -> Any:
+    is_numpy_bool = str(getattr(value, "dtype", None)) == "bool" and value.shape == ()
+    return bool(value) if is_numpy_bool else value
+
+
+def _plain_tuple(value: Any) -> Any:
+    return tuple(_plain_number(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
 def whole(low: int, high: int = 2**31 - 1) -> Kind:
     """A whole number from `low` to `high`."""
-    return Kind(f"a whole number from {low} to {high}", int, lambda value: type(value) is int and low <= value <= high)
+    allowed = f"a whole number from {low} to {high}"
+    return Kind(allowed, int, lambda value: type(value) is int and low <= value <= high, _plain_number)
 
 
 def _is_finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # math.isfinite fails at 10**400
 
 
 def number(low: float) -> Kind:
     """A finite number, `low` or more."""
-    return Kind(f"a finite number not below {low:g}", float, lambda value: _is_finite(value) and value >= low)
+    allowed = f"a finite number not below {low:g}"
+    return Kind(allowed, float, lambda value: _is_finite(value) and value >= low, _plain_number)
 
 
 def number_above(low: float) -> Kind:
     """A finite number, more than `low`."""
-    return Kind(f"a finite number above {low:g}", float, lambda value: _is_finite(value) and value > low)
+    allowed = f"a finite number above {low:g}"
+    return Kind(allowed, float, lambda value: _is_finite(value) and value > low, _plain_number)
 
 
 def choice(*names: str) -> Kind:
     """One of some names."""
-    return Kind("one of " + ", ".join(names), str, lambda value: value in names)
+    return Kind(
+        f"one of {', '.join(names)}",
+        str,
+        lambda value: isinstance(value, str) and value in names,  # an array does not say whether it equals a name
+        _plain_text,
+        allowed_in_python=f"one of {', '.join(map(repr, names))}",
+    )
 
 
 def text(allowed: str) -> Kind:
-    """A line of text that is not empty."""
-    return Kind(allowed, str, lambda value: isinstance(value, str) and value.strip() != "" and "\n" not in value)
+    """A line of text that is not empty; in Python also a path."""
+
+    def valid(value: Any) -> bool:
+        return isinstance(value, str) and value.strip() != "" and "\n" not in value
+
+    return Kind(allowed, str, valid, _plain_path)
 
 
 def true_or_false() -> Kind:
     """A switch; absl reads its text."""
-    return Kind("true or false", _read_bool, lambda value: isinstance(value, bool))
+    return Kind("true or false", _read_bool, lambda value: isinstance(value, bool), _plain_bool, "True or False")
 
 
 def _read_bool(text: str) -> bool:
@@ -82,17 +153,19 @@ def _read_bool(text: str) -> bool:
 
 
 def whole_numbers(items: str, *, may_be_empty: bool) -> Kind:
-    """A tuple of whole numbers, written with commas."""
+    """A tuple of whole numbers, written with commas on the command line; in Python also a list."""
     allowed = f"{items}: whole numbers from 1 to {2**20 - 1}, separated by commas"
+    allowed_in_python = f"a tuple of one or more whole numbers from 1 to {2**20 - 1}"
     if may_be_empty:
         allowed += ", or nothing"
+        allowed_in_python = f"a tuple of whole numbers from 1 to {2**20 - 1}, or ()"
 
     def valid(value: Any) -> bool:
         if not isinstance(value, tuple) or not (value or may_be_empty):
             return False
         return all(type(item) is int and 0 < item < 2**20 for item in value)
 
-    return Kind(allowed, _read_whole_numbers, valid)
+    return Kind(allowed, _read_whole_numbers, valid, _plain_tuple, allowed_in_python)
 
 
 def _read_whole_numbers(text: str) -> tuple[int, ...]:
@@ -107,13 +180,24 @@ def or_auto(kind: Kind) -> Kind:
     def read(text: str) -> Any:
         return None if text == "auto" else kind.read(text)
 
-    return Kind(f"auto or {kind.allowed}", read, lambda value: value is None or kind.valid(value))
+    return Kind(
+        f"auto or {kind.allowed}",
+        read,
+        lambda value: value is None or kind.valid(value),
+        kind.from_python,
+        allowed_in_python=f"None or {kind.words_in_python()}",
+    )
 
 
 def learning_rate_schedule() -> Kind:
     """`constant`, `cosine`, or the epochs and factors that `read_steps` reads."""
-    allowed = "constant, cosine, or EPOCH:FACTOR,... with growing epochs"
-    return Kind(allowed, str, _is_schedule)
+    return Kind(
+        "constant, cosine, or EPOCH:FACTOR,... with growing epochs",
+        str,
+        _is_schedule,
+        _plain_text,
+        allowed_in_python="'constant', 'cosine', or 'EPOCH:FACTOR,...' with growing epochs",
+    )
 
 
 def read_steps(schedule: str) -> list[tuple[int, float]]:
@@ -130,10 +214,12 @@ def read_steps(schedule: str) -> list[tuple[int, float]]:
 
 
 def _is_schedule(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
     if value in ("constant", "cosine"):
         return True
     try:
-        return isinstance(value, str) and bool(read_steps(value))
+        return bool(read_steps(value))
     except ValueError:
         return False
 
@@ -143,7 +229,13 @@ LEARNED_SIGMAS = ("learned", "per_pixel", "of_z")
 
 def sigma() -> Kind:
     """A gaussian likelihood's deviation: a number, or the name of a way to learn it."""
-    return Kind(f"{', '.join(LEARNED_SIGMAS)} or a finite number above 0", _read_sigma, _is_sigma)
+    return Kind(
+        f"{', '.join(LEARNED_SIGMAS)} or a finite number above 0",
+        _read_sigma,
+        _is_sigma,
+        lambda value: _plain_text(_plain_number(value)),
+        allowed_in_python=f"{', '.join(map(repr, LEARNED_SIGMAS))} or a finite number above 0",
+    )
 
 
 def _read_sigma(text: str) -> float | str:
@@ -153,4 +245,4 @@ def _read_sigma(text: str) -> float | str:
 def _is_sigma(value: Any) -> bool:
     if isinstance(value, str):
         return value in LEARNED_SIGMAS
-    return type(value) in (int, float) and 0 < value < math.inf
+    return _is_finite(value) and value > 0

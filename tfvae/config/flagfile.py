@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tfvae.config.config import ARRAYS, FIELDS, Config, is_file_name
-from tfvae.config.fields import to_text
-from tfvae.errors import InputError
+from tfvae.config.fields import to_python, to_text
+from tfvae.errors import InputError, as_arguments
 
 FILE_NAME = "config.flags"
 _OF_THE_MACHINE = ("run_dir", "strategy", "logical_cpus", "start_timeout", "memory_gb")
@@ -35,7 +35,8 @@ def read_config(run_dir: str | os.PathLike[str]) -> Config:
     except (OSError, UnicodeError) as error:
         raise InputError(f"{path}: must be a readable text file: {error}") from None
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        message = f"{path}: {error.for_command_line}"
+        raise InputError(message, in_python=message) from None  # the file holds flags, for Python too
 
 
 def recorded_config(given: dict[str, Any]) -> Config:
@@ -86,9 +87,14 @@ def check_resumable(config: Config, recorded: Config) -> None:
         old["epochs"] = new["epochs"]
     if _may_move(old["dataset"]) and _may_move(new["dataset"]):
         old["dataset"] = new["dataset"]  # that the images are the same is checked by itself
-    differences = [f"--{k}={to_text(new[k])} (there: {to_text(old[k])})" for k in new if new[k] != old[k]]
-    if differences:
-        raise InputError(
-            f"--run_dir={config.run_dir}: was made with other settings: {', '.join(differences)}; "
-            "must be another directory, or the same settings (--epochs may be raised, but not under a cosine)"
-        )
+    names = [name for name in new if new[name] != old[name]]
+    if not names:
+        return
+    flags = [f"--{name}={to_text(new[name])} (there: {to_text(old[name])})" for name in names]
+    arguments = [f"{name}={to_python(new[name])} (there: {to_python(old[name])})" for name in names]
+    refused = f"--run_dir={config.run_dir}: was made with other settings"
+    ways = "must be another directory, or the same settings (--epochs may be raised, but not under a cosine)"
+    raise InputError(
+        f"{refused}: {', '.join(flags)}; {ways}",
+        in_python=f"{as_arguments(refused)}: {', '.join(arguments)}; {as_arguments(ways)}",
+    )

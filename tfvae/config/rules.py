@@ -15,18 +15,22 @@ def has_closed_kl(posterior: str, prior: str) -> bool:
 
 
 def refusals(config: "Config") -> Iterator[tuple[str, str]]:
-    """Each setting of `config` that does not go with the others: (its name, what is allowed)."""
+    """Each setting of `config` that does not go with the others: (its name, what is allowed).
+
+    Flags have dashes and names have quotes there. The command line shows the text without the quotes, and Python
+    without the dashes.
+    """
     yield from _of_the_kl(config)
     yield from _of_free_bits(config)
     yield from _of_the_gradient(config)
     yield from _of_the_objective(config)
     yield from _of_dequantizing(config)
     if config.optimizer != "adam" and config.adam_epsilon != 1e-7:
-        yield "adam_epsilon", f"must not be set with --optimizer={config.optimizer}"
+        yield "adam_epsilon", f"must not be set with --optimizer={config.optimizer!r}"
     if not isinstance(config.sigma, str) and config.sigma_floor != 0.01:
         yield "sigma_floor", "must not be set: --sigma is a number, and not learned"
     if config.logical_cpus > 1 and config.strategy in ("one_device", "multi_worker"):
-        yield "logical_cpus", f"must be 1 with --strategy={config.strategy}"
+        yield "logical_cpus", f"must be 1 with --strategy={config.strategy!r}"
 
 
 def _of_the_kl(config: "Config") -> Iterator[tuple[str, str]]:
@@ -35,7 +39,7 @@ def _of_the_kl(config: "Config") -> Iterator[tuple[str, str]]:
         priors = [name for name in PRIORS if any(name in row.closed_kl_to for row in POSTERIORS.values())]
         yield (
             "kl",
-            f"must be monte_carlo or auto: it is closed only from --posterior={_either(posteriors)} "
+            f"must be 'monte_carlo' or 'auto': it is closed only from --posterior={_either(posteriors)} "
             f"to --prior={_either(priors)}",
         )
     if OBJECTIVES[config.objective].has_kl:
@@ -43,7 +47,7 @@ def _of_the_kl(config: "Config") -> Iterator[tuple[str, str]]:
     unset = {"kl": "auto", "beta": 1.0, "kl_warmup_epochs": 0.0, "free_bits": 0.0}
     for name, value in unset.items():
         if getattr(config, name) != value:
-            yield name, f"must not be set: --objective={config.objective} has no KL term by itself"
+            yield name, f"must not be set: --objective={config.objective!r} has no KL term by itself"
 
 
 def _of_free_bits(config: "Config") -> Iterator[tuple[str, str]]:
@@ -55,21 +59,21 @@ def _of_free_bits(config: "Config") -> Iterator[tuple[str, str]]:
         yield (
             "free_bits",
             f"must be 0, or the KL closed for each latent by itself: --posterior={_either(posteriors)}, "
-            f"--prior={_either(priors)}, --kl=analytic",
+            f"--prior={_either(priors)}, --kl='analytic'",
         )
     if config.estimator != "reparameterized":
-        yield "free_bits", f"must be 0 with --estimator={config.estimator}"
+        yield "free_bits", f"must be 0 with --estimator={config.estimator!r}"
 
 
 def _of_the_gradient(config: "Config") -> Iterator[tuple[str, str]]:
     estimators = OBJECTIVES[config.objective].estimators
     if config.estimator not in estimators:
-        yield "estimator", f"must be {_either(estimators)} with --objective={config.objective}"
+        yield "estimator", f"must be {_either(estimators)} with --objective={config.objective!r}"
     if config.baseline != "none" and (config.estimator != "score_function" or config.num_samples < 2):
-        yield "baseline", "must be none, or --estimator=score_function and --num_samples 2 or more"
+        yield "baseline", "must be 'none', or --estimator='score_function' and --num_samples 2 or more"
     if POSTERIORS[config.posterior].log_prob_of_any_z:
         return
-    reason = f"must be of another posterior: --posterior={config.posterior} has no log q(z|x) of any z"
+    reason = f"must be of another posterior: --posterior={config.posterior!r} has no log q(z|x) of any z"
     if OBJECTIVES[config.objective].needs_log_prob_of_any_z:
         yield "objective", reason
     if config.estimator == "score_function":
@@ -79,20 +83,20 @@ def _of_the_gradient(config: "Config") -> Iterator[tuple[str, str]]:
 def _of_the_objective(config: "Config") -> Iterator[tuple[str, str]]:
     objective = OBJECTIVES[config.objective]
     if config.num_samples > 1 and not objective.draws_z:
-        yield "num_samples", f"must be 1: --objective={config.objective} draws no z"
+        yield "num_samples", f"must be 1: --objective={config.objective!r} draws no z"
     if PRIORS[config.prior].learned and not objective.has_prior:
-        yield "prior", f"must be standard: --objective={config.objective} has no prior to learn"
+        yield "prior", f"must be 'standard': --objective={config.objective!r} has no prior to learn"
 
 
 def _of_dequantizing(config: "Config") -> Iterator[tuple[str, str]]:
     if config.dequantize and not (LIKELIHOODS[config.likelihood].real_valued and config.binarize == "none"):
         real_valued = [name for name, row in LIKELIHOODS.items() if row.real_valued]
-        yield "dequantize", f"must be false, or --likelihood={_either(real_valued)} and --binarize=none"
+        yield "dequantize", f"must be false, or --likelihood={_either(real_valued)} and --binarize='none'"
 
 
 def _either(names: Iterable[str]) -> str:
-    """`a, b or c`."""
-    *others, last = names
+    """`'a', 'b' or 'c'`."""
+    *others, last = [repr(name) for name in names]
     return f"{', '.join(others)} or {last}" if others else last
 
 

@@ -104,7 +104,10 @@ class _DiskReader:
             buffer = np.zeros(self.buffer_shape, self.images.dtype)
             try:
                 buffer[: len(own)] = self.images.read(own)
-            except (InputError, OSError) as error:
+            except InputError as error:
+                self.error = error.for_command_line
+                return
+            except OSError as error:
                 self.error = str(error)
                 return
             yield step, step + count, buffer
