@@ -43,7 +43,7 @@ def quietly(function, *args, **options):
 
 def fit(folder, images=DIGITS, **settings):
     labels = settings.pop("labels", None)
-    config = Config(**{**SETTINGS, "run_dir": str(folder / "run"), "export_dir": str(folder / "export"), **settings})
+    config = Config(**{**SETTINGS, "run_dir": folder / "run", "export_dir": str(folder / "export"), **settings})
     return quietly(tfvae.fit, config, images, labels=labels)
 
 
