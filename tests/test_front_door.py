@@ -1,6 +1,11 @@
 """What Python code may call: `import tfvae`, and the functions that the documentation names."""
 
 import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +18,8 @@ from tfvae import data, front_door
 from tfvae.config import config
 from tfvae.errors import InputError, RunError
 
+ROOT = Path(__file__).parents[1]
+
 
 def test_the_package_has_its_names():
     assert tfvae.Config is config.Config
@@ -21,6 +28,49 @@ def test_the_package_has_its_names():
     assert tfvae.__version__.count(".") == 2
     with pytest.raises(AttributeError, match="'tfvae' has no attribute 'lod'"):
         tfvae.lod  # noqa: B018
+
+
+def test_all_and_dir_name_what_there_is():
+    for name in tfvae.__all__:
+        assert name in dir(tfvae)
+        assert getattr(tfvae, name).__name__ == name
+    commands = {path.stem for path in (ROOT / "tfvae").glob("*.py")}
+    assert not commands & set(tfvae.__all__)  # else the name would be now the module, now the function
+
+
+def run_in_process(folder, lines):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", lines], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+    )
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_docstring_work(tmp_path):
+    lines = [line[4:] for line in tfvae.__doc__.splitlines() if line.startswith("    ")]
+    assert len(lines) >= 10
+    checks = """
+assert latents.shape == (1797, 2) and scores.shape == (1797,)
+assert [picture.shape for picture in pictures] == [(8, 8, 8, 1)] * 2 and p.mean.shape == (1797, 8, 8, 1)
+"""
+    done = run_in_process(tmp_path, "\n".join(lines) + checks)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if "E0000" in line]) == (0, []), done.stderr
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_readme_work(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    section = text[text.index("## From Python") : text.index("## Data\n")]
+    blocks = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    assert len(blocks) == 2
+    checks = """
+assert latents.mean.shape == (1797, 2) and scores.log_px_monte_carlo_error.shape == (1797,)
+assert p.log_prob(q.sample(seed=0)[0, 0] * 0 + images[:8, ..., None] / 255).shape == (8,)
+assert vae.optimizer.iterations > 0
+"""
+    done = run_in_process(tmp_path, "".join(blocks) + checks)
+    assert done.returncode == 0, done.stderr
+    assert {"runs", "saved_models", "vae.keras"} <= set(os.listdir(tmp_path))
 
 
 def test_the_commands_have_the_functions_that_they_call():

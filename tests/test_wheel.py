@@ -47,7 +47,7 @@ def installed(wheel, tmp_path_factory):
 def test_the_wheel_has_every_file_of_the_package_and_no_other(wheel):
     files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "tfvae").rglob("*.py")}
-    assert files == sources | {"tfvae/analysis/explorer.html"}
+    assert files == sources | {"tfvae/analysis/explorer.html", "tfvae/py.typed"}
 
 
 @pytest.mark.slow

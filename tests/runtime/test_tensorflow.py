@@ -26,12 +26,12 @@ os.write(2, b"later\\n")
 
 @pytest.fixture
 def start(tmp_path):
-    def run(stand_in, **variables):
+    def run(stand_in, program=PROGRAM, **variables):
         (tmp_path / "tensorflow.py").write_text(stand_in)
         path = f"{tmp_path}{os.pathsep}{ROOT}"
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
         environment |= {"PYTHONPATH": path, "TFVAE_CACHE": str(tmp_path / "cache"), **variables}
-        command = [sys.executable, "-c", PROGRAM]
+        command = [sys.executable, "-c", program]
         return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
 
     return run
@@ -43,7 +43,16 @@ def test_start_up_lines_are_hidden_and_later_ones_are_not(start):
 
 
 def test_a_log_level_that_is_set_stays(start):
-    assert start(STAND_IN, TF_CPP_MIN_LOG_LEVEL="1").stdout == "1 True\n"
+    assert start(STAND_IN, TF_CPP_MIN_LOG_LEVEL="1").stdout == "1 False\n"
+
+
+def test_nothing_is_kept_where_tensorflow_would_log_each_kept_program(start):
+    """It logs an error for each that it reads, and had its log level before we came."""
+    done = start(STAND_IN, TF_CPP_MIN_LOG_LEVEL="2")
+    assert (done.returncode, done.stdout) == (0, "2 False\n")
+    imported_before = f"import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '1'; import tensorflow\n{PROGRAM}"
+    done = start(STAND_IN, program=imported_before + "print(os.environ.get('TF_XLA_FLAGS'))")
+    assert (done.returncode, done.stdout) == (0, "1 False\nNone\n")
 
 
 def test_level_0_shows_the_lines(start):
