@@ -204,9 +204,8 @@ def test_each_of_two_models_is_verified_in_a_process_of_its_own(tmp_path, small,
     assert [p.name for p in (tmp_path / "other-encoder").iterdir()] == []
 
 
-@pytest.mark.parametrize(
-    "saved_by", [pytest.param("a copy", marks=pytest.mark.slow), pytest.param("TensorFlow", marks=pytest.mark.nightly)]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("saved_by", ["a copy", "TensorFlow"])
 def test_a_loop_that_polls_never_sees_half_a_version(saved_by, tmp_path, small, monkeypatch):
     first = saved_model.export_encoder(small, tmp_path)
     if saved_by == "a copy":  # TensorFlow's own takes a second or more
