@@ -119,6 +119,7 @@ def test_pictures_are_png_files(trained):
     }
 
 
+@pytest.mark.slow
 def test_evaluate_agrees_with_the_run_and_takes_other_samples(trained, monkeypatch, capsys):
     folder, _ = trained
     monkeypatch.chdir(folder)

@@ -173,6 +173,7 @@ def stop(_):
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_stopped_evaluation_goes_on_after_its_finished_blocks(evaluators, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "_WORTH_KEEPING", 0.0)
     first, other = evaluators

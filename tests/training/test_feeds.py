@@ -75,6 +75,7 @@ def test_the_weights_are_those_of_images_in_memory_bit_for_bit(tmp_path, images,
     assert_same_values(trained(load(path, **options).train.images, calls, **options), memory)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_amid_a_buffer_has_the_weights_of_an_unbroken_one(tmp_path):
     memory, disk = (train_images(tmp_path, GREY, memory_gb) for memory_gb in (None, 0.0))
     state = trained(disk, [(0, 9)], **CONV)

@@ -84,8 +84,13 @@ def test_the_linear_autoencoder_spans_pca_s_subspace():
 @pytest.mark.parametrize("pixel", [0, pytest.param(255, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"likelihood": "gaussian", "sigma": "of_z"}, {"posterior": "full", "objective": "dreg", "num_samples": 2}],
-    ids=["bernoulli", "of_z", "full dreg"],
+    [
+        pytest.param({}, id="bernoulli"),
+        pytest.param({"likelihood": "gaussian", "sigma": "of_z"}, id="of_z", marks=pytest.mark.nightly),
+        pytest.param(
+            {"posterior": "full", "objective": "dreg", "num_samples": 2}, id="full dreg", marks=pytest.mark.nightly
+        ),
+    ],
 )
 def test_all_black_and_all_white_images_give_finite_values_and_gradients(pixel, options):
     images = np.full((16, 6, 5, 1), pixel, np.uint8)
