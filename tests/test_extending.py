@@ -12,9 +12,8 @@ ROOT = Path(__file__).parents[1]
 
 COMMANDS = """
 from tfvae import explore, export, train
-train.run(
-    ["--dataset=digits", "--likelihood=laplace", "--epochs=30", "--eval_samples=20", "--hidden_units=32", "--run_dir=run"]
-)
+flags = ["--dataset=digits", "--likelihood=laplace", "--epochs=30", "--eval_samples=20", "--hidden_units=32"]
+train.run([*flags, "--run_dir=run"])
 explore.run(["--run_dir=run", "--task=imputation", "--eval_samples=20"])
 export.run(["--run_dir=run", "--explorer"])
 """

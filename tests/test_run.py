@@ -199,8 +199,13 @@ GRID = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("options", GRID.values(), ids=GRID)
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, id=name, marks=pytest.mark.nightly if place else pytest.mark.slow)
+        for place, (name, options) in enumerate(GRID.items())
+    ],
+)
 def test_the_grid_goes_the_whole_way(options, tmp_path, capsys):
     images = np.random.default_rng(0).integers(0, 256, (60, 6, 5, 1), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)

@@ -18,7 +18,7 @@ from tfvae import Config, InputError  # noqa: E402
 from tfvae.serving import verify  # noqa: E402
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (100, 4, 5), dtype=np.uint8)
-SETTINGS = {"epochs": 1, "hidden_units": (4,), "batch_size": 20, "eval_samples": 2}
+SETTINGS = {"network": "conv", "filters": (2,), "epochs": 1, "hidden_units": (4,), "batch_size": 20, "eval_samples": 2}
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ def fit(
             raise InputError(f"images: must not be given beside --dataset={config.dataset}")
         config = dataclasses.replace(config, dataset=ARRAYS)
     config, _ = run.train_on(config, arrays)
-    return Run(_saved(config.run_dir)._replace(config=config), arrays)
+    return Run(_saved(config.directory)._replace(config=config), arrays)
 
 
 def load(run_dir: str | os.PathLike[str]) -> "Run":
@@ -103,7 +103,7 @@ def load_model(path: str | os.PathLike[str]) -> "keras.Model":
         ) from None
 
 
-def _saved(run_dir: str | os.PathLike[str] | None) -> "SavedRun":
+def _saved(run_dir: str | os.PathLike[str]) -> "SavedRun":
     from tfvae.training import checkpoints
 
     return checkpoints.load_run(run_dir)
@@ -155,7 +155,7 @@ class Run:
 
         self.vae: VAE = saved.vae
         self.config, self.step, self.fingerprint = saved.config, saved.step, saved.fingerprint
-        run_dir = Path(str(self.config.run_dir))
+        run_dir = self.config.directory
         path = run_dir / "results.json"
         self.results: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
         self.history = history.read(run_dir)

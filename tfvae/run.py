@@ -66,7 +66,7 @@ def train_on(
     config = dataclasses.replace(config, dataset=name)
     dataset = data.load(config, arrays)
     config = _with_resolved_settings(config, dataset)
-    run_dir = Path(config.run_dir)
+    run_dir = config.directory
     if (run_dir / FILE_NAME).exists():
         check_resumable(config, read_config(run_dir))
     placement.say(f"{data_line}; {dataset.describe()}")
@@ -126,7 +126,7 @@ def _export_models(config: Config, vae: "VAE", step: int, results: dict[str, Any
     """Exports the encoder and the decoder; returns the decoder's new version."""
     from tfvae.serving import saved_model
 
-    base = saved_model.model_directory(config.export_dir, config.run_dir)
+    base = saved_model.model_directory(config.export_dir, config.directory)
     return saved_model.export(vae, base, saved_model.describe(config, step, results))
 
 
@@ -144,11 +144,11 @@ def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Sp
     from tfvae.data.provenance import provenance
     from tfvae.training import checkpoints, evaluation, report
 
-    run_dir = Path(config.run_dir)
+    run_dir = config.directory
     require_writable("run_dir", run_dir)
     trained = checkpoints.load_run(run_dir)
     dataset = load_of_run(config, trained.fingerprint, arrays)
-    images, samples = dataset.test.images, config.eval_samples
+    images, samples = dataset.test.array, config.eval_samples
     evaluator = evaluation.Evaluator(trained.vae, config.latent_dim, config.seed, config.closed_kl)
     kept_blocks = evaluation.KeptBlocks(run_dir, trained.step, samples)
     summary = evaluation.evaluate_run(evaluator, images, samples, kept_blocks).summary()
@@ -160,7 +160,7 @@ def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Sp
     if with_baselines:
         from tfvae.analysis import baselines
 
-        results["baselines"] = baselines.compare(config, dataset, summary["squared_error"])
+        results["baselines"] = baselines.compare(config, dataset, float(summary["squared_error"]))
         print(baselines.table(results["of"], results["baselines"]), flush=True)
     write_atomically(run_dir / "evaluation.json", json.dumps(results, indent=1) + "\n")
     kept_blocks.forget()
@@ -182,8 +182,8 @@ def explore(config: Config, task: str = "samples", arrays: "dict[str, Split] | N
     from tfvae.data.dataset import load_of_run
     from tfvae.training import checkpoints
 
-    trained = checkpoints.load_run(config.run_dir)
-    require_writable("run_dir", Path(config.run_dir) / "explore")
+    trained = checkpoints.load_run(config.directory)
+    require_writable("run_dir", config.directory / "explore")
     dataset = load_of_run(config, trained.fingerprint, arrays)
     return tasks.explore(config, trained.vae, trained.step, dataset, task)
 
@@ -199,7 +199,7 @@ def export(config: Config, export_format: str = "saved_model", with_explorer: bo
     from tfvae.training import checkpoints
 
     require_writable("export_dir", config.export_dir)
-    run_dir = Path(config.run_dir)
+    run_dir = config.directory
     trained = checkpoints.load_run(run_dir)
     path = run_dir / "results.json"
     results = json.loads(path.read_text()) if path.is_file() else {}
@@ -221,7 +221,7 @@ def _write_explorer(trained: "SavedRun", config: Config, folders: tuple[Path, ..
     from tfvae.analysis import explorer
     from tfvae.data.dataset import load_of_run
 
-    title = f"{Path(config.run_dir).resolve().name}, step {trained.step:,}"
+    title = f"{config.directory.resolve().name}, step {trained.step:,}"
     page = explorer.page(trained.vae, config, load_of_run(config, trained.fingerprint), title)
     for folder in folders:
         write_atomically(folder / "explorer.html", page)

@@ -56,6 +56,7 @@ def test_the_estimate_of_what_is_observed_has_the_right_mean_whatever_s_is(sampl
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / len(many) ** 0.5
 
 
+@pytest.mark.slow
 def test_binary_pixels_with_a_mixture_prior_by_quadrature_over_two_latents():
     vae = make_vae(Config(latent_dim=2, hidden_units=(8,), prior="mixture", prior_components=3), (3, 3, 1))
     prior_mean, _, prior_logits = vae.prior_variables

@@ -32,7 +32,7 @@ def test_the_page_on_speed_shows_the_seconds_that_were_measured(monkeypatch):
     assert speed.table(found) in (speed.DOCS / "performance.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_on_mnist_the_score_function_s_variance_is_at_least_ten_times_the_reparameterized_one_s():
     if not (Path(os.environ.get("TFDS_DATA_DIR", "")) / "mnist").is_dir():
         pytest.skip("TFDS_DATA_DIR names no directory with mnist")

@@ -98,7 +98,7 @@ def data_dir():
     return os.environ["TFDS_DATA_DIR"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_latents(data_dir, tmp_path):
     given = parse([f"--flagfile={ROOT / 'flags' / 'mnist_2d.flags'}"], "test")
     places = {"run_dir": str(tmp_path / "run"), "export_dir": str(tmp_path / "saved_models")}

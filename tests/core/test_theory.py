@@ -105,7 +105,9 @@ class RepeatedExactModel(ExactMixtureModel):
         return q
 
 
-@pytest.mark.parametrize("estimator", ["reparameterized", "score_function", "leave_one_out"])
+@pytest.mark.parametrize(
+    "estimator", ["reparameterized", pytest.param("score_function", marks=pytest.mark.slow), "leave_one_out"]
+)
 def test_both_estimators_of_the_gradient_agree_with_finite_differences(estimator):
     mean, log_variance = tf.Variable(0.2), tf.Variable(-0.5)
     vae = MixtureModel(mean, log_variance)

@@ -211,7 +211,7 @@ def test_a_short_buffer_has_the_shape_and_type_of_a_whole_one(tmp_path):
     assert {(r.order.dtype, tuple(r.order.shape)) for r in rows} == {(tf.int32, (32,))}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_mnist_on_disk_gives_the_weights_of_mnist_in_memory(tmp_path):
     directory = os.environ.get("TFDS_DATA_DIR", "")
     if not directory or not (Path(directory) / "mnist").is_dir():

@@ -134,7 +134,7 @@ def test_replicas_train_alike_with_the_main_objectives(core, case):
     assert_same_training(core, case, CORE[case][0], 2)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("case", ONE_OF_EACH)
 def test_replicas_train_alike_with_other_objectives_and_posteriors(one_of_each, case):
     assert_same_training(one_of_each, case, GRID[case][0], 2)

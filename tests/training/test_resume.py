@@ -202,6 +202,7 @@ def test_a_signal_whose_handler_returns_ends_no_run(tmp_path, monkeypatch):
 # Images on disk.
 
 
+@pytest.mark.slow
 def test_a_run_says_that_it_reads_from_disk_and_has_the_weights_of_images_in_memory(tmp_path, capsys):
     np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (65, 6, 5), dtype=np.uint8))
     settings = {
@@ -217,7 +218,7 @@ def test_a_run_says_that_it_reads_from_disk_and_has_the_weights_of_images_in_mem
     assert final_state(tmp_path / "disk") == final_state(tmp_path / "memory")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_may_go_on_and_be_evaluated_with_other_memory(tmp_path):
     np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (65, 6, 5), dtype=np.uint8))
     settings = {"dataset": str(tmp_path / "images.npy"), "network": "conv", "filters": (4,), "batch_size": 8}

@@ -18,8 +18,8 @@ from tfvae.training.step import RunningSums, TrainProgram
 @pytest.mark.parametrize(
     "options",
     [
-        {},
-        pytest.param({"network": "conv", "filters": (4,)}, marks=pytest.mark.slow),
+        pytest.param({}, marks=pytest.mark.slow),
+        {"network": "conv", "filters": (4,)},
         pytest.param({"binarize": "stochastic"}, marks=pytest.mark.slow),
         pytest.param({"num_samples": 3}, marks=pytest.mark.slow),
     ],

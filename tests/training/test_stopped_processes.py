@@ -147,8 +147,9 @@ MOMENTS = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [pytest.param(m, marks=pytest.mark.nightly if m == "export" else pytest.mark.slow) for m in MOMENTS]
+)
 def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, straight, moment):
     function, number, expected = MOMENTS[moment]
     flags = (*FLAGS, "--checkpoint_every=0")

@@ -81,7 +81,7 @@ def test_the_linear_autoencoder_spans_pca_s_subspace():
     assert np.degrees(scipy.linalg.subspace_angles(w, theirs)).max() < 1
 
 
-@pytest.mark.parametrize("pixel", [0, pytest.param(255, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pixel", [0, pytest.param(255, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize(
     "options",
     [{}, {"likelihood": "gaussian", "sigma": "of_z"}, {"posterior": "full", "objective": "dreg", "num_samples": 2}],

@@ -47,17 +47,17 @@ def page(vae: VAE, config: Config, dataset: Dataset, title: str) -> str:
 
 def _hash_of_element(template: str, tag: str) -> str:
     """The SHA-256 of the text of the first `<tag>` without attributes, as a content security policy has it."""
-    text = re.search(f"<{tag}>(.*?)</{tag}>", template, re.DOTALL)[1]
+    text = re.findall(f"<{tag}>(.*?)</{tag}>", template, re.DOTALL)[0]
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _model(vae: VAE, config: Config, dataset: Dataset) -> dict[str, Any]:
     """What the page's script reads: the decoder, the prior, test images and what all of it is of."""
     decoder, test = vae.decoder, _shown_images(dataset)
-    x = to_unit(test.images)
+    x = to_unit(test.array)
     means = vae.encode(x).mean.numpy()
     name = Path(config.dataset).name if is_file_name(config.dataset) else config.dataset
-    facts = {**provenance(config, test.images, 0), "dataset": name, "images": len(dataset.test.images)}
+    facts = {**provenance(config, test.array, 0), "dataset": name, "images": len(dataset.test.images)}
     return {
         "mean_activation": decoder.family.mean_activation,
         "image": dataset.image_shape,
@@ -65,7 +65,7 @@ def _model(vae: VAE, config: Config, dataset: Dataset) -> dict[str, Any]:
         "small": _size_of_first_features(decoder),
         "layers": _layers(decoder),
         "prior": _prior(vae, config, means),
-        "images": _base64(np.uint8(np.rint(np.clip(x, 0, 1) * 255))),
+        "images": _base64(np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)),
         "means": _base64(means),
         "labels": None if test.labels is None else [str(label) for label in test.labels],
         "facts": {key: facts[key] for key in _FACTS},

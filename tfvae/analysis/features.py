@@ -27,8 +27,8 @@ _BATCH_SIZE = 100
 def features(vae: VAE, train: Split, test: Split) -> Accuracies:
     """Test accuracy of a linear probe (300 steps of L-BFGS) and 5 nearest neighbours on posterior means and pixels."""
     return {
-        "posterior means": _probe(posterior_means(vae, train.images), posterior_means(vae, test.images), train, test),
-        "pixels": _probe(to_unit(train.images), to_unit(test.images), train, test),
+        "posterior means": _probe(posterior_means(vae, train.array), posterior_means(vae, test.array), train, test),
+        "pixels": _probe(to_unit(train.array), to_unit(test.array), train, test),
     }
 
 
@@ -57,7 +57,7 @@ class _FineTuning:
 
     def __init__(self, vae: VAE, train: Split, seed: int, steps: int) -> None:
         self.seed, self.steps = seed, steps
-        self.classes, labels = np.unique(train.labels, return_inverse=True)
+        self.classes, labels = np.unique(train.known_labels, return_inverse=True)
         self.encoder = type(vae.encoder).from_config({**vae.encoder.get_config(), "seed": seed})
         self.encoder.build()
         self.head = keras.layers.Dense(len(self.classes), kernel_initializer="zeros")
@@ -68,7 +68,7 @@ class _FineTuning:
         self.variables = [variable.value for variable in self.weights + self.optimizer.variables]
         self.first_values = [variable.numpy() for variable in self.variables]
         order = noise.permutation(len(labels), noise.seed_for(seed, Stream.SHUFFLE))
-        self.images, self.labels = tf.constant(train.images[order]), tf.constant(labels[order])
+        self.images, self.labels = tf.constant(train.array[order]), tf.constant(labels[order])
         use_xla = fast.use_xla(vae.convolutional)
         self.train = tf.function(self._train, jit_compile=use_xla, autograph=False)
 
@@ -98,7 +98,7 @@ class _FineTuning:
 
     def accuracy(self, test: Split) -> float:
         """The fraction of the images whose label is predicted."""
-        [logits] = in_blocks(lambda number, x: (self.head(self.encoder(x).mean),), to_unit(test.images))
+        [logits] = in_blocks(lambda number, x: (self.head(self.encoder(x).mean),), to_unit(test.array))
         return float(np.mean(self.classes[logits.argmax(axis=-1)] == test.labels))
 
 
@@ -108,7 +108,7 @@ def fine_tuning(vae: VAE, train: Split, test: Split, seed: int, steps: int = 1_0
     Once from the VAE's weights and once from scratch: else alike, `steps` of Adam on batches of 100 with replacement.
     """
     classifier = _FineTuning(vae, train, seed, steps)
-    size = len(train.labels)
+    size = len(train.known_labels)
     accuracies: Accuracies = {}
     for label_count in sorted({min(count, size) for count in (*_LABEL_COUNTS, size)}):
         row = accuracies[f"{label_count:,} labels"] = {}

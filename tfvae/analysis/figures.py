@@ -4,6 +4,7 @@ Images come as [N, H, W, C], uint8 or float32 in [0, 1].
 """
 
 import statistics
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,7 +18,7 @@ def _pixels(images: np.ndarray) -> np.ndarray:
     images = np.asarray(images)
     if images.dtype == np.uint8:
         return images
-    return np.uint8(np.rint(np.clip(images, 0, 1) * 255))
+    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
 def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
@@ -57,8 +58,8 @@ def latent_scatter(mean: np.ndarray, labels: np.ndarray | None, title: str) -> n
     figure = Figure(figsize=(6.6, 6.0), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot(aspect="equal", xlabel="z[0]", ylabel="z[1]", title=title)
-    style = {"s": 5 if len(mean) > 1_000 else 25, "alpha": 0.7, "linewidths": 0}
-    classes = [] if labels is None else np.unique(labels)
+    style: dict[str, Any] = {"s": 5 if len(mean) > 1_000 else 25, "alpha": 0.7, "linewidths": 0}
+    classes = np.zeros(0) if labels is None else np.unique(labels)
     if 1 < len(classes) <= 20:
         for i, label in enumerate(classes):
             axes.scatter(*mean[labels == label, :2].T, color=f"C{i}", label=label, **style)

@@ -3,7 +3,7 @@
 Shapes: images [N, H, W, C], uint8 or float32 in [0, 1]; B of them are a block; S importance samples of z; z [..., L].
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ from tfvae.core import fast, noise
 from tfvae.core.distributions import draw
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
-from tfvae.core.protocols import Density, Posterior, Vae
+from tfvae.core.protocols import AnyDensity, Density, Posterior, Vae
 
 _LATENTS_AT_ONCE = 4_000  # z's in a block: part of the numbers, for each block draws its own noise
 _FILLINGS = 19  # of an image with missing pixels: their posteriors, and the prior, propose z
@@ -97,7 +97,7 @@ class Imputer:
         log_prior = self.vae.prior.log_prob(z)
         p = self.vae.decode(z)
         # of z by each proposal: [S, 1 + fillings, B]
-        log_proposals = tf.concat([log_prior[:, None], posteriors.log_prob(z[:, None])], axis=1)
+        log_proposals = tf.concat([log_prior[:, None], cast(AnyDensity, posteriors).log_prob(z[:, None])], axis=1)
         log_mixture = tf.reduce_logsumexp(log_proposals + self.log_shares[:, None], axis=1)
         log_weights = _log_prob_where(p, x, observed) + log_prior - log_mixture
         weights = tf.nn.softmax(log_weights, axis=0)
@@ -142,8 +142,8 @@ class Imputer:
 def fill_means(vae: Vae, images: np.ndarray, observed: np.ndarray, train_images: np.ndarray) -> Imputation:
     """Fills in the training images' means; log p is that of independent pixels of these means (and variances)."""
     x, train_x = to_unit(images), to_unit(train_images)
-    mean = np.mean(train_x, axis=0, dtype=np.float64)
-    variance = np.var(train_x, axis=0, dtype=np.float64)
+    mean = np.asarray(np.mean(train_x, axis=0, dtype=np.float64))
+    variance = np.asarray(np.var(train_x, axis=0, dtype=np.float64))
     density = vae.decode(vae.encode(tf.constant(x[:1])).mean)  # any of the family
     pixels = density.fitted_to(mean, variance, len(train_x))
     missing = tf.constant(np.broadcast_to(observed, x.shape) == 0, tf.float32)

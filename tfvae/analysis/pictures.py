@@ -19,7 +19,7 @@ _SAMPLES = 100
 
 def draw_pictures(vae: VAE, dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
     """The pictures by name, uint8 [H, W, 1 or 3]: of test images, and of z drawn from the prior by `config.seed`."""
-    images = dataset.test.rows(slice(_RECONSTRUCTED_IMAGES)).images
+    images = dataset.test.rows(slice(_RECONSTRUCTED_IMAGES)).array
     reconstructed = vae(to_unit(images)).numpy()
     z = draw(vae.prior, (_SAMPLES, config.latent_dim), noise.seed_for(config.seed, Stream.PRIOR))
     pictures = {
@@ -41,5 +41,5 @@ def _manifold(vae: VAE) -> np.ndarray:
 def _latent_scatter(vae: VAE, dataset: Dataset) -> np.ndarray:
     """The means of q(z|x) of test images."""
     split = dataset.test.rows(slice(_SCATTERED_IMAGES))
-    means = vae.encode(to_unit(split.images)).mean.numpy()
+    means = vae.encode(to_unit(split.array)).mean.numpy()
     return figures.latent_scatter(means, split.labels, f"posterior means of {len(means):,} test images")

@@ -52,12 +52,12 @@ def samples(context: Context) -> TaskResult:
     """Means of p(x|z) for z from the prior."""
     drawn = latents.samples(context.vae, _SAMPLES, context.config.seed)
     description = f"{_SAMPLES} means of p(x|z), z from the prior"
-    return TaskResult(context.dataset.test.images, {}, description, figures.tile(drawn, columns=10), drawn)
+    return TaskResult(context.dataset.test.array, {}, description, figures.tile(drawn, columns=10), drawn)
 
 
 def interpolation(context: Context) -> TaskResult:
     """Pairs of test images, and what is decoded on the way from one to the other."""
-    images = context.dataset.test.images
+    images = context.dataset.test.array
     first, last = to_unit(images[:_PAIRS]), to_unit(images[-_PAIRS:])
     strips = latents.interpolation(context.vae, first, last)
     strips = np.concatenate([first[:, None], strips, last[:, None]], axis=1)
@@ -67,7 +67,7 @@ def interpolation(context: Context) -> TaskResult:
 
 def traversal(context: Context) -> TaskResult:
     """The first test image, with one latent at a time moved through the prior's quantiles."""
-    images = context.dataset.test.images
+    images = context.dataset.test.array
     result = latents.traversal(context.vae, images, 0, context.config.seed)
     rows = {}
     for latent, variance, values in zip(result.latents, result.variances, result.values):
@@ -79,8 +79,8 @@ def traversal(context: Context) -> TaskResult:
 def impute(context: Context) -> TaskResult:
     """Test images without their lower or a random half, filled in by the VAE and by the training images' means."""
     vae, config = context.vae, context.config
-    images = context.dataset.test.images[:_IMPUTED_IMAGES]
-    train_images = context.dataset.train.in_memory().images
+    images = context.dataset.test.array[:_IMPUTED_IMAGES]
+    train_images = context.dataset.train.in_memory().array
     imputer = imputation.Imputer(vae, config.eval_samples, config.seed)
     rows, strips = {}, []
     for name, observed in _masks(images, config.seed).items():
@@ -121,12 +121,12 @@ def _train_and_test(context: Context) -> tuple[Split, Split]:
     train = context.dataset.train.in_memory()
     if context.config.binarize == "stochastic":
         seed = noise.seed_for(context.config.seed, Stream.BINARIZE)
-        train = train._replace(images=noise.bernoulli(to_unit(train.images), seed).numpy())
+        train = train._replace(images=noise.bernoulli(to_unit(train.array), seed).numpy())
     return train, context.dataset.test
 
 
 def _accuracies(context: Context, rows: features.Accuracies) -> TaskResult:
-    config, images = context.config, context.dataset.test.images
+    config, images = context.config, context.dataset.test.array
     picture = figures.accuracies(rows, f"{config.dataset}, {len(images):,} test images, seed {config.seed}")
     return TaskResult(images, rows, f"accuracy, {len(context.dataset.train.images):,} train images", picture)
 
@@ -163,7 +163,7 @@ def explore(config: Config, vae: VAE, step: int, dataset: Dataset, task: str) ->
         "seed": config.seed,
         "what": result.description,
     }
-    folder = Path(config.run_dir) / "explore"
+    folder = config.directory / "explore"
     folder.mkdir(exist_ok=True)
     _write(folder, task, result, of)
     _print(folder / task, config, result)

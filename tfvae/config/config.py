@@ -194,6 +194,20 @@ class Config:
         """Whether the ELBO's KL is the closed one."""
         return self.kl == "analytic" or (self.kl == "auto" and has_closed_kl(self.posterior, self.prior))
 
+    @property
+    def directory(self) -> Path:
+        """The run's directory; raises ValueError while `run_dir` is left to be named by the settings."""
+        if self.run_dir is None:
+            raise ValueError("run_dir: must be a directory here, and is auto")
+        return Path(self.run_dir)
+
+    @property
+    def epoch_count(self) -> int:
+        """The number of epochs; raises ValueError while `epochs` is left to the size of the data set."""
+        if self.epochs is None:
+            raise ValueError("epochs: must be a number here, and is auto")
+        return self.epochs
+
     def settings(self) -> dict[str, Any]:
         """The fields that change numbers: all that are not `free`."""
         return {name: getattr(self, name) for name, described in FIELDS.items() if not described.metadata["free"]}

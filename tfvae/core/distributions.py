@@ -6,12 +6,15 @@ they cross `tf.function`.
 
 import math
 import statistics
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfvae.core import noise
+
+if TYPE_CHECKING:
+    from tfvae.core.protocols import Prior
 
 LOG_2_PI = math.log(2 * math.pi)
 LOG_VARIANCE_RANGE = (-20.0, 10.0)
@@ -126,7 +129,7 @@ class NormalMixture(NamedTuple):
         return self
 
 
-def draw(prior: DiagonalNormal | NormalMixture, shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
+def draw(prior: "Prior", shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
     """z ~ p(z) of this shape [..., L], a function of `seed`, int32 [2]."""
     epsilon = noise.normal(shape, seed)
     return prior.sample(epsilon, noise.uniform(shape[:-1], noise.fold_in(seed, 1)))

@@ -47,7 +47,7 @@ class InputRule(NamedTuple):
             images = as_array(images, name)
         height, width, channels = self.image_shape
         shape = tuple(images.shape)
-        allowed_shapes = [self.image_shape]
+        allowed_shapes: list[tuple[int, ...]] = [self.image_shape]
         if channels == 1:
             allowed_shapes.append((height, width))
         expected = f"{name}: must be images [N, {height}, {width}, {channels}]"
@@ -74,11 +74,11 @@ class InputRule(NamedTuple):
             raise InputError(f"{name}: must be numbers, and has the type {block.dtype}")
         if not np.isfinite(block).all():
             raise InputError(f"{name}: must be finite numbers, and has some that are not")
-        low, high = float(block.min()), float(block.max())
-        if low < 0 or high > 1:
+        smallest, largest = float(block.min()), float(block.max())
+        if smallest < 0 or largest > 1:
             raise InputError(
                 f"{name}: must be fractions in [0, 1], or whole numbers from 0 to {self.white} of an integer type, and "
-                f"has {block.dtype} from {low:g} to {high:g}"
+                f"has {block.dtype} from {smallest:g} to {largest:g}"
             )
 
     def stored(self, images: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:

@@ -45,7 +45,9 @@ class _EncoderOrDecoder(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.image_shape, self.latent_dim, self.network = tuple(image_shape), latent_dim, network
+        height, width, channels = image_shape
+        self.image_shape = (height, width, channels)
+        self.latent_dim, self.network = latent_dim, network
         self.hidden_units, self.filters, self.activation = tuple(hidden_units), tuple(filters), activation
         self.seed, self.layer_dtype = seed, layer_dtype
         self.architecture = Architecture(self.image_shape, self.hidden_units, self.filters, activation)

@@ -13,12 +13,12 @@ Shapes: x [B, H, W, C] in [0, 1]; epsilon [K, B, L] standard normal; results [B]
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import tensorflow as tf
 
 from tfvae.config import Config
-from tfvae.core.protocols import Posterior, Vae
+from tfvae.core.protocols import AnyDensity, ClosedKl, Posterior, Vae
 
 
 class Elbo(NamedTuple):
@@ -41,7 +41,7 @@ def elbo(vae: Vae, x: tf.Tensor, epsilon: tf.Tensor, kl: str = "analytic", poste
     if kl == "analytic":
         z = vae.sampling(q, epsilon)  # z ~ q(z|x)                  [K, B, L]
         log_likelihood = tf.reduce_mean(vae.decode(z).log_prob(x), axis=0)  # log p(x|z)
-        rate = q.kl(vae.prior)  # KL(q(z|x) || p(z))
+        rate = cast(ClosedKl, q).kl(vae.prior)  # KL(q(z|x) || p(z))
         return Elbo(log_likelihood - rate, log_likelihood, rate)
     z, log_likelihood, log_q = sample_posterior(vae, q, x, epsilon)
     return _mean_terms(log_likelihood, log_q - vae.prior.log_prob(z))
@@ -105,7 +105,7 @@ def elbo_loss(
     terms = elbo(vae, x, epsilon, kl, q)
     rate = terms.kl
     if free_bits:
-        rate = tf.reduce_sum(tf.maximum(q.kl_per_latent(vae.prior), free_bits), axis=-1)
+        rate = tf.reduce_sum(tf.maximum(cast(ClosedKl, q).kl_per_latent(vae.prior), free_bits), axis=-1)
     return beta * rate - terms.log_likelihood, terms
 
 
@@ -124,9 +124,10 @@ def score_function_loss(
     """
     q = vae.encode(x)
     z = tf.stop_gradient(vae.sampling(q, epsilon))
-    log_q, log_prior, log_likelihood = q.log_prob(z), vae.prior.log_prob(z), vae.decode(z).log_prob(x)
+    log_q = cast(AnyDensity, q).log_prob(z)
+    log_prior, log_likelihood = vae.prior.log_prob(z), vae.decode(z).log_prob(x)
     if kl == "analytic":
-        rate = q.kl(vae.prior)
+        rate = cast(ClosedKl, q).kl(vae.prior)
         reward = log_likelihood
     else:
         rate = tf.reduce_mean(log_q - log_prior, axis=0)
@@ -176,8 +177,7 @@ class _WeightedPath:
     gradient has each sample's weight once; this makes it the square.
     """
 
-    def __init__(self) -> None:
-        self.weights: tf.Tensor | None = None
+    weights: tf.Tensor
 
     def through(self, z: tf.Tensor) -> tf.Tensor:
         """z [K, B, L] itself."""

@@ -7,7 +7,7 @@ Shapes: z, epsilon and all parameters [..., L] unless they say otherwise; densit
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -92,7 +92,10 @@ class Laplace(NamedTuple):
     mean: tf.Tensor
     log_variance: tf.Tensor
 
-    head_sizes = staticmethod(DiagonalNormal.head_sizes)
+    @staticmethod
+    def head_sizes(latent_dim: int) -> dict[str, int]:
+        """Outputs of the encoder that make one."""
+        return DiagonalNormal.head_sizes(latent_dim)
 
     @classmethod
     def from_head(cls, mean: tf.Tensor, log_variance: tf.Tensor) -> "Laplace":
@@ -134,7 +137,10 @@ class Logistic(NamedTuple):
     mean: tf.Tensor
     log_variance: tf.Tensor
 
-    head_sizes = staticmethod(DiagonalNormal.head_sizes)
+    @staticmethod
+    def head_sizes(latent_dim: int) -> dict[str, int]:
+        """Outputs of the encoder that make one."""
+        return DiagonalNormal.head_sizes(latent_dim)
 
     @classmethod
     def from_head(cls, mean: tf.Tensor, log_variance: tf.Tensor) -> "Logistic":
@@ -171,7 +177,7 @@ class Logistic(NamedTuple):
         return self.log_variance
 
 
-POSTERIORS = {
+POSTERIORS: dict[str, type[Any]] = {  # each made of outputs of its own: `protocols.Posterior`
     "isotropic": IsotropicNormal,
     "diagonal": DiagonalNormal,
     "full": FullNormal,

@@ -3,6 +3,7 @@
 Shapes: x [B, H, W, C]; z and epsilon [..., L]; densities [...], in nats.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import keras
@@ -23,11 +24,13 @@ class LearnedVariable(NamedTuple):
 class Posterior(Protocol):
     """q(z|x), over z [B, L]: a NamedTuple of tensors with these leading axes.
 
-    Where `config/capabilities.py` says so it also has `kl(prior)` [B], `kl_per_latent(prior)` [B, L] and, of any z,
-    `log_prob(z)`.
+    Where `config/capabilities.py` says so it also has what `ClosedKl` and `AnyDensity` have.
     """
 
-    mean: tf.Tensor
+    @property
+    def mean(self) -> tf.Tensor:
+        """E[z|x]."""
+        ...
 
     @staticmethod
     def head_sizes(latent_dim: int) -> dict[str, int]:
@@ -49,6 +52,26 @@ class Posterior(Protocol):
 
     def marginal_log_variance(self) -> tf.Tensor:
         """The log-variance of each latent by itself."""
+        ...
+
+
+class ClosedKl(Protocol):
+    """A posterior whose KL to the prior is closed."""
+
+    def kl(self, other: "Prior") -> tf.Tensor:
+        """KL(q(z|x) || p(z)): [B]."""
+        ...
+
+    def kl_per_latent(self, other: "Prior") -> tf.Tensor:
+        """Of each latent by itself, where that is a sum: [B, L]."""
+        ...
+
+
+class AnyDensity(Protocol):
+    """A posterior that knows the density of any z, not of its own samples alone."""
+
+    def log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        """log q(z|x)."""
         ...
 
 
@@ -75,14 +98,22 @@ class Prior(Protocol):
 class PriorFamily(Protocol):
     """What is learned of p(z), and how p(z) is made of it."""
 
-    latent_dim: int
-    components: int  # of a mixture
+    @property
+    def latent_dim(self) -> int:
+        """L."""
+        ...
+
+    @property
+    def components(self) -> int:
+        """Of a mixture."""
+        ...
 
     def variables(self, seed: int) -> list[LearnedVariable]:
         """What is learned; `seed` is that of initial values."""
         ...
 
-    def from_variables(self, *learned: tf.Tensor) -> Prior:
+    @property
+    def from_variables(self) -> Callable[..., Prior]:
         """p(z), made of what `variables` lists, in its order."""
         ...
 
@@ -90,15 +121,27 @@ class PriorFamily(Protocol):
 class LikelihoodFamily(Protocol):
     """The settings of a likelihood, and how p(x|z) is made of the decoder's outputs."""
 
-    parameters_per_value: int  # outputs of the decoder for each value of x; the first C of a pixel's make its mean
-    value_range: tuple[float, float]  # of x
-    mean_activation: str  # sigmoid or linear: E[x|z] of those outputs, for the page of the latent explorer
+    @property
+    def parameters_per_value(self) -> int:
+        """Outputs of the decoder for each value of x; the first C of a pixel's make its mean."""
+        ...
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Of x."""
+        ...
+
+    @property
+    def mean_activation(self) -> str:
+        """sigmoid or linear: E[x|z] of those outputs, for the page of the latent explorer."""
+        ...
 
     def variables(self, image_shape: tuple[int, int, int]) -> list[LearnedVariable]:
         """What is learned beside the decoder's outputs."""
         ...
 
-    def from_parameters(self, raw: tf.Tensor, *learned: tf.Tensor) -> "Density":
+    @property
+    def from_parameters(self) -> Callable[..., "Density"]:
         """p(x|z) of outputs [..., H, W, C * parameters_per_value] and of what `variables` lists, in its order."""
         ...
 

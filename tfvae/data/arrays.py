@@ -59,7 +59,7 @@ def _images_key(part: str, arrays: dict[str, np.ndarray]) -> str | None:
 
 
 def _split(part: str, arrays: dict[str, np.ndarray], path: Path) -> Split:
-    images = arrays[_images_key(part, arrays)]
+    images = arrays[str(_images_key(part, arrays))]
     labels = arrays.get(f"y_{part}")
     if labels is None and part == "train":
         labels = arrays.get("labels")

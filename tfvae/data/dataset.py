@@ -96,7 +96,7 @@ def load_of_run(config: Config, fingerprint: str, arrays: dict[str, Split] | Non
     """
     dataset = load(config, arrays)
     if dataset.fingerprint() != fingerprint:
-        raise changed(config, config.run_dir)
+        raise changed(config, config.directory)
     return dataset
 
 
@@ -207,4 +207,4 @@ def _draw(split: Split, draw: Callable[[np.ndarray, tf.Tensor], np.ndarray], pla
     if len(split.images) == 0:
         return split
     seed = noise.seed_for(_SEED, Stream.BINARIZE, place)
-    return split._replace(images=draw(split.images, seed))
+    return split._replace(images=draw(split.array, seed))

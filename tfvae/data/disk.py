@@ -91,7 +91,7 @@ class DiskImages:
     def _read_file(self, file_rows: np.ndarray) -> np.ndarray:
         """These rows of the file as they are; not by `array`, since a mapped file reads megabytes ahead at each row."""
         images = np.empty((len(file_rows), *self.array.shape[1:]), self.array.dtype)
-        with open(self.array.filename, "rb", buffering=0) as file:
+        with open(str(self.array.filename), "rb", buffering=0) as file:
             for i in np.argsort(file_rows, kind="stable").tolist():  # a disk reads faster in the file's order
                 start = self.array.offset + int(file_rows[i]) * images[i].nbytes
                 if os.preadv(file.fileno(), [images[i]], start) < images[i].nbytes:

@@ -27,10 +27,23 @@ class Split(NamedTuple):
 
     def rows(self, rows: np.ndarray | slice) -> "Split":
         """The images (and labels) of these rows."""
-        on_disk = isinstance(self.images, DiskImages)
-        images = self.images.rows(rows) if on_disk else self.images[rows]
+        images = self.images.rows(rows) if isinstance(self.images, DiskImages) else self.images[rows]
         labels = None if self.labels is None else self.labels[rows]
         return Split(images, labels)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The images, where they are in memory, as those of validation and test always are; else raises TypeError."""
+        if isinstance(self.images, DiskImages):
+            raise TypeError("images: must be in memory here: see in_memory")
+        return self.images
+
+    @property
+    def known_labels(self) -> np.ndarray:
+        """The labels, where there are some; else raises ValueError."""
+        if self.labels is None:
+            raise ValueError("labels: must be there, and are not")
+        return self.labels
 
     def in_memory(self) -> "Split":
         """The same images as an array."""
@@ -55,7 +68,8 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C)."""
-        return self.train.images.shape[1:]
+        _, height, width, channels = self.train.images.shape
+        return (height, width, channels)
 
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that change when an image of a part does.
@@ -71,8 +85,8 @@ class Dataset:
                 checksum = zlib.crc32(b"%d" % count, checksum)
                 rows = np.linspace(0, count - 1, _REPRESENTATIVES).astype(int)
             for block in np.array_split(rows, size // _BLOCK_BYTES + 1):
-                images = split.rows(block).in_memory().images
-                checksum = zlib.crc32(np.ascontiguousarray(images), checksum)
+                images = np.ascontiguousarray(split.rows(block).in_memory().array)
+                checksum = zlib.crc32(images.data, checksum)
         return f"{checksum:08x}"
 
     def describe(self) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import html
 import re
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +24,9 @@ _NO_EXPLORER = """<!doctype html><title>{name}</title><h1>{name}</h1>
 <p>There is no explorer yet: <code>python -m tfvae.export --run_dir=runs/{name} --explorer</code> makes one.
 <p>The model's <a href="/v1/models/{link}">versions</a> and <a href="/v1/models/{link}/metadata">signatures</a>."""
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Limits(NamedTuple):

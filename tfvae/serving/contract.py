@@ -237,8 +237,8 @@ def _fits(items: list[Any], dtype: int) -> bool:
                 return False
         return not (np.abs(np.array(items, np.float64)) > limits.max).any()
     if dtype in _INTEGERS and types <= {int}:
-        limits = np.iinfo(DTYPES[dtype])
-        return not items or limits.min <= min(items) <= max(items) <= limits.max
+        whole_limits = np.iinfo(DTYPES[dtype])
+        return not items or whole_limits.min <= min(items) <= max(items) <= whole_limits.max
     return dtype == _BOOL and types <= {bool}
 
 

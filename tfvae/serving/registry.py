@@ -113,7 +113,7 @@ def _files_of(folder: Path) -> _Files:
 def _warm_up(session: Session) -> None:
     """Calls each signature with zeros: the first call of a graph is slow, and shows whether it works."""
     for name, signature in session.signatures.items():
-        zeros = {}
+        zeros: dict[str, np.ndarray] = {}
         for input_name, info in signature.inputs.items():
             shape = [max(dim.size, 1) for dim in info.tensor_shape.dim]  # -1 is any size
             zeros[input_name] = np.zeros(shape, DTYPES[info.dtype])
@@ -157,7 +157,7 @@ class RestApi:
         try:
             outputs = session.call(signature, arrays)
         except OSError as error:
-            raise Refused(_HTTP_STATUS.get(error.errno, 500), error.strerror) from None
+            raise Refused(_HTTP_STATUS.get(error.errno or 0, 500), str(error.strerror)) from None
         return contract.response_body(outputs, by_rows="instances" in request)
 
     def status(self, name: str, version: int | None) -> dict[str, Any]:

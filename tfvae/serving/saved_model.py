@@ -45,7 +45,7 @@ def model_directory(export_dir: str, run_dir: str | Path) -> Path:
 def describe(config: Config, step: int, results: dict[str, Any]) -> dict[str, Any]:
     """What is kept beside a model: its settings, step and test figures, without this machine's paths."""
     dataset = Path(config.dataset).name if is_file_name(config.dataset) else config.dataset
-    figures = {key: results[key] for key in ("of", "test", "versions") if key in results}
+    figures: dict[str, Any] = {key: results[key] for key in ("of", "test", "versions") if key in results}
     if "of" in figures:
         figures["of"] = {**figures["of"], "dataset": dataset}
     return {"settings": {**config.settings(), "dataset": dataset}, "step": step, **figures}
@@ -193,7 +193,7 @@ def _write_warm_up(path: Path, model: str, signatures: dict[str, Signature]) -> 
 
 def _write_expected(path: Path, signatures: dict[str, Signature]) -> None:
     """What the model itself answers, function by function outside any graph, for `verify` here and on any machine."""
-    expected = {}
+    expected: dict[str, Any] = {}
     examples = {name: example_input(signature.input, _EXAMPLE_ROWS) for name, signature in signatures.items()}
     for name, signature in signatures.items():
         expected[f"{name}/in/{signature.input.name}"] = examples[name]

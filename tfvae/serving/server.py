@@ -113,7 +113,7 @@ def make_protocol(parent: type[asyncio.Protocol], timeout: float) -> type[asynci
     It is made here because uvicorn chooses its own class, the parent, when it starts: by the parsers that are there.
     """
 
-    class Protocol(parent):
+    class Protocol(parent):  # type: ignore[valid-type, misc]  # which class it is, uvicorn says when it starts
         head_timer: asyncio.TimerHandle | None = None
         answer_timer: asyncio.TimerHandle | None = None
         bytes_received = 0  # since a request was last being answered

@@ -194,14 +194,16 @@ class Session:
 
     def _tensor_of(self, array: np.ndarray, dtype: int) -> int:
         c = self._c
-        value = np.ascontiguousarray(array, DTYPES[dtype]).reshape(np.shape(array))  # which makes a scalar [1]
+        value: np.ndarray = np.ascontiguousarray(array, DTYPES[dtype]).reshape(
+            np.shape(array)
+        )  # which makes a scalar [1]
         tensor = c.AllocateTensor(dtype, (_INT64 * value.ndim)(*value.shape), value.ndim, value.nbytes)
         ctypes.memmove(c.TensorData(tensor), value.ctypes.data, value.nbytes)
         return tensor
 
     def _array_of(self, tensor: int) -> np.ndarray:
         c = self._c
-        array = np.empty([c.Dim(tensor, i) for i in range(c.NumDims(tensor))], DTYPES[c.TensorType(tensor)])
+        array: np.ndarray = np.empty([c.Dim(tensor, i) for i in range(c.NumDims(tensor))], DTYPES[c.TensorType(tensor)])
         ctypes.memmove(array.ctypes.data, c.TensorData(tensor), c.TensorByteSize(tensor))
         return array
 
@@ -220,10 +222,15 @@ def _make_protocol_buffers_importable() -> Path:
     """
     if "tensorflow" not in sys.modules:
         spec = importlib.util.find_spec("tensorflow")
+        if spec is None:
+            raise ModuleNotFoundError("No module named 'tensorflow'")
         package = types.ModuleType("tensorflow")
-        package.__spec__, package.__path__ = spec, spec.submodule_search_locations
+        package.__spec__, package.__path__ = spec, list(spec.submodule_search_locations or ())
         sys.modules["tensorflow"] = package
-    return Path(sys.modules["tensorflow"].__spec__.origin).parent
+    spec = sys.modules["tensorflow"].__spec__
+    if spec is None or spec.origin is None:
+        raise ImportError("tensorflow: must have a directory, and has none")
+    return Path(spec.origin).parent
 
 
 @functools.cache

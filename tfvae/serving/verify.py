@@ -17,7 +17,7 @@ import numpy as np
 if __package__:
     from tfvae.serving.session import DTYPES, Session
 else:  # as a program, which knows nothing of tfvae
-    from session import DTYPES, Session
+    from session import DTYPES, Session  # type: ignore[no-redef]
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.tensor_pb2 import TensorProto

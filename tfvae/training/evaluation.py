@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +23,7 @@ import tqdm
 from tfvae.core import fast, noise, objectives
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
-from tfvae.core.protocols import Posterior, Vae
+from tfvae.core.protocols import ClosedKl, Posterior, Vae
 from tfvae.data.new_images import NewImages
 from tfvae.runtime import files
 from tfvae.training.strategy import Placement, one_device
@@ -45,7 +45,7 @@ class PerImage(NamedTuple):
     squared_error: np.ndarray  # of the reconstruction at the mean of q(z|x): mean over pixels, x in [0, 1]
     mean: np.ndarray  # of q(z|x): [N, L]
 
-    def summary(self) -> dict[str, float | int | None]:
+    def summary(self) -> dict[str, Any]:
         """Means over the images, their standard errors (of log p(x) the Monte-Carlo one too), and the active units."""
         names = ("log_likelihood", "kl", "log_px", "squared_error")
         terms = {name: float(np.mean(getattr(self, name), dtype=np.float64)) for name in names}
@@ -153,8 +153,9 @@ class Evaluator:
         """These blocks, one on each of this worker's replicas: kept, or computed."""
         if kept_blocks:
             kept = [kept_blocks.read(block) for block in blocks]
-            if None not in kept:
-                return kept
+            whole = [of_block for of_block in kept if of_block is not None]
+            if len(whole) == len(blocks):
+                return whole
         start = time.monotonic()
         # rows past the end repeat the last image; `_gather` cuts them off
         rows = [np.minimum(block * _BLOCK + np.arange(_BLOCK), len(images) - 1) for block in blocks]
@@ -192,7 +193,7 @@ class Evaluator:
         for count in (_SAMPLES_AT_ONCE, 1):  # as long as five remain, then one at a time
             within = functools.partial(_fits, last, count)
             s, sums = tf.while_loop(within, functools.partial(self._samples, x, q, seed, count), (s, sums))
-        kl = q.kl(self.vae.prior) if self.closed_kl else tf.zeros([_BLOCK])
+        kl = cast(ClosedKl, q).kl(self.vae.prior) if self.closed_kl else tf.zeros([_BLOCK])
         squared_error = tf.reduce_mean(tf.square(self.vae.decode(q.mean).mean - x), axis=(1, 2, 3))
         log_likelihood, log_w, w, squared_w = tf.unstack(sums.rows)
         log_sum_w = sums.largest + tf.math.log(w)
@@ -219,7 +220,10 @@ class Evaluator:
         spread = samples * np.exp(log_squares - 2 * log_sum) - 1
         variance = np.maximum(spread, 0) / max(samples - 1, 1)
         kl = calls[0].kl if self.closed_kl else log_likelihood - log_w
-        return PerImage(log_likelihood, kl, log_sum - np.log(samples), variance, calls[0].squared_error, calls[0].mean)
+        log_px = log_sum - np.log(samples)
+        return PerImage(
+            np.asarray(log_likelihood), np.asarray(kl), log_px, variance, calls[0].squared_error, calls[0].mean
+        )
 
     def _gather(self, column: tuple[np.ndarray, ...], images: int) -> np.ndarray:
         """One of `PerImage`'s columns in the images' order, of all workers' blocks."""

@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 from tfvae.runtime import files
 
@@ -22,7 +23,7 @@ class History:
         writer.writerows(row for row in _rows(self.path) if int(row["step"]) <= step)
         files.write_atomically(self.path, content.getvalue())
 
-    def append(self, epoch: int, step: int, means: dict[str, float], validation: dict[str, float] | None) -> None:
+    def append(self, epoch: int, step: int, means: dict[str, float], validation: dict[str, Any] | None) -> None:
         """Adds the epoch that ends at `step`: the terms of the ELBO in training, and on the validation images."""
         row: dict[str, float | int] = {"epoch": epoch, "step": step}
         for term in _TERMS:

@@ -26,7 +26,7 @@ class Monitor:
 
     def __init__(self, run_dir: Path, config: Config, step: int, steps: int, draw_pictures: DrawPictures) -> None:
         self.run_dir, self.config, self.draw_pictures = run_dir, config, draw_pictures
-        self.epoch_steps = steps // config.epochs
+        self.epoch_steps = steps // config.epoch_count
         folder = run_dir / "tensorboard"
         self.writers = {part: tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation")}
         self.bar = tqdm.tqdm(

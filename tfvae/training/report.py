@@ -51,11 +51,12 @@ def next_commands(run_dir: Path, exported: Path, of_arrays: bool = False) -> str
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())
-    python, run, base = (shlex.quote(str(path)) for path in (python, run_dir, exported.parent.absolute()))
+    interpreter = shlex.quote(str(python))
+    run, base = shlex.quote(str(run_dir)), shlex.quote(str(exported.parent.absolute()))
     name = shlex.quote(exported.parent.name)
     dataset = " --dataset=FILE.npy" if of_arrays else ""
     return (
-        f"next:\n  {python} -m tensorboard.main --logdir={run}/tensorboard\n"
-        f"  {python} -m tfvae.evaluate --run_dir={run}{dataset}\n"
+        f"next:\n  {interpreter} -m tensorboard.main --logdir={run}/tensorboard\n"
+        f"  {interpreter} -m tfvae.evaluate --run_dir={run}{dataset}\n"
         f"  docker run -p 8501:8501 -v {base}:/models/{name} -e MODEL_NAME={name} tensorflow/serving"
     )

@@ -35,7 +35,7 @@ def make_learning_rate(config: Config, epoch_steps: int) -> float | keras.optimi
     if config.lr_schedule == "constant":
         return rate
     if config.lr_schedule == "cosine":
-        return keras.optimizers.schedules.CosineDecay(rate, config.epochs * epoch_steps)
+        return keras.optimizers.schedules.CosineDecay(rate, config.epoch_count * epoch_steps)
     boundaries, rates = [], [rate]
     for epoch, factor in read_steps(config.lr_schedule):
         boundaries.append(epoch * epoch_steps - 1)  # Keras changes after a boundary; ours is an epoch's first step

@@ -160,7 +160,7 @@ class TrainProgram:
             RunError: images that are read from disk can't be.
         """
         done, last = first, first + count
-        sums = []  # of each call, and of each of this worker's replicas
+        sums: list[RunningSums] = []  # of each call, and of each of this worker's replicas
         while not sums or done < last:
             rows = self.feed.rows_at(done)
             part = min(last, rows.stop) - done

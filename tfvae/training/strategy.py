@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ class Placement(NamedTuple):
 
     strategy: Any  # tf.distribute.Strategy
     workers: int = 1
-    index: int = 0  # the chief's is 0: it alone writes
+    index: int = 0  # type: ignore[assignment]  # the chief's is 0: it alone writes; a tuple's own `index` is not used
 
     @property
     def chief(self) -> bool:
@@ -69,7 +69,7 @@ class Placement(NamedTuple):
         """How many replicas this worker has."""
         return self.strategy.num_replicas_in_sync // self.workers
 
-    def per_replica(self, values: list[np.ndarray]) -> Any:
+    def per_replica(self, values: Sequence[np.ndarray | int]) -> Any:
         """One of `values` on each of this worker's devices: an argument of `strategy.run`."""
         import tensorflow as tf
 
@@ -130,6 +130,14 @@ def read_cluster() -> tuple[list[str], int] | None:
         ) from None
 
 
+def own_cluster() -> tuple[list[str], int]:
+    """`read_cluster` of a worker, which has one; raises RunError where it has none."""
+    cluster = read_cluster()
+    if cluster is None:
+        raise RunError("TF_CONFIG: must name the workers, and is not set")
+    return cluster
+
+
 def _parse_cluster(content: dict[str, Any]) -> tuple[list[str], int]:
     """`read_cluster` of parsed JSON; raises anything where it is not of the form."""
     cluster, task = content["cluster"], content["task"]
@@ -184,7 +192,7 @@ def place(config: Config) -> Placement:
 def _join_workers() -> Placement:
     import tensorflow as tf
 
-    addresses, index = read_cluster()
+    addresses, index = own_cluster()
     try:
         placement = Placement(tf.distribute.MultiWorkerMirroredStrategy(), len(addresses), index)
     except (tf.errors.OpError, RuntimeError) as error:

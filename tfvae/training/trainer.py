@@ -64,7 +64,13 @@ class Notes(NamedTuple):
         terms = {}
         for name, mean in self.terms().items():
             terms[name] = (mean * before + means[name] * count) / (before + count)
-        return self._replace(step=self.step + count, seconds=self.seconds + seconds, **terms)
+        return self._replace(
+            step=self.step + count,
+            seconds=self.seconds + seconds,
+            elbo=terms["elbo"],
+            log_likelihood=terms["log_likelihood"],
+            kl=terms["kl"],
+        )
 
 
 class Trainer:
@@ -85,13 +91,13 @@ class Trainer:
         with placement.strategy.scope():
             self.state = create_state(config, dataset.image_shape, examples, dataset.white)
         self.epoch_steps = steps_per_epoch(config, examples)
-        self.total_steps = config.epochs * self.epoch_steps
+        self.total_steps = config.epoch_count * self.epoch_steps
         self.notes = Notes(dataset.image_shape, dataset.fingerprint(), white=dataset.white)
         self.program = TrainProgram(self.state, config, dataset.train.images, placement)
         self.evaluator = evaluation.Evaluator(
             self.state.vae, config.latent_dim, config.seed, config.closed_kl, placement
         )
-        self.pictured_epochs = {round(i * config.epochs / (_PICTURES + 1)) for i in range(_PICTURES + 2)}
+        self.pictured_epochs = {round(i * config.epoch_count / (_PICTURES + 1)) for i in range(_PICTURES + 2)}
         self.chunk = _FIRST_CHUNK  # steps
         self.saved_step: int | None = None
         self.saved_at = time.monotonic()
@@ -141,7 +147,7 @@ class Trainer:
 
     def _announce(self) -> None:
         begins = f"goes on from step {self.step:,}" if self.step else "starts from step 0"
-        pixels = describe_pixels(self.config, self.dataset.test.images)
+        pixels = describe_pixels(self.config, self.dataset.test.array)
         self.placement.say(
             f"{self.run_dir}: {begins} of {self.total_steps:,} steps{self.placement.describe()}; "
             f"{pixels}, {self.config.likelihood} likelihood, seed {self.config.seed}; ELBO in nats an image"
@@ -191,7 +197,7 @@ class Trainer:
             self.save()
         validation = None
         if len(self.dataset.validation.images):
-            validation = self.evaluator.evaluate(self.dataset.validation.images, 1).summary()
+            validation = self.evaluator.evaluate(self.dataset.validation.array, 1).summary()
         if self.history:
             self.history.append(self.step // self.epoch_steps, self.step, self.notes.terms(), validation)
         if self.monitor:
@@ -219,7 +225,7 @@ class Trainer:
     def finish(self) -> dict[str, Any]:
         """Evaluates the test images, exports, and writes `results.json`, which it returns."""
         samples = self.config.eval_samples
-        images = self.dataset.test.images
+        images = self.dataset.test.array
         kept_blocks = evaluation.KeptBlocks(self.run_dir, self.step, samples)
         try:
             per_image = evaluation.evaluate_run(
@@ -239,7 +245,7 @@ class Trainer:
 
     def _results(self, summary: dict[str, Any]) -> dict[str, Any]:
         return {
-            "of": provenance(self.config, self.dataset.test.images, self.config.eval_samples),
+            "of": provenance(self.config, self.dataset.test.array, self.config.eval_samples),
             "test": report.meaningful_figures(self.config, summary, self.dataset.image_shape),
             "train": {
                 "elbo": self.notes.elbo,  # the last epoch's mean over its steps, as the weights moved

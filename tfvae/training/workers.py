@@ -14,7 +14,7 @@ from typing import NoReturn
 from tfvae.config import Config
 from tfvae.errors import RunError, WorkerLost
 from tfvae.runtime.signals import die_with_parent
-from tfvae.training.strategy import read_cluster
+from tfvae.training.strategy import own_cluster
 
 _LEAVE_SECONDS = 20.0  # in which the others notice that one is lost, by TensorFlow's heartbeats of 10 s
 _SAVE_SECONDS = 300.0  # in which all save and leave after a signal
@@ -45,7 +45,7 @@ class _Guardian:
 
     def __init__(self, child: int) -> None:
         self.child, self.started = child, False
-        addresses, index = read_cluster()
+        addresses, index = own_cluster()
         self.addresses, self.name = addresses, f"worker {index} of {len(addresses)}"
 
     def guard(self, met: int, start_timeout: float) -> NoReturn:
