@@ -7,7 +7,8 @@ import subprocess
 import numpy as np
 from runs import PAUSING, named_variables, results, start, wait_until
 
-FLAGS = ["--dataset=digits", "--hidden_units=64", "--epochs=20", "--eval_samples=20", "--checkpoint_every=0"]
+EPOCHS = 8  # some more than are done at the moments below
+FLAGS = ["--dataset=digits", "--hidden_units=64", f"--epochs={EPOCHS}", "--eval_samples=20", "--checkpoint_every=0"]
 AFTER_A_CHECKPOINT = "tfvae.training.trainer:Trainer.run_chunk=5"  # the first epoch's steps are one or two chunks
 AMID_THE_SAVING = "tfvae.training.checkpoints:move_into_place=2"
 

@@ -59,10 +59,10 @@ def trained(images, calls, **options):
     [
         pytest.param(GREY, {"binarize": "stochastic"}, id="bytes, stochastic", marks=pytest.mark.slow),
         pytest.param(FLOATS, CONV, id="floats, conv"),
-        pytest.param(GREY, {}, id="bytes", marks=pytest.mark.slow),
+        pytest.param(GREY, {}, id="bytes", marks=pytest.mark.nightly),
         pytest.param(FLOATS, {}, id="floats", marks=pytest.mark.slow),
-        pytest.param(GREY, {"binarize": "threshold"}, id="bytes, threshold", marks=pytest.mark.slow),
-        pytest.param(FLOATS, {"binarize": "threshold"}, id="floats, threshold", marks=pytest.mark.slow),
+        pytest.param(GREY, {"binarize": "threshold"}, id="bytes, threshold", marks=pytest.mark.nightly),
+        pytest.param(FLOATS, {"binarize": "threshold"}, id="floats, threshold", marks=pytest.mark.nightly),
         pytest.param(
             GREY, {"likelihood": "gaussian", "dequantize": True}, id="bytes, dequantized", marks=pytest.mark.slow
         ),

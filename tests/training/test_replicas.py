@@ -11,7 +11,6 @@ import pytest
 import tensorflow as tf
 from replicas import (
     CORE,
-    EVALUATED,
     GRID,
     IMAGES,
     MOVED,
@@ -55,6 +54,11 @@ def core(tmp_path_factory):
 @pytest.fixture(scope="module")
 def one_of_each(tmp_path_factory):
     return results(tmp_path_factory.mktemp("one_of_each"), "one_of_each")
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    return results(tmp_path_factory.mktemp("evaluated"), "evaluation")
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +155,8 @@ def test_replicas_evaluate_alike_also_where_they_do_not_divide_the_blocks(quick,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("replicas", [2, 4])
-def test_replicas_evaluate_alike_under_xla(one_of_each, replicas):
-    assert_same_evaluation(one_of_each, EVALUATED[1], replicas)
+def test_replicas_evaluate_alike_under_xla(evaluated, replicas):
+    assert_same_evaluation(evaluated, "under XLA", replicas)
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def test_a_linear_gaussian_vae_reaches_probabilistic_pca_s_likelihood_and_its_po
     log_det = np.log(values[:latents]).sum() + (64 - latents) * np.log(left)
     maximum = -0.5 * (64 * np.log(2 * np.pi) + log_det + 64)
     options = {"likelihood": "gaussian", "sigma": "learned", "posterior": "full", "latent_dim": latents}
-    vae = train(1_500, **options, num_samples=4, learning_rate=0.02)
+    vae = train(800, **options, num_samples=4, learning_rate=0.1)
     w, offset = decoder_of(vae)
     variance = np.exp(np.float64(vae.decode(tf.zeros([1, latents])).log_variance.numpy()))
     exact = scipy.stats.multivariate_normal(offset, w @ w.T + variance * np.eye(64)).logpdf(x).mean()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jobs import AFTER_A_CHECKPOINT, AMID_THE_SAVING, Job, assert_same_run
-from runs import ROOT, children, named_variables, results, start, wait_until
+from jobs import AFTER_A_CHECKPOINT, AMID_THE_SAVING, EPOCHS, Job, assert_same_run
+from runs import EPOCH_STEPS, ROOT, children, named_variables, results, start, wait_until
 
 from tfvae.training import strategy, workers
 
@@ -100,7 +100,7 @@ def test_a_sigterm_to_one_saves_and_ends_all_and_the_job_goes_on_bit_identically
         assert job.wait() == [143, 143], job.output(0) + job.output(1)
         step, variables = named_variables(job.run_dir)
         assert f"stopped at step {step:,}" in job.output(0)
-        assert variables["step"] == step < 20 * 11
+        assert variables["step"] == step < EPOCHS * EPOCH_STEPS
     with Job(tmp_path) as job:
         assert job.wait() == [0, 0]
         assert f"goes on from step {step:,}" in job.output(0)
