@@ -44,7 +44,8 @@ def test_missing_pixels_are_filled_in_with_the_exact_conditional_mean_and_log_li
     np.testing.assert_allclose(result.row(IMAGES, MASKS[mask])["RMSE"], squares.mean() ** 0.5, atol=0.03)
 
 
-@pytest.mark.parametrize("samples", [7, pytest.param(33, marks=pytest.mark.slow)])  # also where the proposals don't have equally many turns
+# also where the proposals don't have equally many turns
+@pytest.mark.parametrize("samples", [7, pytest.param(33, marks=pytest.mark.slow)])
 def test_the_estimate_of_what_is_observed_has_the_right_mean_whatever_s_is(samples):
     """E[exp(log p^)] = p(x_observed) for each S."""
     seen = np.broadcast_to(MASKS["same"], IMAGES.shape)
