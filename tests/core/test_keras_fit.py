@@ -198,9 +198,11 @@ REFUSED = {
 def test_what_makes_no_vae_is_refused_in_a_line(call, message):
     _, vae = new()
     vae.compile("adam")
+    before = vae.get_config()
     with pytest.raises(InputError, match=message) as info:
         call(vae)
     assert "\n" not in str(info.value)
+    assert vae.get_config() == before
     assert vae.optimizer.iterations.numpy() == 0
 
 

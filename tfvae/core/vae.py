@@ -164,16 +164,17 @@ class VAE(keras.Model):
                     f"and others of {', '.join(OBJECTIVE_SETTINGS)}"
                 )
         refuse_strategy()
-        self.objective = {**self.objective, **settings}
-        self.training_config = Config(
+        objective = {**self.objective, **settings}
+        self.training_config = Config(  # which refuses what does not go together
             latent_dim=self.encoder.latent_dim,
             posterior=self.encoder.posterior,
             likelihood=self.decoder.likelihood,
             sigma=self.decoder.sigma,
             prior=self.prior_name,
             seed=self.encoder.seed,
-            **self.objective,
+            **objective,
         )
+        self.objective = objective
         super().compile(
             optimizer,
             run_eagerly=run_eagerly,
