@@ -89,18 +89,25 @@ def load_model(path: str | os.PathLike[str]) -> "keras.Model":
     import_tensorflow()
     import keras
 
-    from tfvae.core import vae  # noqa: F401  # registers the classes
+    from tfvae.core.models import Decoder, Encoder
+    from tfvae.core.vae import VAE  # which registers the classes
 
     if not os.path.isfile(path):
         raise InputError(f"path={os.fspath(path)}: must be a .keras file, and there is none")
     try:
-        return keras.saving.load_model(path)
+        model = keras.saving.load_model(path)
     except Exception as error:  # a damaged file raises anything
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"path={os.fspath(path)}: must be a .keras file of a VAE, encoder or decoder: "
             f"{type(error).__name__}: {reason}"
         ) from None
+    if not isinstance(model, VAE | Encoder | Decoder):
+        raise InputError(
+            f"path={os.fspath(path)}: must be a .keras file of a VAE, encoder or decoder, and has a "
+            f"{type(model).__name__}"
+        )
+    return model
 
 
 def _saved(run_dir: str | os.PathLike[str]) -> "SavedRun":

@@ -146,6 +146,8 @@ def test_load_model_says_what_is_wrong(tmp_path):
     from tfvae.runtime.tensorflow import import_tensorflow
 
     import_tensorflow()
+    import keras
+
     import tfvae
     from tfvae.core.vae import make_vae
 
@@ -154,10 +156,12 @@ def test_load_model_says_what_is_wrong(tmp_path):
     assert tfvae.load_model(tmp_path / "vae.keras").get_config() == vae.get_config()
     (tmp_path / "damaged.keras").write_bytes((tmp_path / "vae.keras").read_bytes()[:1_000])
     (tmp_path / "text.keras").write_text("no model")
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
     for name, message in {
         "nothing.keras": "must be a .keras file, and there is none",
         "damaged.keras": "must be a .keras file of a VAE, encoder or decoder: ",
         "text.keras": "must be a .keras file of a VAE, encoder or decoder: ",
+        "other.keras": "must be a .keras file of a VAE, encoder or decoder, and has a Sequential",
     }.items():
         with pytest.raises(tfvae.InputError, match=message) as info:
             tfvae.load_model(str(tmp_path / name))

@@ -261,3 +261,12 @@ print(json.dumps(loaded.signatures["serving_default"](z=tf.zeros([1, 3]))["image
     assert done.returncode == 0, done.stderr
     expected = exported.vae.decode(tf.zeros([1, 3])).mean.numpy().ravel()
     np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-6)
+
+
+def test_tensorflow_names_no_folder_that_is_moved_away(small, tmp_path, caplog):
+    """It logs where it writes, which a notebook shows."""
+    with caplog.at_level("INFO", logger="tensorflow"):
+        before = tf.get_logger().level
+        saved_model.export_encoder(small, tmp_path)
+        assert tf.get_logger().level == before
+    assert "Assets" not in caplog.text

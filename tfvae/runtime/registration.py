@@ -71,5 +71,6 @@ class _KerasLoader(importlib.abc.Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
         self.loader.exec_module(module)
-        sys.meta_path.remove(self.finder)
+        if self.finder in sys.meta_path:
+            sys.meta_path.remove(self.finder)
         _import_classes()

@@ -7,6 +7,7 @@ Shapes: N rows, L latents, images H W C.
 """
 
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -173,7 +174,13 @@ def _save(folder: Path, variables: list[Any], signatures: dict[str, Signature]) 
     compiled = {}
     for name, signature in signatures.items():
         compiled[name] = tf.function(signature.function, input_signature=[signature.input], autograph=False)
-    tf.saved_model.save(module, str(folder), signatures=compiled)
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # else it names the folder aside, which is moved, in a notebook's output
+    try:
+        tf.saved_model.save(module, str(folder), signatures=compiled)
+    finally:
+        logger.setLevel(level)
 
 
 def _write_warm_up(path: Path, model: str, signatures: dict[str, Signature]) -> None:
