@@ -75,6 +75,7 @@ def test_a_run_says_what_it_is(run):
 def test_it_unpacks_as_load_always_did(run):
     vae, config, step, fingerprint = tfvae.load(run.config.run_dir)
     assert (step, fingerprint, config.latent_dim) == (21, run.fingerprint, 2)
+    assert run[2] == 21 and run[:2] == (run.vae, run.config)
     for ours, theirs in zip(vae.variables, run.vae.variables):
         np.testing.assert_array_equal(ours, theirs)
 

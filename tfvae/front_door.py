@@ -172,6 +172,10 @@ class Run:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.vae, self.config, self.step, self.fingerprint))
 
+    def __getitem__(self, place: int | slice) -> Any:
+        """As of the tuple that it unpacks into."""
+        return tuple(self)[place]
+
     def __repr__(self) -> str:
         return f"<tfvae.Run {self.config.run_dir}, step {self.step:,}>"
 
