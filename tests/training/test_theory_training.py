@@ -46,7 +46,7 @@ def decoder_of(vae):
     return layer.kernel.numpy().T.astype(np.float64), layer.bias.numpy().astype(np.float64)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_linear_gaussian_vae_reaches_probabilistic_pca_s_likelihood_and_its_posterior():
     """Tipping & Bishop 1999, eq. 8; Lucas et al. 2019: the linear VAE's ELBO has pPCA's maximum."""
     x, latents = DIGITS.reshape(len(DIGITS), -1).astype(np.float64), 3
