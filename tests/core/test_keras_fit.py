@@ -206,6 +206,16 @@ def test_what_makes_no_vae_is_refused_in_a_line(call, message):
     assert vae.optimizer.iterations.numpy() == 0
 
 
+def test_an_optimizer_that_keras_refuses_leaves_the_objective():
+    _, vae = new()
+    vae.compile("adam")
+    before, training_config = vae.get_config(), vae.training_config
+    with pytest.raises(ValueError, match="optimizer"):
+        vae.compile("no optimizer", objective="iwae", num_samples=5)
+    assert vae.get_config() == before
+    assert vae.training_config == training_config
+
+
 def test_a_strategy_is_refused_and_named_the_way():
     _, vae = new()
     with (

@@ -165,7 +165,7 @@ class VAE(keras.Model):
                 )
         refuse_strategy()
         objective = {**self.objective, **settings}
-        self.training_config = Config(  # which refuses what does not go together
+        training_config = Config(  # which refuses what does not go together
             latent_dim=self.encoder.latent_dim,
             posterior=self.encoder.posterior,
             likelihood=self.decoder.likelihood,
@@ -174,13 +174,13 @@ class VAE(keras.Model):
             seed=self.encoder.seed,
             **objective,
         )
-        self.objective = objective
         super().compile(
             optimizer,
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
             jit_compile=fast.use_xla(self.convolutional) and not run_eagerly,
         )
+        self.objective, self.training_config = objective, training_config  # Keras may have refused its own arguments
         self.optimizer.build(self.trainable_variables)  # else one that is saved before a step is another when loaded
         self.means = Means()
 
