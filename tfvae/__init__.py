@@ -32,13 +32,12 @@ if TYPE_CHECKING:
     from tfvae.front_door import load_model as load_model
 
 __version__ = "0.1.0"
-_OF_THE_FRONT_DOOR = ("Run", "Scores", "fit", "load", "load_model")
 __all__ = ["Config", "InputError", "RunError", "Run", "Scores", "fit", "load", "load_model"]
 
 
 def __getattr__(name: str) -> Any:
     """The front door's names, without making `import tfvae` read more than the settings."""
-    if name in _OF_THE_FRONT_DOOR:
+    if name in __all__:
         from tfvae import front_door
 
         return getattr(front_door, name)

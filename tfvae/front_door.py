@@ -16,6 +16,7 @@ from tfvae import run
 from tfvae.config import Config
 from tfvae.config.capabilities import TASKS
 from tfvae.config.config import ARRAYS
+from tfvae.config.fields import whole
 from tfvae.config.rules import task_refusals
 from tfvae.errors import InputError
 from tfvae.runtime.tensorflow import import_tensorflow
@@ -207,8 +208,7 @@ class Run:
         """
         from tfvae.analysis import latents
 
-        _require_whole("n", n, 1)
-        _require_whole("seed", seed, 0)
+        n, seed = whole(1).argument("n", n), whole(0).argument("seed", seed)
         for reason in task_refusals(self.config, "samples"):
             raise InputError(f"sample: {reason}")
         return latents.samples(self.vae, n, seed)
@@ -223,8 +223,7 @@ class Run:
         """
         from tfvae.training.evaluation import Evaluator
 
-        samples = self.config.eval_samples if samples is None else samples
-        _require_whole("samples", samples, 1)
+        samples = whole(1).argument("samples", self.config.eval_samples if samples is None else samples)
         if self._evaluator is None:
             self._evaluator = Evaluator(self.vae, self.config.latent_dim, self.config.seed, self.config.closed_kl)
         per_image = self._evaluator.evaluate(self._images(x), samples)
@@ -247,7 +246,7 @@ class Run:
         Raises:
             InputError: the images can't be had, or are not those that the run was made with.
         """
-        return run.evaluate(self.config, arrays=self._arrays(images, validation, test, None))
+        return run.evaluate(self.config, arrays=self._arrays_of_run(images, validation, test, None))
 
     def explore(
         self,
@@ -266,7 +265,7 @@ class Run:
         """
         if task not in TASKS:
             raise InputError(f"task={task!r}: must be one of {', '.join(TASKS)}")
-        return run.explore(self.config, task, self._arrays(images, validation, test, labels))
+        return run.explore(self.config, task, self._arrays_of_run(images, validation, test, labels))
 
     def export(self) -> Path:
         """Writes the newest checkpoint's next version to `config.export_dir`, and returns the decoder's directory.
@@ -281,7 +280,7 @@ class Run:
 
         return NewImages(x, self.vae.input_rule, self.config)
 
-    def _arrays(self, images: Any, validation: Any, test: Any, labels: Any) -> "dict[str, Split] | None":
+    def _arrays_of_run(self, images: Any, validation: Any, test: Any, labels: Any) -> "dict[str, Split] | None":
         """The arrays that this run is of: those that are handed in, or those that `fit` had."""
         given = _arrays(self.config, images, validation, test, labels)
         if given is not None:
@@ -289,9 +288,3 @@ class Run:
         if self._own_arrays is None and self.config.dataset == ARRAYS:
             raise InputError("images: must be given: the run was made of arrays, and keeps their fingerprint alone")
         return self._own_arrays
-
-
-def _require_whole(name: str, value: Any, low: int) -> None:
-    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_whole or not low <= value < 2**31:
-        raise InputError(f"{name}={value!r}: must be a whole number from {low} to {2**31 - 1}")

@@ -5,6 +5,7 @@ Functions from a VAE and arrays to arrays; where they draw, the noise is a funct
 Shapes: images [N, H, W, C], uint8 or float32 in [0, 1]; what is returned is float32; z [..., L].
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -37,12 +38,12 @@ class Latents(NamedTuple):
 
 def encode(vae: Vae, images: np.ndarray | NewImages) -> Latents:
     """q(z|x) of the images."""
+    return Latents(*in_blocks(functools.partial(_encode_block, vae), images))
 
-    def of_block(number: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        q = vae.encode(to_unit(images))
-        return q.mean, q.marginal_log_variance()
 
-    return Latents(*in_blocks(of_block, images))
+def _encode_block(vae: Vae, number: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    q = vae.encode(to_unit(images))
+    return q.mean, q.marginal_log_variance()
 
 
 def posterior_means(vae: Vae, images: np.ndarray) -> np.ndarray:

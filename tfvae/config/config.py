@@ -171,11 +171,8 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, described in FIELDS.items():
-            kind = described.metadata["kind"]
-            given = getattr(self, name)
-            value = kind.from_python(given)
-            if not kind.valid(value):  # in Python alone: a flag's value has been checked when it was read
-                raise InputError(f"{name}={to_python(given)}: must be {kind.words_in_python()}")
+            # it is refused in Python alone: a flag's value has been checked when it was read
+            value = described.metadata["kind"].argument(name, getattr(self, name))
             if type(described.default) is float and type(value) is int:
                 value = float(value)  # 1 and 1.0 are one setting, and give a run one name
             if name.endswith("_dir") and value is not None:

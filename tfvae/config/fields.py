@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from tfvae.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
@@ -29,6 +31,13 @@ class Kind:
     def words_in_python(self) -> str:
         """What is allowed, in the words of Python."""
         return self.allowed_in_python or self.allowed
+
+    def argument(self, name: str, given: Any) -> Any:
+        """The plain value that `given` stands for; raises InputError, in Python's words, where it is not allowed."""
+        value = self.from_python(given)
+        if not self.valid(value):
+            raise InputError(f"{name}={to_python(given)}: must be {self.words_in_python()}")
+        return value
 
     def parse(self, text: str) -> Any:
         """The value that `text` spells; raises ValueError, which says what is allowed."""

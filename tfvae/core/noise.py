@@ -98,6 +98,17 @@ def dequantize(images: tf.Tensor, seed: tf.Tensor, draw: Callable[..., tf.Tensor
     return (tf.round(images * 255.0) + draw(tuple(images.shape), seed)) / 256.0
 
 
+def drawn_pixels(
+    x: tf.Tensor, binarize: str, has_noise: bool, seed: tf.Tensor, draw: Callable[..., tf.Tensor]
+) -> tf.Tensor:
+    """x as a step sees it: drawn anew with `binarize="stochastic"`, or dequantized if it `has_noise`."""
+    if binarize == "stochastic":
+        x = bernoulli(x, seed, draw)
+    if has_noise:
+        x = dequantize(x, seed, draw)
+    return x
+
+
 def permutation(size: int, seed: tf.Tensor) -> np.ndarray:
     """A uniformly drawn order of 0 .. size-1: int32 [size]."""
     # signed, as in every release: the order of the keys is part of the numbers

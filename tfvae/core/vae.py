@@ -224,14 +224,10 @@ class VAE(keras.Model):
 
     def _drawn_pixels(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """x as the settings binarize or dequantize it."""
-        draw = functools.partial(uniform_like, x)
-        if self.training_config.binarize == "threshold":
+        config = self.training_config
+        if config.binarize == "threshold":
             x = tf.cast(x > 0.5, tf.float32)
-        if self.training_config.binarize == "stochastic":
-            x = noise.bernoulli(x, seed, draw)
-        if self.training_config.dequantize:
-            x = noise.dequantize(x, seed, draw)
-        return x
+        return noise.drawn_pixels(x, config.binarize, config.dequantize, seed, functools.partial(uniform_like, x))
 
     def fit(
         self,

@@ -41,17 +41,17 @@ def resolve(config: Config) -> tuple[str, str]:
     return "mnist", "data: mnist (it is here)"
 
 
-def load(config: Config, arrays: dict[str, Split] | None = None) -> Dataset:
-    """Loads `config.dataset` (resolved), or the `arrays` that `memory.load` makes of it, splits and binarizes it.
+def load(config: Config, handed_in: dict[str, Split] | None = None) -> Dataset:
+    """Loads `config.dataset` (resolved), or takes what Python has `handed_in` (`memory.load`); splits and binarizes it.
 
     Raises:
         InputError: it can't be had, or isn't images, or does not go with other settings.
     """
     name = config.dataset
-    if arrays is None:
+    if handed_in is None:
         parts = {part: _checked(f"--dataset={name}", split) for part, split in _read_source(config).items()}
     else:
-        parts = {part: _checked(_ARGUMENTS[part], split) for part, split in arrays.items()}
+        parts = {part: _checked(_ARGUMENTS[part], split) for part, split in handed_in.items()}
     if "train" not in parts:
         raise InputError(f"--dataset={name}: must have a train split")
     white = 255
@@ -88,13 +88,13 @@ def memory_bytes(config: Config) -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
 
 
-def load_of_run(config: Config, fingerprint: str, arrays: dict[str, Split] | None = None) -> Dataset:
+def load_of_run(config: Config, fingerprint: str, handed_in: dict[str, Split] | None = None) -> Dataset:
     """`load`, of the images that the run in `config.run_dir` was made with.
 
     Raises:
         InputError: they have changed since, or `load` raises it.
     """
-    dataset = load(config, arrays)
+    dataset = load(config, handed_in)
     if dataset.fingerprint() != fingerprint:
         raise changed(config, config.directory)
     return dataset

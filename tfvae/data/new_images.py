@@ -30,20 +30,20 @@ class NewImages:
     def __init__(self, images: Any, rule: InputRule, config: Config, name: str = "x") -> None:
         self.images = np.asarray(rule.checked(images, name))
         self.rule, self.config = rule, config
+        self.seed = noise.seed_for(_SEED, Stream.BINARIZE, _NEW_DRAW)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         images = self.rule.stored(self.images[rows])
-        seed = noise.seed_for(_SEED, Stream.BINARIZE, _NEW_DRAW)
         draw = functools.partial(_uniform_of_rows, rows)
         if self.config.binarize == "threshold":
             return pixels.threshold(images)
         if self.config.binarize == "stochastic":
-            return pixels.draw_once(images, seed, draw)
+            return pixels.draw_once(images, self.seed, draw)
         if self.config.dequantize and images.dtype == np.uint8:
-            return pixels.dequantize_once(images, seed, draw)
+            return pixels.dequantize_once(images, self.seed, draw)
         return images
 
 

@@ -4,6 +4,7 @@ Shapes: images [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1]; labels int6
 """
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -77,6 +78,10 @@ class Dataset:
         Of a part larger than 1 GB, they change when its number of images or one of 4,096 of its images does. They are
         the same for images in memory and on disk.
         """
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:  # computed once: a large set takes seconds
         checksum = 0
         for split in self:
             count, size = len(split.images), split.images.nbytes

@@ -72,11 +72,8 @@ class TrainStep:
         places = tf.gather(order, (t - start) * self.config.batch_size + rows)
         x = to_unit(tf.gather(images, places))
         seed = noise.seed_for(self.config.seed, Stream.BINARIZE, t)
-        if self.config.binarize == "stochastic":
-            x = noise.bernoulli(x, seed, functools.partial(self._uniform, rows))
-        if self.config.dequantize:
-            x = noise.dequantize(x, seed, functools.partial(self._uniform, rows))
-        return x
+        draw = functools.partial(self._uniform, rows)
+        return noise.drawn_pixels(x, self.config.binarize, self.config.dequantize, seed, draw)
 
     def _uniform(self, rows: tf.Tensor, shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
         """Uniform noise of `shape`, [B / R, ...]: these rows of the global batch's."""
