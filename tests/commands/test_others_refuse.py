@@ -84,8 +84,8 @@ NO_SHARE_OF_A_BATCH = (
     ("command", "args", "part"),
     [
         ("train", ["--latent_dim=0"], "--latent_dim=0: must be"),
-        pytest.param(*TOO_LARGE_A_BATCH, marks=pytest.mark.slow),
-        pytest.param(*CORRUPT_IMAGES, marks=pytest.mark.slow),
+        pytest.param(*TOO_LARGE_A_BATCH, marks=pytest.mark.nightly),
+        pytest.param(*CORRUPT_IMAGES, marks=pytest.mark.nightly),
         pytest.param(*NO_SHARE_OF_A_BATCH, marks=pytest.mark.slow),
         ("evaluate", ["--run_dir=no_run"], "--run_dir=no_run: must be"),
         ("launch", ["--", "--latent_dim=0"], "--latent_dim=0: must be"),

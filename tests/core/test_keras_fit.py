@@ -46,10 +46,17 @@ ALIKE = {
     "sampled kl": {"kl": "monte_carlo", "beta": 0.5, "prior": "mixture", "binarize": "threshold"},
     "leave one out": {"estimator": "score_function", "num_samples": 3, "baseline": "leave_one_out"},
 }
+TIERS = {  # nightly: other settings on the same path
+    "importance-weighted, stochastic pixels": pytest.mark.slow,
+    "elbo": pytest.mark.slow,
+    "gaussian": pytest.mark.nightly,
+    "sampled kl": pytest.mark.nightly,
+    "leave one out": pytest.mark.nightly,
+}
 
 
 @pytest.mark.parametrize(
-    "settings", [pytest.param(s, id=n, marks=[pytest.mark.slow] * (i > 0)) for i, (n, s) in enumerate(ALIKE.items())]
+    "settings", [pytest.param(settings, id=name, marks=TIERS.get(name, ())) for name, settings in ALIKE.items()]
 )
 def test_fit_makes_the_steps_of_our_loop(settings, tmp_path):
     """100 steps of whole batches in the same order; halfway the model is saved, loaded, and goes on."""
