@@ -87,6 +87,7 @@ def _with_resolved_settings(config: Config, dataset: "Dataset") -> Config:
         epochs=config.epochs or max(10, math.ceil(_AUTO_IMAGES / len(dataset.train.images))),
         validation_examples=len(dataset.validation.images),
     )
+    config = dataclasses.replace(config, validate_every=config.epochs_a_validation)
     name = config.name()
     if config.dataset == ARRAYS:  # other arrays are another run
         name += f"-{dataset.fingerprint()}"
