@@ -29,7 +29,17 @@ def verified_here(monkeypatch):
     """Exports are verified in this process: the same checks, without a process for each."""
     from tfvae.serving import verify
 
-    monkeypatch.setattr(verify, "check", verify.verify)
+    class Checker:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def check(self, *folders):
+            return "\n".join(verify.verify(folder) for folder in folders)
+
+    monkeypatch.setattr(verify, "Checker", Checker)
 
 
 @pytest.fixture(scope="session")

@@ -191,17 +191,27 @@ def test_an_export_that_is_not_verified_is_not_there(tmp_path, small, monkeypatc
 
 
 @pytest.mark.slow
-def test_each_of_two_models_is_verified_in_a_process_of_its_own(tmp_path, small, monkeypatch):
+def test_two_models_are_verified_together_in_another_process_before_one_is_there(tmp_path, small, monkeypatch):
     monkeypatch.undo()  # `verified_here`
-    folders, check = [], verify.check
-    monkeypatch.setattr(verify, "check", lambda folder: folders.append(check(folder)))
+    texts, check = [], verify.Checker.check
+    monkeypatch.setattr(verify.Checker, "check", lambda self, *folders: texts.append(check(self, *folders)))
     saved_model.export(small, tmp_path / "run")
-    assert [text.partition("(")[0] for text in folders] == ["encode", "decode"]
+    signatures = [line.partition("(")[0] for line in texts[0].splitlines()]
+    assert [name for name in signatures if "warm-up" not in name] == [
+        *("encode", "serving_default"),
+        *("decode", "sample", "serving_default"),
+    ]
+    assert (tmp_path / "run" / "1" / "saved_model.pb").exists() and (tmp_path / "run-encoder" / "1").exists()
     monkeypatch.undo()
-    monkeypatch.setattr(np, "savez", lambda path, **_: Path(path).write_bytes(b"nothing"))
-    with pytest.raises(RunError, match="is not served as the model answers"):
+    save = np.savez
+
+    def spoil_the_decoder(path, **values):
+        save(path, **{key: value + 1 if key == "decode/out/image" else value for key, value in values.items()})
+
+    monkeypatch.setattr(np, "savez", spoil_the_decoder)
+    with pytest.raises(RunError, match=r"other/\..*tmp: is not served as the model answers: decode differs"):
         saved_model.export(small, tmp_path / "other")
-    assert [p.name for p in (tmp_path / "other-encoder").iterdir()] == []
+    assert not list((tmp_path / "other-encoder").iterdir()) and not list((tmp_path / "other").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ that polls the directory never sees half of one, or one that doesn't work.
 Shapes: N rows, L latents, images H W C.
 """
 
+import contextlib
 import json
 import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,10 +57,10 @@ def export(vae: VAE, directory: Path, description: dict[str, Any] | None = None)
     """Writes the encoder to `<directory>-encoder` and the decoder to `directory`; returns the decoder's new version.
 
     Raises:
-        RunError: an exported model doesn't answer as `vae` does; it is not there.
+        RunError: an exported model doesn't answer as `vae` does; neither is there.
     """
-    export_encoder(vae, directory.with_name(f"{directory.name}-encoder"), description)
-    return export_decoder(vae, directory, description)
+    encoder = _encoder(vae, directory.with_name(f"{directory.name}-encoder"))
+    return _export([encoder, _decoder(vae, directory)], description)[1]
 
 
 def export_decoder(vae: VAE, directory: Path, description: dict[str, Any] | None = None) -> Path:
@@ -74,12 +75,7 @@ def export_decoder(vae: VAE, directory: Path, description: dict[str, Any] | None
     Raises:
         RunError: the exported model doesn't answer as `vae` does; it is not there.
     """
-    functions = _DecoderFunctions(vae)
-    decode = Signature(functions.decode, tf.TensorSpec([None, vae.encoder.latent_dim], tf.float32, name="z"))
-    sample = Signature(functions.sample, tf.TensorSpec([None], tf.int32, name="seed"))
-    signatures = {"serving_default": decode, "decode": decode, "sample": sample}
-    needed = [v for v in vae.variables if not v.path.startswith("vae/encoder/")]
-    return _export(directory, needed, signatures, description)
+    return _export([_decoder(vae, directory)], description)[0]
 
 
 def export_encoder(vae: VAE, directory: Path, description: dict[str, Any] | None = None) -> Path:
@@ -91,9 +87,29 @@ def export_encoder(vae: VAE, directory: Path, description: dict[str, Any] | None
     Raises:
         RunError: the exported model doesn't answer as `vae` does; it is not there.
     """
+    return _export([_encoder(vae, directory)], description)[0]
+
+
+class _Model(NamedTuple):
+    """What is exported: below `directory`, with these variables alone."""
+
+    directory: Path
+    variables: list[Any]
+    signatures: dict[str, Signature]
+
+
+def _decoder(vae: VAE, directory: Path) -> _Model:
+    functions = _DecoderFunctions(vae)
+    decode = Signature(functions.decode, tf.TensorSpec([None, vae.encoder.latent_dim], tf.float32, name="z"))
+    sample = Signature(functions.sample, tf.TensorSpec([None], tf.int32, name="seed"))
+    needed = [v for v in vae.variables if not v.path.startswith("vae/encoder/")]
+    return _Model(directory, needed, {"serving_default": decode, "decode": decode, "sample": sample})
+
+
+def _encoder(vae: VAE, directory: Path) -> _Model:
     x = tf.TensorSpec([None, *vae.encoder.image_shape], tf.float32, name="x")
     encode = Signature(_EncoderFunctions(vae).encode, x)
-    return _export(directory, vae.encoder.variables, {"serving_default": encode, "encode": encode}, description)
+    return _Model(directory, vae.encoder.variables, {"serving_default": encode, "encode": encode})
 
 
 def decoded_image(vae: VAE, z: tf.Tensor) -> tf.Tensor:
@@ -140,25 +156,37 @@ class _EncoderFunctions:
         return {"mean": posterior.mean, "log_variance": posterior.marginal_log_variance()}
 
 
-def _export(
-    directory: Path, variables: list[Any], signatures: dict[str, Signature], description: dict[str, Any] | None
-) -> Path:
-    """Writes the next version below `directory`, with these variables alone, and returns that version's own."""
+def _export(models: list[_Model], description: dict[str, Any] | None) -> list[Path]:
+    """Writes the next version of each, and returns these; all are verified before one is there."""
+    with verify.Checker() as checker, contextlib.ExitStack() as stack:
+        folders = [stack.enter_context(_folder_aside(model.directory)) for model in models]
+        for model, folder in zip(models, folders):
+            _write(model, folder, description)
+        checker.check(*folders)
+        return [_publish(folder, model.directory) for model, folder in zip(models, folders)]
+
+
+@contextlib.contextmanager
+def _folder_aside(directory: Path) -> Iterator[Path]:
+    """A new folder in `directory`; it is removed at the end, unless it has been moved."""
     directory.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(directory)
     aside = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=directory))
     try:
-        _save(aside, variables, signatures)
-        extra = aside / "assets.extra"
-        extra.mkdir()
-        (extra / "tfvae.json").write_text(json.dumps(description or {}, indent=1) + "\n")
-        _write_warm_up(extra / "tf_serving_warmup_requests", directory.name, signatures)
-        _write_expected(extra / "expected.npz", signatures)
-        aside.chmod(0o755)  # a server may be another user
-        verify.check(aside)
-        return _publish(aside, directory)
+        yield aside
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write(model: _Model, folder: Path, description: dict[str, Any] | None) -> None:
+    """Writes a whole version."""
+    _save(folder, model.variables, model.signatures)
+    extra = folder / "assets.extra"
+    extra.mkdir()
+    (extra / "tfvae.json").write_text(json.dumps(description or {}, indent=1) + "\n")
+    _write_warm_up(extra / "tf_serving_warmup_requests", model.directory.name, model.signatures)
+    _write_expected(extra / "expected.npz", model.signatures)
+    folder.chmod(0o755)  # a server may be another user
 
 
 def _remove_abandoned(directory: Path) -> None:

@@ -111,7 +111,7 @@ class Session:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._c = _library(_make_protocol_buffers_importable())
+        self._c = load_tensorflow()
         graph = self._c.NewGraph()
         meta_graph = self._load(folder, graph)
         self.graph_def = meta_graph.graph_def
@@ -213,6 +213,11 @@ def _free(c: types.SimpleNamespace, session: int, graph: int) -> None:
     c.DeleteSession(session, status)
     c.DeleteGraph(graph)
     c.DeleteStatus(status)
+
+
+def load_tensorflow() -> types.SimpleNamespace:
+    """TensorFlow's C functions; the first call takes most of a second."""
+    return _library(_make_protocol_buffers_importable())
 
 
 def _make_protocol_buffers_importable() -> Path:

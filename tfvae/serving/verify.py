@@ -5,6 +5,7 @@ every signature's answers with those of the trained model, which lie beside it, 
 """
 
 import importlib.util
+import json
 import struct
 import subprocess
 import sys
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if __package__:
-    from tfvae.serving.session import DTYPES, Session
+    from tfvae.serving.session import DTYPES, Session, load_tensorflow
 else:  # as a program, which knows nothing of tfvae
-    from session import DTYPES, Session  # type: ignore[no-redef]
+    from session import DTYPES, Session, load_tensorflow  # type: ignore[no-redef]
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.tensor_pb2 import TensorProto
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-6  # of the largest answer, where that is above 1: an encoder's means and log-variances are sums
 _INVALID_ARGUMENT = 3
+_FROM_STDIN = "-"  # in the place of a version: a JSON list of versions comes by standard input
+_VERIFIED = "\0"  # ends what is printed of each of them
 _FORBIDDEN = ("Xla", "RandomStandardNormal", "RandomUniform", "TruncatedNormal", "StatefulRandom", "StatefulStandard")
 
 
@@ -118,26 +121,61 @@ def _array_of(tensor: "TensorProto") -> np.ndarray:
     return np.array(tensor.float_val or tensor.int_val, dtype).reshape(shape)
 
 
-def check(folder: Path) -> str:
+class Checker:
     """`verify` in a process of its own, which has neither Keras nor tfvae.
 
-    Raises:
-        RunError: with the reason.
+    The process starts at once: it loads TensorFlow while the models are still being written. Used by `with`, which ends
+    it.
     """
-    from tfvae.errors import RunError
 
-    done = subprocess.run([sys.executable, __file__, str(folder)], capture_output=True, text=True)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no reason given"]
-        reason = " ".join(lines[-1].split())
-        raise RunError(f"{folder}: is not served as the model answers: {reason}")
-    return done.stdout.strip()
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, _FROM_STDIN],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def check(self, *folders: Path) -> str:
+        """What was compared of these versions, a line a signature; once for a checker.
+
+        Raises:
+            RunError: one of them is not what it should be; with the reason.
+        """
+        from tfvae.errors import RunError
+
+        output, errors = self.process.communicate(json.dumps([str(folder) for folder in folders]))
+        if self.process.returncode:
+            lines = errors.strip().splitlines() or ["no reason given"]
+            reason = " ".join(lines[-1].split())
+            verified = output.count(_VERIFIED)  # the versions before the one that failed
+            raise RunError(f"{folders[min(verified, len(folders) - 1)]}: is not served as the model answers: {reason}")
+        return output.replace(_VERIFIED, "").strip()
+
+    def __enter__(self) -> "Checker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
 
 
-def main(folder: Path) -> None:
-    """Prints what was compared; leaves with status 1 where the model is not what it should be."""
+def check(folder: Path) -> str:
+    """`Checker.check` of one version."""
+    with Checker() as checker:
+        return checker.check(folder)
+
+
+def main(argument: str) -> None:
+    """Prints what was compared; leaves with status 1 where a model is not what it should be."""
     try:
-        print(verify(folder))
+        if argument == _FROM_STDIN:
+            load_tensorflow()
+            for folder in json.loads(sys.stdin.read()):
+                print(f"{verify(Path(folder))}{_VERIFIED}", flush=True)
+        else:
+            print(verify(Path(argument)))
         loaded = {"keras", "tfvae"} & {name.partition(".")[0] for name in sys.modules}
         if loaded:
             raise ValueError(f"{loaded.pop()} was imported on the way")
@@ -147,4 +185,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1])
