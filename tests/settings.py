@@ -3,7 +3,7 @@
 from tfvae.config import Config
 
 MACHINE = {"run_dir", "strategy", "logical_cpus", "start_timeout", "memory_gb"}  # not of the run: not recorded
-FREE = MACHINE | {"data_dir", "export_dir", "checkpoint_every"}
+FREE = MACHINE | {"data_dir", "export_dir", "checkpoint_every", "validate_every"}
 OTHER = {  # field: the value as text, and as it must be read
     "dataset": ("digits", "digits"),
     "data_dir": ("/data/my sets", "/data/my sets"),
@@ -33,6 +33,7 @@ OTHER = {  # field: the value as text, and as it must be read
     "start_timeout": ("0.5", 0.5),
     "memory_gb": ("0", 0.0),
     "checkpoint_every": ("0.5", 0.5),
+    "validate_every": ("3", 3),
     "run_dir": ("runs/a b", "runs/a b"),
     "export_dir": ("out=put", "out=put"),
     "posterior": ("full", "full"),

@@ -112,9 +112,10 @@ def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Ca
 
 
 def _with_resolved_settings(config: Config, sizes: "Sizes") -> Config:
-    """`config` with the epochs and the validation images that it leaves to the data filled in."""
+    """`config` with the epochs, the validation images and when to validate, where it leaves these to the data."""
     epochs = config.epochs or max(10, math.ceil(_AUTO_IMAGES / sizes.train))
-    return dataclasses.replace(config, epochs=epochs, validation_examples=sizes.validation)
+    config = dataclasses.replace(config, epochs=epochs, validation_examples=sizes.validation)
+    return dataclasses.replace(config, validate_every=config.epochs_a_validation)
 
 
 def _with_run_dir(config: Config, dataset: "Dataset") -> Config:

@@ -20,7 +20,7 @@ def pictures_of(latent_dim=2, seed=0, labels=None):
     vae = make_vae(Config(latent_dim=latent_dim, hidden_units=(8,)), SHAPE)
     for variable in vae.trainable_variables:
         variable.assign(np.random.default_rng(1).normal(size=variable.shape, scale=0.3))
-    return vae, images, draw_pictures(vae, Dataset(split, split, split), config)
+    return vae, images, dict(draw_pictures(vae, Dataset(split, split, split), config))
 
 
 def test_there_is_a_manifold_where_there_are_two_latents():

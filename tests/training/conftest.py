@@ -26,7 +26,7 @@ def cheap_runs():
     """Whole runs that export little, draw no pictures and do not wait for XLA."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tfvae.run, "_export_models", export_answers)
-        patch.setattr(pictures, "draw_pictures", lambda vae, dataset, config: {})
+        patch.setattr(pictures, "draw_pictures", lambda vae, dataset, config: iter(()))
         patch.setattr(fast, "use_xla", lambda convolutional: False)
         yield
 

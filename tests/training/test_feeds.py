@@ -12,10 +12,11 @@ from runs import assert_same_values, run_program
 
 from tfvae import data
 from tfvae.config import Config
+from tfvae.core import noise
 from tfvae.data.disk import DiskImages
 from tfvae.errors import InputError, RunError
 from tfvae.training import feeds
-from tfvae.training.feeds import HeldImages, StreamedImages, epoch_order, make_feed
+from tfvae.training.feeds import HeldImages, StreamedImages, epoch_order, epoch_orders, make_feed
 from tfvae.training.step import TrainProgram
 from tfvae.training.strategy import Placement, one_device
 
@@ -99,15 +100,40 @@ def test_an_epoch_visits_each_image_at_most_once_and_epochs_differ():
     assert (epoch_order(1, 0, 50) != orders[0]).any()
 
 
-def test_held_images_are_all_there_in_the_order_of_the_step_s_epoch():
+def test_the_orders_of_some_epochs_are_those_of_each():
+    np.testing.assert_array_equal(epoch_orders(3, 5, 4, 65), [epoch_order(3, epoch, 65) for epoch in range(5, 9)])
+
+
+def test_an_epoch_s_order_sorts_the_integers_that_its_seed_gives():
+    """In every release: run directories depend on it."""
+    keys = noise.integers((65,), noise.seed_for(3, noise.Stream.SHUFFLE, 7)).numpy().view(np.int32)
+    np.testing.assert_array_equal(epoch_order(3, 7, 65), np.argsort(keys, kind="stable"))
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 30])
+def test_held_images_are_all_there_in_the_order_of_the_step_s_epoch(monkeypatch, count):
+    monkeypatch.setattr(feeds, "_MOST_EPOCHS", 3)
     feed = HeldImages(Config(**OPTIONS, seed=3), GREY[..., None], one_device())
     epoch_steps = 65 // 8
-    for step in [*range(17), 3, 40]:  # in order, back and far off
-        rows = feed.rows_at(step)
-        epoch = step // epoch_steps
-        assert (rows.start, rows.stop) == (epoch * epoch_steps, (epoch + 1) * epoch_steps)
-        np.testing.assert_array_equal(rows.order, epoch_order(3, epoch, 65))
+    shapes = set()
+    for step in [*range(33), 3, 40]:  # in order, back and far off
+        rows = feed.rows_at(step, count)
+        assert rows.start <= step < rows.stop and rows.start % epoch_steps == rows.stop % epoch_steps == 0
+        assert rows.stop - rows.start <= 3 * epoch_steps
+        order = epoch_order(3, step // epoch_steps, 65)[step % epoch_steps * 8 :][:8]
+        np.testing.assert_array_equal(rows.order[(step - rows.start) * 8 :][:8], order)
         np.testing.assert_array_equal(rows.images, GREY[..., None])
+        shapes.add(tuple(rows.order.shape))
+    assert shapes == {(3 * epoch_steps * 8,)}  # else the program would be compiled anew
+    fresh = feed.rows_at(80, count)  # the first step of an epoch
+    assert (fresh.start, fresh.stop) == (80, 80 + min(3, -(-count // epoch_steps)) * epoch_steps)
+
+
+def test_more_images_are_fewer_epochs_at_once(monkeypatch):
+    monkeypatch.setattr(feeds, "_ORDER_ROWS", 200)
+    assert HeldImages(Config(**OPTIONS), GREY[..., None], one_device()).epochs_at_once == 3  # of 65 images
+    monkeypatch.setattr(feeds, "_ORDER_ROWS", 10)
+    assert HeldImages(Config(**OPTIONS), GREY[..., None], one_device()).epochs_at_once == 1
 
 
 class Worker(Placement):
@@ -133,7 +159,7 @@ def test_a_worker_reads_its_own_rows_of_each_batch_and_no_others(tmp_path, monke
         worker = Worker(SimpleNamespace(num_replicas_in_sync=replicas), workers, index)
         feed = StreamedImages(Config(**OPTIONS, seed=3), stored, worker)
         for step in [*range(15), 4, 5, 6, 0, 7, 40]:  # in order, back, to the start and far off
-            rows = feed.rows_at(step)
+            rows = feed.rows_at(step, 1)
             assert rows.start <= step < rows.stop and len(rows.images) == worker.local_replicas
             assert rows.start // EPOCH_STEPS == (rows.stop - 1) // EPOCH_STEPS
             order = epoch_order(3, step // EPOCH_STEPS, len(stored))
@@ -150,7 +176,7 @@ def test_a_buffer_as_large_as_an_epoch_or_smaller_than_a_batch(tmp_path, monkeyp
     for size, steps in ((2**30, 54 // batch_size), (1, 1)):
         monkeypatch.setattr(feeds, "_BUFFER_BYTES", size)
         feed = StreamedImages(Config(**{**OPTIONS, "batch_size": batch_size}), stored, one_device())
-        rows = feed.rows_at(54 // batch_size)  # the second epoch's first
+        rows = feed.rows_at(54 // batch_size, 1)  # the second epoch's first
         assert rows.stop - rows.start == steps and rows.images.shape == (steps * batch_size, 6, 5, 1)
         order = epoch_order(0, 1, 54)[: steps * batch_size]
         np.testing.assert_array_equal(rows.images.numpy()[rows.order.numpy()], np.asarray(stored)[order])
@@ -164,7 +190,7 @@ def steps_until_it_fails(stored):
     feed = StreamedImages(Config(**OPTIONS), stored, one_device())
     for step in range(2 * EPOCH_STEPS):
         try:
-            feed.rows_at(step)
+            feed.rows_at(step, 1)
         except RunError as error:
             assert "\n" not in str(error) and error.__cause__ is None
             return step, str(error)
@@ -207,7 +233,7 @@ def test_a_program_says_what_is_wrong_with_an_image(tmp_path):
 def test_a_short_buffer_has_the_shape_and_type_of_a_whole_one(tmp_path):
     """Else the program would be compiled anew for each epoch's end."""
     feed = StreamedImages(Config(**OPTIONS), train_images(tmp_path, GREY), one_device())
-    rows = [feed.rows_at(step) for step in (0, 4, 6)]  # whole buffers, and a short one
+    rows = [feed.rows_at(step, 1) for step in (0, 4, 6)]  # whole buffers, and a short one
     assert {(r.images.dtype, tuple(r.images.shape)) for r in rows} == {(tf.uint8, (32, 6, 5, 1))}
     assert {(r.order.dtype, tuple(r.order.shape)) for r in rows} == {(tf.int32, (32,))}
 

@@ -23,14 +23,26 @@ VALIDATION = {
 }
 
 
+class Level:
+    """In the place of a VAE: one variable, by which a picture tells which weights it is of."""
+
+    def __init__(self, level=0):
+        self.variables = [tf.Variable(level, dtype=tf.int32)]
+
+
 def draw_pictures(vae):
-    """What `run.py` hands the trainer; it takes anything for a VAE."""
-    return {"samples": GREY if vae == "first" else GREY + np.uint8(100), "latent_scatter": COLOURS}
+    """What `run.py` hands the trainer."""
+    yield "samples", GREY + vae.variables[0].numpy().astype(np.uint8)
+    yield "latent_scatter", COLOURS
+
+
+def make_monitor(folder, step=0):
+    return Monitor(folder, CONFIG, step, STEPS, Level, draw_pictures, [])
 
 
 @pytest.fixture
 def monitor(tmp_path):
-    with Monitor(tmp_path, CONFIG, 0, STEPS, draw_pictures) as monitor:
+    with make_monitor(tmp_path) as monitor:
         yield monitor
 
 
@@ -45,10 +57,10 @@ def read_events(folder, part):
 
 
 def test_scalars_are_found_by_tensorboard_by_part_name_and_step(tmp_path):
-    with Monitor(tmp_path, CONFIG, 0, STEPS, draw_pictures) as monitor:
+    with make_monitor(tmp_path) as monitor:
         monitor.scalars("train", {"elbo": -80.5, "learning_rate": 1e-3}, 3)
         monitor.scalars("train", {"elbo": -75.0}, 6)
-        monitor.end_epoch(3, -80.5, VALIDATION, 1234.0, print_line=False)
+        monitor.validation(VALIDATION, 3)
     train, validation = (read_events(tmp_path, part) for part in ("train", "validation"))
     assert train.pop("config")[0][0] == 0
     assert train.keys() == {"elbo", "learning_rate"}
@@ -63,7 +75,7 @@ def test_scalars_are_found_by_tensorboard_by_part_name_and_step(tmp_path):
 
 
 def test_the_config_is_there_as_the_run_records_it(tmp_path):
-    with Monitor(tmp_path, CONFIG, 4, STEPS, draw_pictures):
+    with make_monitor(tmp_path, step=4):
         pass
     [(step, text)] = read_events(tmp_path, "train")["config"]
     assert step == 4
@@ -73,8 +85,9 @@ def test_the_config_is_there_as_the_run_records_it(tmp_path):
 
 
 def test_pictures_are_png_files_of_the_newest_and_events_of_all(tmp_path, monitor):
-    monitor.pictures("first", 0)
-    monitor.pictures("later", 3)
+    monitor.pictures(Level(0), 0)
+    monitor.pictures(Level(100), 3)
+    monitor.painter.wait()
     events = read_events(tmp_path, "train")  # they are flushed: TensorBoard sees them while the run goes on
     for name, expected in (("samples", [GREY, GREY + np.uint8(100)]), ("latent_scatter", [COLOURS, COLOURS])):
         assert [step for step, _ in events[name]] == [0, 3]
@@ -98,10 +111,8 @@ def test_pictures_are_png_files_of_the_newest_and_events_of_all(tmp_path, monito
     ids=["with validation", "without"],
 )
 def test_the_line_of_an_epoch(monitor, capsys, validation, line):
-    monitor.end_epoch(6, -75.123, validation, 12345.6, print_line=True)
+    monitor.print_line(6, -75.123, validation, 12345.6)
     assert capsys.readouterr().out == line
-    monitor.end_epoch(6, -75.123, validation, 12345.6, print_line=False)
-    assert capsys.readouterr().out == ""
 
 
 class Bar:
@@ -125,7 +136,7 @@ class Bar:
 
 def test_the_bar_counts_images_and_names_the_epoch(tmp_path, monkeypatch):
     monkeypatch.setattr("tfvae.training.monitor.tqdm.tqdm", Bar)
-    with Monitor(tmp_path, CONFIG, 2, STEPS, draw_pictures) as monitor:
+    with make_monitor(tmp_path, step=2) as monitor:
         bar = monitor.bar
         assert (bar.options["total"], bar.options["initial"]) == (6 * 16, 2 * 16)
         monitor.advance(1, 3, -80.0)

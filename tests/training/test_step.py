@@ -9,10 +9,10 @@ from tfvae.config import Config
 from tfvae.core import fast, noise
 from tfvae.core.noise import Stream
 from tfvae.core.objectives import Elbo
-from tfvae.training import step
+from tfvae.training import feeds, step
 from tfvae.training.feeds import epoch_order
 from tfvae.training.state import create_state
-from tfvae.training.step import RunningSums, TrainProgram
+from tfvae.training.step import EpochMeans, RunningSums, TrainProgram, over_epochs
 
 
 @pytest.mark.parametrize(
@@ -26,15 +26,16 @@ from tfvae.training.step import RunningSums, TrainProgram
     ids=["mlp", "conv", "stochastic", "3 samples"],
 )
 def test_other_chunks_give_the_same_weights_bit_for_bit(options):
-    straight, _ = run_program([(0, 7)], **options)  # over epochs of 3 steps
-    chunked, _ = run_program([(0, 1), (1, 2), (3, 0), (3, 2), (5, 2)], **options)
+    straight, _ = run_program([(0, 11)], **options)  # over epochs of 3 steps
+    chunked, _ = run_program([(0, 1), (1, 2), (3, 0), (3, 2), (5, 2), (7, 4)], **options)
     assert_same_values(straight, chunked)
-    assert straight.step == chunked.step == 7
+    assert straight.step == chunked.step == 11
 
 
 @pytest.mark.parametrize("binarize", ["none", "stochastic"])
 def test_a_step_is_plain_gradient_descent_on_minus_the_elbo(binarize):
-    state, [(means, bad_step)] = run_program([(0, 1)], optimizer="sgd", learning_rate=0.01, beta=2.0, binarize=binarize)
+    options = {"optimizer": "sgd", "learning_rate": 0.01, "beta": 2.0, "binarize": binarize}
+    state, [([(_, means)], bad_step)] = run_program([(0, 1)], **options)
     fresh = create_state(Config(**OPTIONS), IMAGES.shape[1:], len(IMAGES)).vae
     order = epoch_order(0, 0, len(IMAGES))
     x = tf.constant(IMAGES[order[:16]] / np.float32(255))
@@ -91,11 +92,27 @@ def test_a_loss_that_is_not_finite_is_named_by_its_first_step(without_xla):
     assert results[0][1] is None
 
 
-def test_the_means_are_over_a_call_s_steps(without_xla):
-    _, singles = run_program([(0, 1), (1, 1), (2, 1), (3, 1)])
-    _, [(means, _)] = run_program([(0, 4)])
-    for name in Elbo._fields:
-        np.testing.assert_allclose(means[name], np.mean([of_step[name] for of_step, _ in singles]), rtol=1e-6)
+@pytest.mark.parametrize("most_epochs", [1, 2, 64])
+def test_the_means_are_over_each_epoch_s_steps_of_a_call(without_xla, monkeypatch, most_epochs):
+    _, singles = run_program([(t, 1) for t in range(11)])
+    of_steps = [means.terms for [means], _ in singles]
+    monkeypatch.setattr(feeds, "_MOST_EPOCHS", most_epochs)  # of one loop; a call makes as many as it needs
+    _, results = run_program([(0, 2), (2, 6), (8, 0), (8, 3)])  # epochs end at steps 3, 6, 9
+    assert [[means.steps for means in parts] for parts, _ in results] == [[2], [1, 3, 2], [], [1, 2]]
+    first = 0
+    for parts, bad_step in results:
+        assert bad_step is None
+        for steps, terms in parts:
+            for name in Elbo._fields:
+                expected = np.mean([of_step[name] for of_step in of_steps[first : first + steps]])
+                np.testing.assert_allclose(terms[name], expected, rtol=1e-6)
+            first += steps
+
+
+def test_means_of_parts_are_weighted_by_their_steps():
+    parts = [EpochMeans(3, {"elbo": -80.0, "log_likelihood": -70.0, "kl": 10.0})]
+    parts.append(EpochMeans(1, {"elbo": -60.0, "log_likelihood": -54.0, "kl": 6.0}))
+    assert over_epochs(parts) == {"elbo": -75.0, "log_likelihood": -66.0, "kl": 9.0}
 
 
 def test_bfloat16_products_leave_the_weights_and_the_loss_float32_and_the_elbo_about_the_same(without_xla):
@@ -103,7 +120,7 @@ def test_bfloat16_products_leave_the_weights_and_the_loss_float32_and_the_elbo_a
     elbos = {}
     for dtype in ("float32", "bfloat16"):
         state, results = run_program([(0, 60)], images=images, dtype=dtype, hidden_units=(64, 64), epochs=2)
-        elbos[dtype] = results[0][0]["elbo"]
+        elbos[dtype] = over_epochs(results[0][0])["elbo"]
         assert {v.dtype for v in state.vae.trainable_variables} == {"float32"}
         assert state.vae.decode(tf.zeros([1, 2])).log_prob(images[:1] / np.float32(255)).dtype == tf.float32
     layer = next(layer for layer in state.vae.encoder.trunk if layer.name == "hidden_0")
@@ -203,10 +220,12 @@ def test_update_clips_the_global_norm_and_adds_one_step_to_the_optimizer():
 
 
 def test_the_sums_remember_the_first_bad_step_and_go_on():
-    sums = RunningSums.zero()
+    sums = RunningSums.zero(epochs=3)
     for t, finite in enumerate([True, False, True, False]):
-        sums = sums.plus(Elbo(-3.0 * t, -2.0 * t, 1.0 * t), tf.constant(finite), tf.constant(t))
-    assert [float(value) for value in sums] == [-18, -12, 6, 1]
+        terms = Elbo(*(tf.constant(term * t) for term in (-3.0, -2.0, 1.0)))
+        sums = sums.plus(terms, tf.constant(finite), tf.constant(t), tf.constant(t // 2))
+    np.testing.assert_array_equal(sums.terms, [[-3, -15, 0], [-2, -10, 0], [1, 5, 0]])
+    assert sums.bad_step == 1
 
 
 # What is compiled.

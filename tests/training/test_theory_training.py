@@ -98,4 +98,4 @@ def test_all_black_and_all_white_images_give_finite_values_and_gradients(pixel, 
     program = TrainProgram(create_state(config, (6, 5, 1), 16), config, images)
     for t in range(20):
         means, bad_step = program.run(t, 1)
-        assert bad_step is None and np.isfinite(list(means.values())).all()
+        assert bad_step is None and np.isfinite(list(means[0].terms.values())).all()

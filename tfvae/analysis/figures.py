@@ -4,11 +4,11 @@ Images come as [N, H, W, C], uint8 or float32 in [0, 1].
 """
 
 import statistics
-from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure  # never pyplot, which keeps every figure of a long run alive
+from matplotlib.lines import Line2D
 
 _CELL = 40  # narrower images are enlarged to about this many pixels
 
@@ -55,17 +55,22 @@ def manifold_latents(side: int = 20) -> np.ndarray:
 
 def latent_scatter(mean: np.ndarray, labels: np.ndarray | None, title: str) -> np.ndarray:
     """The first two coordinates of the posterior means [N, L], coloured by label: uint8 [600, 660, 3]."""
-    figure = Figure(figsize=(6.6, 6.0), dpi=100, layout="constrained")
+    figure = Figure(figsize=(6.6, 6.0), dpi=100)
     canvas = FigureCanvasAgg(figure)
-    axes = figure.add_subplot(aspect="equal", xlabel="z[0]", ylabel="z[1]", title=title)
-    style: dict[str, Any] = {"s": 5 if len(mean) > 1_000 else 25, "alpha": 0.7, "linewidths": 0}
+    # at a fixed place: to find a place by the labels' sizes takes longer than all the drawing
+    axes = figure.add_axes((0.1, 0.09, 0.78, 0.85), xlabel="z[0]", ylabel="z[1]", title=title)
+    axes.set_aspect("equal", adjustable="datalim")
+    colors = np.full(len(mean), "C0", dtype=object)
     classes = np.zeros(0) if labels is None else np.unique(labels)
     if 1 < len(classes) <= 20:
+        handles = []
         for i, label in enumerate(classes):
-            axes.scatter(*mean[labels == label, :2].T, color=f"C{i}", label=label, **style)
-        axes.legend(markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    else:
-        axes.scatter(*mean[:, :2].T, **style)
+            colors[labels == label] = f"C{i}"
+            handles.append(Line2D([], [], linestyle="", marker="o", color=f"C{i}", label=label))
+        figure.legend(handles=handles, loc="center right", frameon=False, handletextpad=0.1)
+    size = 5 if len(mean) > 1_000 else 25
+    # together, in the images' order, so that no class hides the others
+    axes.scatter(mean[:, 0], mean[:, 1], c=list(colors), s=size, alpha=0.7, linewidths=0)
     axes.grid(alpha=0.2)
     return _rasterized(canvas)
 

@@ -1,5 +1,7 @@
 """The pictures that show a VAE while it is trained: on fixed inputs, so that those of two steps can be compared."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,19 +19,19 @@ _SCATTERED_IMAGES = 5_000
 _SAMPLES = 100
 
 
-def draw_pictures(vae: VAE, dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
-    """The pictures by name, uint8 [H, W, 1 or 3]: of test images, and of z drawn from the prior by `config.seed`."""
+def draw_pictures(vae: VAE, dataset: Dataset, config: Config) -> Iterator[tuple[str, np.ndarray]]:
+    """The pictures, one after the other: names, and uint8 [H, W, 1 or 3].
+
+    They are of test images, and of z drawn from the prior by `config.seed`.
+    """
     images = dataset.test.rows(slice(_RECONSTRUCTED_IMAGES)).array
     reconstructed = vae(to_unit(images)).numpy()
+    yield "reconstructions", figures.reconstructions(images, reconstructed)
     z = draw(vae.prior, (_SAMPLES, config.latent_dim), noise.seed_for(config.seed, Stream.PRIOR))
-    pictures = {
-        "reconstructions": figures.reconstructions(images, reconstructed),
-        "samples": figures.tile(vae.decode(z).mean.numpy(), columns=10),
-    }
+    yield "samples", figures.tile(vae.decode(z).mean.numpy(), columns=10)
     if config.latent_dim == 2:
-        pictures["manifold"] = _manifold(vae)
-        pictures["latent_scatter"] = _latent_scatter(vae, dataset)
-    return pictures
+        yield "manifold", _manifold(vae)
+        yield "latent_scatter", _latent_scatter(vae, dataset)
 
 
 def _manifold(vae: VAE) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Every choice that a run can be given, once: the flags, `--help` and flagfiles are all made from `Config`'s fields."""
 
 import dataclasses
+import math
 import os
 import re
 import zlib
@@ -27,6 +28,8 @@ from tfvae.config.rules import has_closed_kl, refusals
 from tfvae.errors import InputError, as_arguments
 
 ARRAYS = "arrays"  # the name of images that Python hands in: a run keeps their fingerprint, not them
+
+_VALIDATIONS = 200  # of a run, at most, where their number is left to it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,12 @@ class Config:
         or_auto(whole(0)),
         "images held out of training for validation; auto: the data set's own validation split, or 5,000 off the "
         "end of train, or a tenth of a small set",
+    )
+    validate_every: int | None = field(
+        None,
+        or_auto(whole(1)),
+        "epochs from one validation to the next (the last one always has one); auto: so many that there are up to 200",
+        free=True,
     )
     network: str = field("mlp", choice(*NETWORKS), "dense layers, or convolutions with stride 2")
     hidden_units: tuple[int, ...] = field(
@@ -204,6 +213,11 @@ class Config:
         if self.epochs is None:
             raise ValueError("epochs: must be a number here, and is auto")
         return self.epochs
+
+    @property
+    def epochs_a_validation(self) -> int:
+        """The epochs from one validation to the next: `validate_every`, or what it is left to."""
+        return self.validate_every or math.ceil(self.epoch_count / _VALIDATIONS)
 
     def settings(self) -> dict[str, Any]:
         """The fields that change numbers: all that are not `free`."""

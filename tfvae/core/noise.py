@@ -111,5 +111,26 @@ def drawn_pixels(
 
 def permutation(size: int, seed: tf.Tensor) -> np.ndarray:
     """A uniformly drawn order of 0 .. size-1: int32 [size]."""
+    return _order_of(integers((size,), seed).numpy())
+
+
+def permutations(size: int, seed: int, stream: Stream, first: int, count: int) -> np.ndarray:
+    """The `permutation`s of the steps first .. first+count-1 of a stream: int32 [count, size], by one call."""
+    keys = _integers_of_steps(size, seed, stream, tf.constant(first), tf.constant(count)).numpy()
+    return np.stack([_order_of(of_step) for of_step in keys])
+
+
+def _order_of(keys: np.ndarray) -> np.ndarray:
+    """The places of uint32 keys [N] in their order: int32 [N]."""
     # signed, as in every release: the order of the keys is part of the numbers
-    return np.argsort(integers((size,), seed).numpy().view(np.int32), kind="stable").astype(np.int32)
+    return np.argsort(keys.view(np.int32), kind="stable").astype(np.int32)
+
+
+@tf.function(autograph=False)
+def _integers_of_steps(size: int, seed: int, stream: Stream, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """`integers` of several steps' seeds: uint32 [count, size]."""
+
+    def of_step(step: tf.Tensor) -> tf.Tensor:
+        return integers((size,), seed_for(seed, stream, step))
+
+    return tf.map_fn(of_step, first + tf.range(count), fn_output_signature=tf.uint32)

@@ -19,6 +19,8 @@ from tfvae.training.state import steps_per_epoch
 from tfvae.training.strategy import Placement
 
 _BUFFER_BYTES = 2**25  # of images that are streamed, at a time
+_MOST_EPOCHS = 64  # whose orders are made at once
+_ORDER_ROWS = 2**18  # in them, where that is more than one epoch's
 
 
 class Rows(NamedTuple):
@@ -30,40 +32,40 @@ class Rows(NamedTuple):
     stop: int
 
 
+def epoch_orders(seed: int, first: int, count: int, examples: int) -> np.ndarray:
+    """The order of the images in each of the epochs first .. first+count-1: int32 [count, examples]."""
+    return noise.permutations(examples, seed, Stream.SHUFFLE, first, count)
+
+
 def epoch_order(seed: int, epoch: int, examples: int) -> np.ndarray:
     """The order of the images in an epoch: int32 [examples]."""
-    return noise.permutation(examples, noise.seed_for(seed, Stream.SHUFFLE, epoch))
-
-
-class _EpochOrders:
-    """The order of one epoch after the other; the newest is remembered."""
-
-    def __init__(self, seed: int, examples: int) -> None:
-        self.seed, self.examples = seed, examples
-        self.epoch: int | None = None
-        self.order = np.zeros(0, np.int32)
-
-    def __call__(self, epoch: int) -> np.ndarray:
-        if epoch != self.epoch:
-            self.epoch, self.order = epoch, epoch_order(self.seed, epoch, self.examples)
-        return self.order
+    return epoch_orders(seed, epoch, 1, examples)[0]
 
 
 class HeldImages:
-    """All images on the device(s): the rows of a step are found through its epoch's order."""
+    """All images on the device(s): the rows of a step are found through the orders of some epochs."""
 
     def __init__(self, config: Config, images: np.ndarray, placement: Placement) -> None:
-        self.orders = _EpochOrders(config.seed, len(images))
+        self.seed, self.examples = config.seed, len(images)
         self.epoch_steps = steps_per_epoch(config, len(images))
+        self.epoch_rows = self.epoch_steps * config.batch_size
+        self.epochs_at_once = max(1, min(_MOST_EPOCHS, _ORDER_ROWS // len(images)))
         self.images = placement.per_replica([images] * placement.local_replicas)
         self.rows = Rows(self.images, tf.zeros([0], tf.int32), 0, 0)
 
-    def rows_at(self, step: int) -> Rows:
-        """The rows of the epoch that `step` is in."""
-        if not self.rows.start <= step < self.rows.stop:
-            epoch = step // self.epoch_steps
-            order = tf.constant(self.orders(epoch))
-            self.rows = Rows(self.images, order, epoch * self.epoch_steps, (epoch + 1) * self.epoch_steps)
+    def rows_at(self, step: int, count: int) -> Rows:
+        """Rows that serve `step`; of the count-1 steps after it as many as it can have at once."""
+        if self.rows.start <= step < self.rows.stop:
+            return self.rows
+        first = step // self.epoch_steps
+        epochs = (step + max(count, 1) - 1) // self.epoch_steps + 1 - first
+        epochs = min(epochs, self.epochs_at_once)
+        orders = epoch_orders(self.seed, first, epochs, self.examples)
+        # always of one size, so that nothing compiles anew
+        padded = np.zeros((self.epochs_at_once, self.epoch_rows), np.int32)
+        padded[:epochs] = orders[:, : self.epoch_rows]
+        start = first * self.epoch_steps
+        self.rows = Rows(self.images, tf.constant(padded.ravel()), start, start + epochs * self.epoch_steps)
         return self.rows
 
 
@@ -80,7 +82,7 @@ class _DiskReader:
         self.first_row = placement.index * self.worker_rows
         image_bytes = images.nbytes // len(images)
         self.steps = max(1, min(self.epoch_steps, _BUFFER_BYTES // (self.worker_rows * image_bytes)))
-        self.orders = _EpochOrders(config.seed, len(images))
+        self.seed, self.newest_order = config.seed, (-1, np.zeros(0, np.int32))  # of an epoch
         self.error = ""  # what is wrong with an image: tf.data would make the text of a traceback of it
 
     @property
@@ -93,12 +95,18 @@ class _DiskReader:
         step, place = row // self.batch_size, row % self.batch_size
         return tf.constant(step * self.worker_rows + place - self.first_row, tf.int32)
 
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        """The order of one epoch; the newest is remembered."""
+        if epoch != self.newest_order[0]:
+            self.newest_order = (epoch, epoch_order(self.seed, epoch, len(self.images)))
+        return self.newest_order[1]
+
     def buffers(self, step: int) -> Iterator[tuple[int, int, np.ndarray]]:
         """From `step` on: the first step of a buffer, the step after its last, its images."""
         while True:
             epoch, first = divmod(step, self.epoch_steps)
             count = min(self.steps, self.epoch_steps - first)
-            batches = self.orders(epoch)[first * self.batch_size : (first + count) * self.batch_size]
+            batches = self._epoch_order(epoch)[first * self.batch_size : (first + count) * self.batch_size]
             batches = batches.reshape(count, self.batch_size)
             own = batches[:, self.first_row : self.first_row + self.worker_rows].ravel()
             buffer = np.zeros(self.buffer_shape, self.images.dtype)
@@ -117,6 +125,8 @@ class _DiskReader:
 class StreamedImages:
     """Images on disk, in the same order as `HeldImages`: some steps' rows at a time, the next ones read meanwhile."""
 
+    epochs_at_once = 1
+
     def __init__(self, config: Config, images: DiskImages, placement: Placement) -> None:
         self.placement = placement
         self.reader = _DiskReader(config, images, placement)
@@ -126,8 +136,8 @@ class StreamedImages:
         # else the interpreter's end and the thread that reads would wait for each other
         weakref.finalize(self, self.coming.clear)
 
-    def rows_at(self, step: int) -> Rows:
-        """The rows of some steps, `step` among them; raises RunError where an image can't be read."""
+    def rows_at(self, step: int, count: int) -> Rows:
+        """The rows of some steps, `step` among them, whatever `count` is; raises RunError: an image can't be read."""
         if self.rows.start <= step < self.rows.stop:
             return self.rows
         if step != self.rows.stop or not self.coming:

@@ -23,24 +23,21 @@ from tfvae.training.strategy import Placement, one_device
 
 
 class RunningSums(NamedTuple):
-    """What a loop over steps carries: the sums of the batches' mean terms, in nats."""
+    """What a loop over steps of E epochs carries."""
 
-    elbo: tf.Tensor
-    log_likelihood: tf.Tensor
-    kl: tf.Tensor
+    terms: tf.Tensor  # [3, E] nats: the sums over each epoch's batches of the mean terms, in the order of `Elbo`
     bad_step: tf.Tensor  # int32: the first step whose loss or gradient was not finite, or -1
 
     @classmethod
-    def zero(cls) -> "RunningSums":
+    def zero(cls, epochs: int) -> "RunningSums":
         """Before the first step."""
-        return cls(tf.zeros([]), tf.zeros([]), tf.zeros([]), tf.constant(-1))
+        return cls(tf.zeros([len(objectives.Elbo._fields), epochs]), tf.constant(-1))
 
-    def plus(self, terms: objectives.Elbo, finite: tf.Tensor, step: tf.Tensor) -> "RunningSums":
-        """After a step with these mean terms."""
+    def plus(self, terms: objectives.Elbo, finite: tf.Tensor, step: tf.Tensor, epoch: tf.Tensor) -> "RunningSums":
+        """After a step with these mean terms, in the epoch of this place."""
         bad_step = tf.where((self.bad_step < 0) & ~finite, step, self.bad_step)
-        return RunningSums(
-            self.elbo + terms.elbo, self.log_likelihood + terms.log_likelihood, self.kl + terms.kl, bad_step
-        )
+        is_here = tf.range(self.terms.shape[1]) == epoch
+        return RunningSums(self.terms + tf.where(is_here, tf.stack(terms)[:, None], 0.0), bad_step)
 
 
 class TrainStep:
@@ -64,7 +61,7 @@ class TrainStep:
         replica = tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group)
         gradients, terms, finite = self.compiled_gradients(images, order, start, t, replica)
         self.update(gradients)
-        return sums.plus(terms, finite, t)
+        return sums.plus(terms, finite, t, t // self.epoch_steps - start // self.epoch_steps)
 
     def batch(self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """x [B / R, H, W, C] in [0, 1]: the images of these rows of batch t, binarized or dequantized anew."""
@@ -128,6 +125,40 @@ class TrainStep:
         self.state.optimizer.apply(gradients, self.variables)
 
 
+class EpochMeans(NamedTuple):
+    """The means over some steps of an epoch of the ELBO and its terms, by name, in nats an image."""
+
+    steps: int
+    terms: dict[str, float]
+
+
+def over_epochs(parts: list[EpochMeans]) -> dict[str, float]:
+    """The means over all steps of these parts."""
+    steps = sum(part.steps for part in parts)
+    return {name: sum(part.terms[name] * part.steps for part in parts) / steps for name in objectives.Elbo._fields}
+
+
+class _CallSums(NamedTuple):
+    """The sums of one call's loop: of each of this worker's replicas, from epoch `first_epoch` on."""
+
+    first_epoch: int
+    replicas: list[RunningSums]
+
+    def of_epochs(self, epochs: range) -> np.ndarray:
+        """The sums of the terms in these epochs: [epochs, 3], 0 where the call has no step of them."""
+        of_replicas = np.array([of_replica.terms.numpy() for of_replica in self.replicas], np.float64)
+        sums = of_replicas.sum(axis=0)
+        places = np.array(epochs) - self.first_epoch
+        is_there = (0 <= places) & (places < sums.shape[1])
+        chosen = sums[:, np.where(is_there, places, 0)] * is_there
+        return chosen.T
+
+    def first_bad(self) -> float:
+        """The first step that was not finite; infinity where all were."""
+        bad_steps = [int(of_replica.bad_step) for of_replica in self.replicas]
+        return min((step for step in bad_steps if step >= 0), default=np.inf)
+
+
 class TrainProgram:
     """Training, compiled, on images [N, H, W, C] (uint8, or float32 in [0, 1]), by the replicas of `placement`.
 
@@ -143,29 +174,31 @@ class TrainProgram:
         self.feed = make_feed(config, images, self.placement)
         replicas = self.strategy.num_replicas_in_sync
         self.train_step = TrainStep(state, config, len(images), replicas)
+        self.epoch_steps = self.train_step.epoch_steps
         jit_compile = replicas == 1 and fast.use_xla(state.vae.convolutional)
         self._compiled_steps = tf.function(self._steps, jit_compile=jit_compile, autograph=False)
 
-    def run(self, first: int, count: int) -> tuple[dict[str, float], int | None]:
+    def run(self, first: int, count: int) -> tuple[list[EpochMeans], int | None]:
         """Makes steps first .. first+count-1 of the run; other counts don't compile again, 0 compiles and makes none.
 
         Returns:
-            The means of the ELBO and its terms over these steps, in nats an image, and the first step whose loss or
-            gradient was not finite, or None.
+            The means of each epoch that has some of the steps, over these; and the first step whose loss or gradient
+            was not finite, or None.
 
         Raises:
             RunError: images that are read from disk can't be.
         """
         done, last = first, first + count
-        sums: list[RunningSums] = []  # of each call, and of each of this worker's replicas
-        while not sums or done < last:
-            rows = self.feed.rows_at(done)
+        calls: list[_CallSums] = []
+        while not calls or done < last:
+            rows = self.feed.rows_at(done, last - done)
             part = min(last, rows.stop) - done
-            sums += self._compiled_steps(
+            sums = self._compiled_steps(
                 rows.images, rows.order, tf.constant(rows.start), tf.constant(done), tf.constant(part)
             )
+            calls.append(_CallSums(rows.start // self.epoch_steps, sums))
             done += part
-        return self._over_workers(sums, count)
+        return self._over_workers(calls, first, count)
 
     def _steps(
         self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, first: tf.Tensor, count: tf.Tensor
@@ -175,18 +208,25 @@ class TrainProgram:
         def body(t: tf.Tensor, sums: RunningSums) -> tuple[tf.Tensor, RunningSums]:
             return t + 1, self.strategy.run(self.train_step.run_in_replica, args=(images, order, start, t, sums))
 
-        zero = self.strategy.run(RunningSums.zero)
+        zero = self.strategy.run(RunningSums.zero, args=(self.feed.epochs_at_once,))
         _, sums = tf.while_loop(lambda t, _: t < first + count, body, (first, zero))
         self.state.step.assign(tf.cast(first + count, tf.int64))
         return self.strategy.experimental_local_results(sums)
 
-    def _over_workers(self, sums: list[RunningSums], count: int) -> tuple[dict[str, float], int | None]:
-        """The means over all workers' replicas, and their first bad step."""
-        rows = np.array([[float(value) for value in of_replica] for of_replica in sums])
-        *terms, bad_steps = rows.T
-        own_first_bad = np.where(bad_steps < 0, np.inf, bad_steps).min()
-        of_workers = self.placement.all_gather(np.array([*map(sum, terms), own_first_bad]))
-        totals = of_workers[:, :-1].sum(axis=0) / max(count, 1)
-        means = dict(zip(objectives.Elbo._fields, totals))
+    def _over_workers(self, calls: list[_CallSums], first: int, count: int) -> tuple[list[EpochMeans], int | None]:
+        """What `run` returns, of all workers' replicas."""
+        if not count:
+            return [], None
+        epochs = range(first // self.epoch_steps, (first + count - 1) // self.epoch_steps + 1)
+        own = np.sum([call.of_epochs(epochs) for call in calls], axis=0)
+        own_first_bad = min(call.first_bad() for call in calls)
+        of_workers = self.placement.all_gather(np.array([*own.ravel(), own_first_bad]))
+        totals = of_workers[:, :-1].sum(axis=0).reshape(own.shape)
+        means = []
+        for epoch, total in zip(epochs, totals):
+            begin = max(first, epoch * self.epoch_steps)
+            end = min(first + count, (epoch + 1) * self.epoch_steps)
+            steps = end - begin
+            means.append(EpochMeans(steps, dict(zip(objectives.Elbo._fields, total / steps))))
         first_bad = of_workers[:, -1].min()
         return means, int(first_bad) if np.isfinite(first_bad) else None

@@ -1,9 +1,11 @@
 """The loop on the host: chunks of compiled steps, and between them what the host has to do.
 
-A chunk is at most an epoch, and about a second of work: how long a signal may have to wait.
+A chunk is about a second of work, for so long a signal may have to wait. It ends at the end of an epoch, where it
+reaches one, and no later than the epoch after which the host has something to do.
 """
 
 import contextlib
+import functools
 import json
 import signal
 import time
@@ -27,9 +29,10 @@ from tfvae.runtime import files
 from tfvae.runtime.signals import signals_held
 from tfvae.training import checkpoints, evaluation, report
 from tfvae.training.history import History
-from tfvae.training.monitor import DrawPictures, Monitor
+from tfvae.training.monitor import Monitor
+from tfvae.training.painter import DrawPictures
 from tfvae.training.state import create_state, steps_per_epoch
-from tfvae.training.step import TrainProgram
+from tfvae.training.step import EpochMeans, TrainProgram, over_epochs
 from tfvae.training.strategy import Placement
 
 _CHUNK_SECONDS = 1.0
@@ -49,6 +52,7 @@ class Notes(NamedTuple):
     fingerprint: str  # of the images
     step: int = 0
     seconds: float = 0.0  # in compiled steps
+    clock_seconds: float = 0.0  # of training in all, by the clock
     elbo: float = 0.0
     log_likelihood: float = 0.0
     kl: float = 0.0
@@ -58,19 +62,31 @@ class Notes(NamedTuple):
         """The ELBO and its terms by name."""
         return {name: getattr(self, name) for name in Elbo._fields}
 
-    def after(self, count: int, seconds: float, means: dict[str, float], epoch_steps: int) -> "Notes":
-        """After `count` more steps of one epoch, which took `seconds` and had these mean terms."""
+    def after(self, means: EpochMeans, epoch_steps: int) -> "Notes":
+        """After some more steps of one epoch."""
         before = self.step % epoch_steps
-        terms = {}
-        for name, mean in self.terms().items():
-            terms[name] = (mean * before + means[name] * count) / (before + count)
+        terms = over_epochs([EpochMeans(before, self.terms()), means])
         return self._replace(
-            step=self.step + count,
-            seconds=self.seconds + seconds,
+            step=self.step + means.steps,
             elbo=terms["elbo"],
             log_likelihood=terms["log_likelihood"],
             kl=terms["kl"],
         )
+
+
+class Speedometer:
+    """Images a second, by the clock, from one reading to the next."""
+
+    def __init__(self, step: int, batch_size: int) -> None:
+        self.step, self.batch_size, self.read_at = step, batch_size, time.perf_counter()
+
+    def read(self, step: int) -> float:
+        """The speed up to `step`."""
+        now = time.perf_counter()
+        images = (step - self.step) * self.batch_size
+        speed = images / (now - self.read_at)
+        self.step, self.read_at = step, now
+        return speed
 
 
 class Trainer:
@@ -97,12 +113,13 @@ class Trainer:
         self.evaluator = evaluation.Evaluator(
             self.state.vae, config.latent_dim, config.seed, config.closed_kl, placement
         )
-        self.pictured_epochs = {round(i * config.epoch_count / (_PICTURES + 1)) for i in range(_PICTURES + 2)}
+        self.pictured_epochs = _pictured_epochs(config.epoch_count, config.epochs_a_validation)
         self.chunk = _FIRST_CHUNK  # steps
         self.saved_step: int | None = None
         self.saved_at = time.monotonic()
         self.monitor: Monitor | None = None  # the chief's, while steps are made
         self.history: History | None = None  # the chief's too
+        self.start_clock()
 
     @property
     def step(self) -> int:
@@ -118,21 +135,40 @@ class Trainer:
         """
         self.restore()
         self._announce()
+        self.start_clock()
         with signals_held() as signals, contextlib.ExitStack() as stack:
             if self.placement.chief:
                 files.write_atomically(self.run_dir / FILE_NAME, to_flagfile(self.config))
-                self.monitor = stack.enter_context(
-                    Monitor(self.run_dir, self.config, self.step, self.total_steps, self.draw_pictures)
-                )
+                self.monitor = stack.enter_context(self.make_monitor(signals))
                 self.history = History(self.run_dir, self.step)
+                if self.step == 0:
+                    self.monitor.pictures(self.state.vae, 0)
             if self.step < self.total_steps:
-                self.program.run(self.step, 0)  # compiles, so that the speed is that of training
+                self.program.run(self.step, 0)  # compiles
             while self.step < self.total_steps and not self._is_stopped(signals):
                 self.run_chunk()
             if self.step != self.saved_step:
                 self.save()
+        self.read_clock()  # the last pictures are there
         self._leave_after(signals)
         return self.finish()
+
+    def start_clock(self) -> None:
+        """Begins to count this process's seconds of training."""
+        self.clock_began = time.perf_counter() - self.notes.clock_seconds
+        self.speed_of_chunks = Speedometer(self.step, self.config.batch_size)
+        self.speed_of_lines = Speedometer(self.step, self.config.batch_size)
+
+    def read_clock(self) -> None:
+        """Notes how long the training has taken up to now."""
+        self.notes = self.notes._replace(clock_seconds=time.perf_counter() - self.clock_began)
+
+    def make_monitor(self, signals: list[int]) -> Monitor:
+        """What shows this run; `signals` has those that have come to this process."""
+        make_own_vae = functools.partial(make_vae, self.config, self.dataset.image_shape, self.dataset.white)
+        return Monitor(
+            self.run_dir, self.config, self.step, self.total_steps, make_own_vae, self.draw_pictures, signals
+        )
 
     def restore(self) -> None:
         """Takes up the newest checkpoint, where there is one."""
@@ -140,6 +176,7 @@ class Trainer:
             saved = checkpoints.restore(self.run_dir, lambda _: self.state.variables())
             if saved["fingerprint"] != self.notes.fingerprint:
                 raise changed(self.config, self.run_dir)
+            saved.setdefault("clock_seconds", saved["seconds"])  # older checkpoints know no other time
             self.notes = self.notes._replace(**{**saved, "image_shape": self.notes.image_shape})
         self.saved_step = self.step or None
         facts = {"step": self.step, "images": self.notes.fingerprint, "flags": self.config.settings()}
@@ -161,50 +198,70 @@ class Trainer:
         return bool(of_workers[:, 1].any())
 
     def run_chunk(self) -> None:
-        """Makes some steps, to the end of the epoch at most, and writes what they came to.
+        """Makes some steps, and writes what they came to.
 
         Raises:
             RunError: a loss or gradient was not finite.
         """
-        is_first = self.step == 0
-        epoch_end = (self.step // self.epoch_steps + 1) * self.epoch_steps
-        count = min(epoch_end - self.step, self.chunk)
+        count = self._next_count()
         start = time.perf_counter()
-        means, bad_step = self.program.run(self.step, count)
+        means_of_epochs, bad_step = self.program.run(self.step, count)
         seconds = time.perf_counter() - start
         if bad_step is not None:
             raise RunError(
                 f"step {bad_step:,}: the loss is not finite, and the same command would end there again: take a "
                 f"smaller --learning_rate and another --run_dir; {checkpoints.newest(self.run_dir)}"
             )
-        if self.monitor and is_first:  # initial weights are a function of the seed: a new VAE has them
-            self.monitor.pictures(make_vae(self.config, self.dataset.image_shape, self.dataset.white), 0)
-        self.notes = self.notes.after(count, seconds, means, self.epoch_steps)
         self.chunk = max(1, round(count / seconds * _CHUNK_SECONDS))
-        images_per_second = count * self.config.batch_size / seconds
+        ends = []  # the notes at the end of each epoch
+        for means in means_of_epochs:
+            self.notes = self.notes.after(means, self.epoch_steps)
+            if self.step % self.epoch_steps == 0:
+                ends.append(self.notes)
+        self.notes = self.notes._replace(seconds=self.notes.seconds + seconds)
+        self.read_clock()
         if self.monitor:
             learning_rate = float(tf.convert_to_tensor(self.state.optimizer.learning_rate))
-            scalars = {**means, "images_per_second": images_per_second, "learning_rate": learning_rate}
+            scalars = {
+                **over_epochs(means_of_epochs),
+                "images_per_second": self.speed_of_chunks.read(self.step),
+                "compiled_images_per_second": count * self.config.batch_size / seconds,
+                "learning_rate": learning_rate,
+            }
             self.monitor.scalars("train", scalars, self.step)
             self.monitor.advance(count, self.step, self.notes.elbo)
-        if self.step == epoch_end:
-            self.end_epoch(images_per_second)
+        if self.step % self.epoch_steps == 0:
+            self.end_epochs(ends)
 
-    def end_epoch(self, images_per_second: float) -> None:
-        """Saves, if it is time; validates; prints and draws, if it is one of the epochs for that."""
-        is_time = time.monotonic() - self.saved_at >= self.config.checkpoint_every
-        if self.step == self.total_steps or is_time:
-            self.save()
+    def _next_count(self) -> int:
+        """Steps of the next chunk."""
+        epoch = self.step // self.epoch_steps
+        interval = self.config.epochs_a_validation
+        next_stop = min((epoch // interval + 1) * interval, self.config.epoch_count)  # an epoch
+        count = min(self.chunk, next_stop * self.epoch_steps - self.step)
+        to_epoch_end = (self.step + count) // self.epoch_steps * self.epoch_steps - self.step
+        return to_epoch_end if to_epoch_end > 0 else count
+
+    def end_epochs(self, ends: list[Notes]) -> None:
+        """Writes what some epochs came to; after the last it validates, prints, draws and saves, where it is time."""
+        epoch = self.step // self.epoch_steps
+        is_last = self.step == self.total_steps
         validation = None
-        if len(self.dataset.validation.images):
+        if len(self.dataset.validation.images) and (is_last or epoch % self.config.epochs_a_validation == 0):
             validation = self.evaluator.evaluate(self.dataset.validation.array, 1).summary()
         if self.history:
-            self.history.append(self.step // self.epoch_steps, self.step, self.notes.terms(), validation)
+            for notes in ends:
+                of_last = validation if notes is ends[-1] else None
+                self.history.append(notes.step // self.epoch_steps, notes.step, notes.terms(), of_last)
         if self.monitor:
-            is_pictured = self.step // self.epoch_steps in self.pictured_epochs
-            self.monitor.end_epoch(self.step, self.notes.elbo, validation, images_per_second, is_pictured)
-            if is_pictured:
+            if validation:
+                self.monitor.validation(validation, self.step)
+            if epoch in self.pictured_epochs:
+                self.monitor.print_line(self.step, self.notes.elbo, validation, self.speed_of_lines.read(self.step))
                 self.monitor.pictures(self.state.vae, self.step)
+        is_time = time.monotonic() - self.saved_at >= self.config.checkpoint_every
+        if is_last or is_time:
+            self.save()
 
     def save(self) -> None:
         """Writes a checkpoint, if this is the chief."""
@@ -244,15 +301,27 @@ class Trainer:
         return json.loads((self.run_dir / "results.json").read_text())
 
     def _results(self, summary: dict[str, Any]) -> dict[str, Any]:
+        images = self.step * self.config.batch_size
         return {
             "of": provenance(self.config, self.dataset.test.array, self.config.eval_samples),
             "test": report.meaningful_figures(self.config, summary, self.dataset.image_shape),
             "train": {
                 "elbo": self.notes.elbo,  # the last epoch's mean over its steps, as the weights moved
-                "images_per_second": self.step * self.config.batch_size / self.notes.seconds,
+                "images_per_second": images / self.notes.clock_seconds,
+                "compiled_images_per_second": images / self.notes.seconds,
                 "steps": self.step,
                 "epochs": self.config.epochs,
             },
             "fingerprint": self.notes.fingerprint,
             "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
         }
+
+
+def _pictured_epochs(epochs: int, interval: int) -> set[int]:
+    """The epochs after which pictures are drawn and a line is printed: spread over all, each with a validation."""
+    pictured = {epochs}
+    for i in range(1, _PICTURES + 1):
+        nearest = round(i * epochs / (_PICTURES + 1) / interval) * interval
+        if 0 < nearest < epochs:
+            pictured.add(nearest)
+    return pictured

@@ -1,0 +1,91 @@
+"""The thread that draws pictures: of which weights they are, and what happens to a round that does not end."""
+
+import threading
+
+import matplotlib.image
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfvae.training import painter
+from tfvae.training.painter import Painter
+
+
+class Level:
+    """In the place of a VAE: one variable, the grey value of its picture."""
+
+    def __init__(self, level=0):
+        self.variables = [tf.Variable(level, dtype=tf.int32)]
+
+
+class Gate:
+    """Draws one picture, when it is opened."""
+
+    def __init__(self):
+        self.opened, self.levels = threading.Event(), []
+
+    def __call__(self, vae):
+        assert self.opened.wait(60)
+        self.levels.append(int(vae.variables[0].numpy()))
+        yield "level", np.full((2, 3, 1), self.levels[-1], np.uint8)
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.opened.set()  # its thread ends, whatever the test came to
+
+
+@pytest.fixture
+def make(tmp_path, gate):
+    writer = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
+
+    def make_painter(signals=()):
+        return Painter(tmp_path / "figures", writer, Level, gate, list(signals))
+
+    return make_painter
+
+
+def drawn(folder):
+    return [int(matplotlib.image.imread(path)[0, 0, 0] * 255) for path in (folder / "figures").glob("*.png")]
+
+
+def test_the_pictures_are_of_the_weights_when_they_were_ordered(tmp_path, make, gate):
+    made, vae = make(), Level(40)
+    made.paint(vae, 0)
+    vae.variables[0].assign(200)  # training goes on meanwhile
+    assert drawn(tmp_path) == []
+    gate.opened.set()
+    made.paint(vae, 5)  # after the round before
+    made.close(failed=False)
+    assert gate.levels == [40, 200] and drawn(tmp_path) == [200]
+
+
+@pytest.mark.parametrize("after", ["a signal", "a failure"])
+def test_a_round_that_does_not_end_is_dropped_whole(tmp_path, make, gate, monkeypatch, after):
+    monkeypatch.setattr(painter, "_SECONDS_AFTER_A_SIGNAL", 0.2)
+    made = make(signals=[15] if after == "a signal" else [])
+    made.paint(Level(40), 0)
+    made.close(failed=after == "a failure")
+    gate.opened.set()
+    made.thread.shutdown(wait=True)
+    assert gate.levels == [40] and drawn(tmp_path) == []
+
+
+def test_after_a_signal_a_round_that_ends_is_kept(tmp_path, make, gate):
+    made = make(signals=[15])
+    made.paint(Level(40), 0)
+    gate.opened.set()
+    made.close(failed=False)
+    assert drawn(tmp_path) == [40]
+
+
+def test_a_file_that_can_t_be_written_is_told_to_the_training(tmp_path, make, gate):
+    (tmp_path / "figures").write_text("no directory")
+    gate.opened.set()
+    made = make()
+    made.paint(Level(40), 0)
+    with pytest.raises(FileExistsError):
+        made.paint(Level(40), 5)
+    made.close(failed=True)
