@@ -32,7 +32,7 @@ import_tensorflow()
 imported = time.perf_counter()
 from tfvae import train
 from tfvae.analysis import pictures
-from tfvae.data import dataset
+from tfvae.data import dataset, sources
 from tfvae.training import trainer
 from tfvae.training.evaluation import Evaluator
 from tfvae.training.step import TrainProgram
@@ -49,8 +49,9 @@ def timed(owner, name, part):
         return result
     setattr(owner, name, wrapper)
 
-timed(dataset, "resolve", "data")
-timed(dataset, "load", "data")
+timed(sources, "resolve", "data")
+timed(sources, "read", "data")
+timed(dataset, "divide", "data")
 timed(trainer, "create_state", "model")
 timed(pictures, "draw_pictures", "pictures")
 make_steps, evaluate = TrainProgram.run, Evaluator.evaluate

@@ -20,7 +20,7 @@ import tfvae  # noqa: E402
 from tfvae import Config, InputError, evaluate, train  # noqa: E402
 from tfvae.data import dataset as data  # noqa: E402
 from tfvae.data import memory  # noqa: E402
-from tfvae.run import _with_resolved_settings  # noqa: E402
+from tfvae.run import _with_run_dir  # noqa: E402
 from tfvae.serving import verify  # noqa: E402
 
 DIGITS = (load_digits().images * 15).astype(np.uint8)[:600]  # grey, 8-bit
@@ -181,7 +181,7 @@ def test_other_arrays_have_another_directory():
     names = set()
     for images in (DIGITS, DIGITS[::-1]):
         dataset = data.load(config, memory.load(images, None, None, None, 1e9))
-        names.add(_with_resolved_settings(config, dataset).run_dir)
+        names.add(_with_run_dir(config, dataset).run_dir)
     assert len(names) == 2 and all(name.startswith("runs/arrays-512-2-") for name in names)
 
 

@@ -1,11 +1,13 @@
 """The whole path of a user: train, look at what it leaves, evaluate, export, by the commands' own entrances."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import matplotlib.image
@@ -20,9 +22,12 @@ import tensorflow as tf  # noqa: E402
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
 
 import tfvae  # noqa: E402
-from tfvae import data, evaluate, export, train  # noqa: E402
+from tfvae import data, evaluate, export, run, train  # noqa: E402
 from tfvae.config import Config  # noqa: E402
 from tfvae.config.flagfile import read_config  # noqa: E402
+from tfvae.data import sources  # noqa: E402
+from tfvae.data.sources import Sizes  # noqa: E402
+from tfvae.data.splits import Dataset, Split  # noqa: E402
 from tfvae.serving import verify  # noqa: E402
 from tfvae.training.state import create_state  # noqa: E402
 from tfvae.training.step import TrainProgram  # noqa: E402
@@ -159,17 +164,43 @@ def test_config_flags_repeats_the_run(trained):
 
 def test_epochs_auto_is_a_million_images_and_ten_passes_at_least():
     """Of the digits' 1,437 training images 696 epochs; of 200,000 ten."""
-    from tfvae.data.splits import Dataset, Split
-    from tfvae.run import _with_resolved_settings
-
     for examples, epochs in ((1_437, 696), (200_000, 10)):
-        parts = (Split(np.zeros((count, 1, 1, 1), np.uint8), None) for count in (examples, 7, 3))
-        config = _with_resolved_settings(Config(dataset="digits"), Dataset(*parts))
+        config = run._with_resolved_settings(Config(dataset="digits"), Sizes(examples, 7, 3))
         assert config.epochs == epochs and config.validation_examples == 7
-        assert config.run_dir == f"runs/{config.name()}"
-    parts = (Split(np.zeros((count, 1, 1, 1), np.uint8), None) for count in (20, 7, 3))
-    given = _with_resolved_settings(Config(dataset="digits", epochs=4, run_dir="mine"), Dataset(*parts))
-    assert (given.epochs, given.run_dir) == (4, "mine")
+    given = run._with_resolved_settings(Config(dataset="digits", epochs=4), Sizes(20, 7, 3))
+    assert given.epochs == 4
+
+
+def test_a_run_directory_is_named_by_the_settings():
+    nothing = Split(np.zeros((1, 1, 1, 1), np.uint8), None)
+    dataset = Dataset(nothing, nothing, nothing)
+    config = Config(dataset="digits", epochs=4)
+    assert run._with_run_dir(config, dataset).run_dir == f"runs/{config.name()}"
+    given = dataclasses.replace(config, run_dir="mine/")
+    assert run._with_run_dir(given, dataset).run_dir == "mine"
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_images_are_freed_when_the_splits_have_been_made_of_them(name, tmp_path, monkeypatch):
+    """The splits of a set without a test part are copies: what was read must not stay beside them."""
+    images = np.random.default_rng(0).integers(0, 256, (60, 6, 5), dtype=np.uint8)
+    labels = np.arange(60)
+    if name == "x.npy":
+        np.save(tmp_path / name, images)
+    else:
+        np.savez(tmp_path / name, images=images, labels=labels)
+    read = []
+
+    def noted(config, arrays=None):
+        parts = read_early(config, arrays)
+        read.append(weakref.ref(parts.splits["train"].images.base))
+        return parts
+
+    read_early = sources.read_early
+    monkeypatch.setattr(sources, "read_early", noted)
+    start = run._start(Config(dataset=str(tmp_path / name), batch_size=16), None, lambda: None)
+    assert [len(split.images) for split in start.dataset] == [48, 6, 6]
+    assert len(read) == 1 and read[0]() is None
 
 
 @pytest.mark.slow

@@ -57,7 +57,6 @@ def fit(
         InputError: an argument can't be used, or the run directory is that of other settings or images.
         RunError: the run failed after its start; the message says what is safe on disk and how to go on.
     """
-    import_tensorflow()
     config = config or Config()
     arrays = _arrays(config, images, validation, test, labels)
     if arrays is not None:
@@ -124,9 +123,10 @@ def _arrays(config: Config, images: Any, validation: Any, test: Any, labels: Any
             if value is not None:
                 raise InputError(f"{name}: must not be given without images")
         return None
-    from tfvae.data import dataset, memory
+    import_tensorflow()
+    from tfvae.data import memory, sources
 
-    return memory.load(images, validation, test, labels, dataset.memory_bytes(config))
+    return memory.load(images, validation, test, labels, sources.memory_bytes(config))
 
 
 class Scores(NamedTuple):

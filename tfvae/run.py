@@ -10,18 +10,19 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfvae.config import Config
 from tfvae.config.config import ARRAYS
 from tfvae.config.flagfile import FILE_NAME, check_resumable, read_config
-from tfvae.config.rules import task_refusals
-from tfvae.errors import InputError, RunError
-from tfvae.runtime.files import locked, require_writable, write_atomically
+from tfvae.config.rules import check_task
+from tfvae.errors import RunError
+from tfvae.runtime.files import locked, require_checkpoints, require_writable, write_atomically
 from tfvae.runtime.tensorflow import import_tensorflow
 
 if TYPE_CHECKING:
     from tfvae.core.vae import VAE
+    from tfvae.data.sources import Sizes
     from tfvae.data.splits import Dataset, Split
     from tfvae.training.checkpoints import SavedRun
     from tfvae.training.strategy import Placement
@@ -56,19 +57,10 @@ def train_on(
     Raises:
         InputError, RunError: as `train`.
     """
-    import_tensorflow()
-    from tfvae.data import dataset as data
-    from tfvae.training import report, strategy
+    config, dataset, placement, data_line = _start(config, arrays, on_workers_met)
+    from tfvae.training import report
 
-    placement = strategy.place(config)
-    on_workers_met()
-    name, data_line = data.resolve(config)
-    config = dataclasses.replace(config, dataset=name)
-    dataset = data.load(config, arrays)
-    config = _with_resolved_settings(config, dataset)
     run_dir = config.directory
-    if (run_dir / FILE_NAME).exists():
-        check_resumable(config, read_config(run_dir))
     placement.say(f"{data_line}; {dataset.describe()}")
     results = _finished_results(run_dir, config, dataset.fingerprint())
     if results:
@@ -80,18 +72,67 @@ def train_on(
     return config, results
 
 
-def _with_resolved_settings(config: Config, dataset: "Dataset") -> Config:
-    """`config` with what it leaves to the data, and then its run directory, filled in."""
-    config = dataclasses.replace(
-        config,
-        epochs=config.epochs or max(10, math.ceil(_AUTO_IMAGES / len(dataset.train.images))),
-        validation_examples=len(dataset.validation.images),
-    )
-    config = dataclasses.replace(config, validate_every=config.epochs_a_validation)
+class _Start(NamedTuple):
+    """What training starts from."""
+
+    config: Config  # with what it left to the data filled in
+    dataset: "Dataset"
+    placement: "Placement"
+    data_line: str  # which data are taken, and why
+
+
+def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Callable[[], None]) -> _Start:
+    """Loads the images, meets the other workers, and checks the run directory.
+
+    What NumPy alone can refuse is refused before TensorFlow is imported, which takes seconds. The images as they were
+    read are freed at the end, when the splits have been made of them.
+    """
+    from tfvae.data import sources
+
+    config = dataclasses.replace(config, dataset=sources.absolute(config.dataset))
+    parts = sources.read_early(config, arrays)
+    if parts is not None:
+        config = _with_resolved_settings(config, parts.sizes)
+    _check_run_dir(config)
+    import_tensorflow()
+    from tfvae.data import dataset as data
+    from tfvae.training import strategy
+
+    placement = strategy.place(config)
+    on_workers_met()
+    name, data_line = sources.resolve(config)
+    config = dataclasses.replace(config, dataset=name)
+    if parts is None:
+        parts = sources.read(config)
+        config = _with_resolved_settings(config, parts.sizes)
+    dataset = data.divide(config, parts)
+    config = _with_run_dir(config, dataset)
+    _check_run_dir(config)
+    return _Start(config, dataset, placement, data_line)
+
+
+def _with_resolved_settings(config: Config, sizes: "Sizes") -> Config:
+    """`config` with the epochs, the validation images and when to validate, where it leaves these to the data."""
+    epochs = config.epochs or max(10, math.ceil(_AUTO_IMAGES / sizes.train))
+    config = dataclasses.replace(config, epochs=epochs, validation_examples=sizes.validation)
+    return dataclasses.replace(config, validate_every=config.epochs_a_validation)
+
+
+def _with_run_dir(config: Config, dataset: "Dataset") -> Config:
+    """`config` with its run directory, which is named by all other settings where none is given."""
     name = config.name()
     if config.dataset == ARRAYS:  # other arrays are another run
         name += f"-{dataset.fingerprint()}"
     return dataclasses.replace(config, run_dir=str(Path(config.run_dir or Path("runs") / name)))
+
+
+def _check_run_dir(config: Config) -> None:
+    """Refuses a run directory that another run has made; raises InputError. What is auto is not compared."""
+    if config.run_dir is None:
+        return
+    run_dir = config.directory
+    if (run_dir / FILE_NAME).exists():
+        check_resumable(dataclasses.replace(config, run_dir=str(run_dir)), read_config(run_dir))
 
 
 def _finished_results(run_dir: Path, config: Config, fingerprint: str) -> dict[str, Any] | None:
@@ -131,6 +172,37 @@ def _export_models(config: Config, vae: "VAE", step: int, results: dict[str, Any
     return saved_model.export(vae, base, saved_model.describe(config, step, results))
 
 
+def _load_run(config: Config) -> "SavedRun":
+    """The trained VAE of `config.run_dir`; a directory that can't have one is refused before TensorFlow is imported."""
+    require_checkpoints(config.directory)
+    import_tensorflow()
+    from tfvae.training import checkpoints
+
+    return checkpoints.load_run(config.directory)
+
+
+def _load_run_and_data(
+    config: Config, arrays: "dict[str, Split] | None" = None, task: str | None = None
+) -> "tuple[SavedRun, Dataset]":
+    """`_load_run`, with the run's images.
+
+    A task of `tfvae.explore` that is refused, and images that are, are refused before TensorFlow is imported where
+    NumPy alone can tell. The images as they were read are freed at the end, when the splits have been made of them.
+    """
+    from tfvae.data import sources
+
+    if task is not None:
+        check_task(config, task)
+    require_checkpoints(config.directory)
+    parts = sources.read_early(config, arrays)
+    if task is not None and parts is not None:
+        check_task(config, task, parts.has_labels)
+    trained = _load_run(config)
+    from tfvae.data.dataset import load_of_run
+
+    return trained, load_of_run(config, trained.fingerprint, parts)
+
+
 def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Split] | None" = None) -> dict[str, Any]:
     """Evaluates the run in `config.run_dir` with S = `config.eval_samples`; returns figures and what they are of.
 
@@ -140,15 +212,12 @@ def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Sp
         InputError: it is no run directory, has no checkpoint, or its data can't be had.
         RunError: no checkpoint of it can be read.
     """
-    import_tensorflow()
-    from tfvae.data.dataset import load_of_run
-    from tfvae.data.provenance import provenance
-    from tfvae.training import checkpoints, evaluation, report
-
     run_dir = config.directory
     require_writable("run_dir", run_dir)
-    trained = checkpoints.load_run(run_dir)
-    dataset = load_of_run(config, trained.fingerprint, arrays)
+    trained, dataset = _load_run_and_data(config, arrays)
+    from tfvae.data.provenance import provenance
+    from tfvae.training import evaluation, report
+
     images, samples = dataset.test.array, config.eval_samples
     evaluator = evaluation.Evaluator(trained.vae, config.latent_dim, config.seed, config.closed_kl)
     kept_blocks = evaluation.KeptBlocks(run_dir, trained.step, samples)
@@ -176,16 +245,10 @@ def explore(config: Config, task: str = "samples", arrays: "dict[str, Split] | N
     Raises:
         InputError: it is no run directory, has no checkpoint, or its data can't be had or lack labels that are needed.
     """
-    for reason in task_refusals(config, task):
-        raise InputError(f"--task={task}: {reason}")
-    import_tensorflow()
-    from tfvae.analysis import tasks
-    from tfvae.data.dataset import load_of_run
-    from tfvae.training import checkpoints
-
-    trained = checkpoints.load_run(config.directory)
     require_writable("run_dir", config.directory / "explore")
-    dataset = load_of_run(config, trained.fingerprint, arrays)
+    trained, dataset = _load_run_and_data(config, arrays, task)
+    from tfvae.analysis import tasks
+
     return tasks.explore(config, trained.vae, trained.step, dataset, task)
 
 
@@ -196,12 +259,13 @@ def export(config: Config, export_format: str = "saved_model", with_explorer: bo
         InputError: it is no run directory, has no checkpoint, or its data can't be had.
         RunError: the exported model doesn't answer as the trained one does; it is not there.
     """
-    import_tensorflow()
-    from tfvae.training import checkpoints
-
     require_writable("export_dir", config.export_dir)
     run_dir = config.directory
-    trained = checkpoints.load_run(run_dir)
+    dataset = None
+    if with_explorer:
+        trained, dataset = _load_run_and_data(config)
+    else:
+        trained = _load_run(config)
     path = run_dir / "results.json"
     results = json.loads(path.read_text()) if path.is_file() else {}
     exported = _export_models(config, trained.vae, trained.step, results)
@@ -212,18 +276,17 @@ def export(config: Config, export_format: str = "saved_model", with_explorer: bo
 
         export_onnx(trained.vae, base / "decoder.onnx")
         print(f"{base / 'decoder.onnx'}: the decoder as ONNX, the same in onnxruntime")
-    if with_explorer:
-        _write_explorer(trained, config, (run_dir, base))
+    if dataset is not None:
+        _write_explorer(trained, config, dataset, (run_dir, base))
     return exported
 
 
-def _write_explorer(trained: "SavedRun", config: Config, folders: tuple[Path, ...]) -> None:
+def _write_explorer(trained: "SavedRun", config: Config, dataset: "Dataset", folders: tuple[Path, ...]) -> None:
     """Writes the latent explorer, one HTML page, into each of these folders."""
     from tfvae.analysis import explorer
-    from tfvae.data.dataset import load_of_run
 
     title = f"{config.directory.resolve().name}, step {trained.step:,}"
-    page = explorer.page(trained.vae, config, load_of_run(config, trained.fingerprint), title)
+    page = explorer.page(trained.vae, config, dataset, title)
     for folder in folders:
         write_atomically(folder / "explorer.html", page)
         print(f"{folder / 'explorer.html'}: open it in a browser")

@@ -1,5 +1,6 @@
 """A working directory for commands that are refused: files that are bad in many ways, a few that are good."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,9 @@ def folder(tmp_path, monkeypatch):
         Path(name).mkdir()
         Path(name, "config.flags").write_text(text)
     Path("binary/config.flags").write_bytes(bytes(range(256)))
+    unlabelled = dataclasses.replace(RECORDED, dataset=str(tmp_path / "good.npy"), batch_size=1, validation_examples=3)
+    Path("unlabelled/checkpoints").mkdir(parents=True)
+    Path("unlabelled/config.flags").write_text(to_flagfile(unlabelled))
     Path("no_run").mkdir()
     Path("no_tfds").mkdir()
     return tmp_path

@@ -180,6 +180,18 @@ def test_resume_where_epochs_were_recorded_as_auto():
         check_resumable(RECORDED, dataclasses.replace(RECORDED, epochs=None))
 
 
+def test_what_is_left_to_the_data_is_not_compared_before_they_are_read():
+    left = dataclasses.replace(RECORDED, dataset="auto", validation_examples=None, epochs=None)
+    check_resumable(left, RECORDED)
+    for name in ("dataset", "validation_examples"):
+        known = dataclasses.replace(left, **{name: OTHER[name][1] if name != "dataset" else "mnist"})
+        with pytest.raises(InputError, match=f" {name}=.* \\(there: "):
+            check_resumable(known, RECORDED)
+    with pytest.raises(InputError) as caught:
+        check_resumable(dataclasses.replace(left, latent_dim=3), RECORDED)
+    assert "other settings: latent_dim=3 (there: 2); must be" in str(caught.value)
+
+
 def test_resume_with_a_file_that_moved():
     here = dataclasses.replace(RECORDED, dataset="/b/x.npy")
     check_resumable(here, dataclasses.replace(RECORDED, dataset="/a/x.npy"))

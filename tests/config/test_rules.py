@@ -5,7 +5,7 @@ import types
 import pytest
 
 from tfvae.config import Config, rules
-from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, Objective, Posterior
+from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, TASKS, Objective, Posterior
 from tfvae.config.config import FIELDS
 from tfvae.errors import InputError
 
@@ -176,3 +176,16 @@ def test_the_rows_are_the_flags_values_and_name_one_another():
         assert row.closed_kl_to or not row.kl_per_latent
     for row in OBJECTIVES.values():
         assert all(FIELDS["estimator"].metadata["kind"].valid(estimator) for estimator in row.estimators)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_that_needs_labels_is_refused_without_them(task):
+    config = Config(dataset="digits")
+    rules.check_task(config, task)  # until it is known whether there are labels
+    if not TASKS[task].needs_labels:
+        rules.check_task(config, task, has_labels=False)
+        return
+    with pytest.raises(InputError) as caught:
+        rules.check_task(config, task, has_labels=False)
+    expected = f"--task={task}: must be of a data set that has labels, and digits has none"
+    assert caught.value.for_command_line == expected

@@ -1,4 +1,4 @@
-"""A data set as a whole: its parts share no image and depend on the data alone; fingerprints; which data are taken."""
+"""A data set as a whole: its parts share no image and depend on the data alone; fingerprints."""
 
 import subprocess
 import sys
@@ -7,18 +7,13 @@ from collections import Counter
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from sources import GREY, UNPLUGGED, load, npy, npz, refused, rows, together
+from sources import GREY, load, npy, npz, rows, together
 
 from tfvae import data as wing
 from tfvae.config import Config
 from tfvae.data import dataset as data
-from tfvae.data import splits, tfds
+from tfvae.data import splits
 from tfvae.errors import InputError
-
-
-@pytest.fixture
-def offline(monkeypatch):
-    monkeypatch.setattr(tfds, "why_unreachable", lambda url: UNPLUGGED)
 
 
 def test_digits_are_scikit_learns_each_once():
@@ -98,76 +93,10 @@ def test_the_test_part_of_a_file_without_one_is_a_tenth_but_at_most_ten_thousand
         assert tuple(len(split.images) for split in dataset) == sizes
 
 
-def test_a_relative_path_is_made_absolute(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert data.resolve(Config(dataset="x.npy"))[0] == str(tmp_path / "x.npy")
-
-
-def test_a_file_in_the_home_directory(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    npy(tmp_path, GREY)
-    name, why = data.resolve(Config(dataset="~/x.npy"))
-    assert name == str(tmp_path / "x.npy") and name in why
-    assert rows(together(load("~/x.npy"))) == rows(GREY)
-
-
 def test_all_parts_are_scaled_alike(tmp_path):
     dark = np.minimum(GREY, 1)  # 0 and 1 of 255, for train goes to 255
     dataset = load(npz(tmp_path, train=GREY, test=dark))
     np.testing.assert_array_equal(dataset.test.images[..., 0], dark)
-
-
-@pytest.mark.parametrize(
-    "arrays",
-    [
-        {"train": GREY, "test": GREY[:, :4]},
-        {"train": GREY, "test": GREY[..., None].repeat(3, -1)},
-        {"train": GREY, "test": GREY / 255},
-        {"train": GREY, "validation": GREY[:, :, :4], "test": GREY},
-    ],
-    ids=["other height", "colour", "floats", "other width in validation"],
-)
-def test_parts_that_do_not_match(tmp_path, arrays):
-    assert "one shape and type" in refused(npz(tmp_path, **arrays))
-
-
-@pytest.mark.parametrize("part", ["train", "validation", "test"])
-def test_every_part_is_checked(tmp_path, part):
-    floats = (GREY / 255).astype(np.float32)
-    bad = floats.copy()
-    bad[3, 2, 1] = np.nan
-    parts = {"train": floats, "validation": floats, "test": floats}
-    assert "finite" in refused(npz(tmp_path, **{**parts, part: bad}))
-    assert "[0, 5, 7]" in refused(npz(tmp_path, **{**parts, part: floats[:0]}))
-
-
-def test_sizes_that_are_too_large():
-    assert load("digits", batch_size=1437).image_shape == (8, 8, 1)
-    message = refused("digits", batch_size=1438)
-    assert message.startswith("batch_size=1438: must be at most") and "1,437" in message
-    assert refused("digits", validation_examples=1617).startswith("validation_examples=1617: must be")
-    assert len(load("digits", validation_examples=1616).train.images) == 1
-
-
-def test_too_many_of_a_given_validation_part(tmp_path):
-    path = npz(tmp_path, train=GREY, validation=GREY[:7], test=GREY)
-    assert len(load(path, validation_examples=7).validation.images) == 7
-    message = refused(path, validation_examples=8)
-    assert message.startswith("validation_examples=8: must be") and "7" in message and "below 7" not in message
-
-
-def test_auto_falls_back_to_the_digits(tmp_path, offline):
-    name, why = data.resolve(Config(data_dir=str(tmp_path)))
-    assert name == "digits"
-    assert why.startswith("data: ") and "\n" not in why
-    for part in ("digits", "mnist", str(tmp_path), UNPLUGGED):
-        assert part in why
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_name_is_kept(offline):
-    assert data.resolve(Config(dataset="digits")) == ("digits", "data: digits")
-    assert data.resolve(Config(dataset="mnist"))[0] == "mnist"
 
 
 LEVELS = np.arange(256, dtype=np.uint8).repeat(20).reshape(20, 16, 16)

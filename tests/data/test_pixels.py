@@ -1,13 +1,10 @@
-"""What pixels become: units, binarization, the noise of dequantization, and arrays that are not images."""
+"""What pixels become: units and binarization by a threshold; and arrays that are not images."""
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from sources import GREY, load, npy, npz, refused, rows, together
+from sources import GREY, load, npy, refused, rows, together
 
 from tfvae.data import pixels
-
-LEVELS = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
@@ -46,40 +43,6 @@ def test_threshold_of_bytes(tmp_path):
     assert together(dataset).astype(bool).sum() == 128 * 20  # 127 is below a half, 128 above
 
 
-@pytest.mark.parametrize("kind", ["float", "bytes"])
-def test_stochastic_is_a_draw_with_the_grey_value_as_probability(tmp_path, kind):
-    source = "digits" if kind == "float" else npy(tmp_path, np.tile(GREY, (10, 2, 2)))
-    grey, drawn = load(source), load(source, binarize="stochastic")
-    np.testing.assert_array_equal(drawn.train.images, grey.train.images)  # drawn anew at each visit, in training
-    assert drawn.train.images.dtype == grey.train.images.dtype
-    for a, b in zip(list(grey)[1:], list(drawn)[1:]):
-        p = a.images.astype(np.float64) / (1 if kind == "float" else 255)
-        assert b.images.dtype == np.uint8 and set(np.unique(b.images)) == {0, 255}
-        ones = b.images > 0
-        assert not ones[p == 0].any() and ones[p == 1].all()
-        assert abs((ones - p).sum()) < 5 * np.sqrt((p * (1 - p)).sum())
-        middle = (p > 0.4) & (p < 0.6)  # a threshold would pass the first test if the grey values were even
-        assert abs((ones - p)[middle].sum()) < 5 * np.sqrt((p * (1 - p))[middle].sum())
-        assert ones[middle & (p < 0.5)].any() and not ones[middle & (p > 0.5)].all()
-
-
-def test_stochastic_is_drawn_once_for_evaluation():
-    one, two = (load("digits", binarize="stochastic", seed=seed) for seed in (0, 1))
-    np.testing.assert_array_equal(one.validation.images, two.validation.images)
-    np.testing.assert_array_equal(one.test.images, two.test.images)
-
-
-def test_validation_and_test_are_drawn_apart(tmp_path):
-    half = np.full((50, 20, 20), 0.5, np.float32)
-    dataset = load(npz(tmp_path, train=half, validation=half, test=half), binarize="stochastic")
-    same = (dataset.validation.images == dataset.test.images).mean()
-    assert abs(same - 0.5) < 5 * 0.5 / np.sqrt(half.size)
-
-
-def test_a_part_without_images_is_left():
-    assert load("digits", binarize="stochastic", validation_examples=0).validation.images.shape == (0, 8, 8, 1)
-
-
 def valued(value, dtype=np.float32):
     images = np.zeros((20, 3, 4), dtype)
     images[7, 1, 2] = value
@@ -108,6 +71,7 @@ def valued(value, dtype=np.float32):
         pytest.param(np.full((20, 3, 4), b"a"), "S1", id="bytes"),
         pytest.param(valued(1, complex), "complex128", id="complex"),
         pytest.param(np.zeros((20, 3, 4), "datetime64[s]"), "datetime64", id="dates"),
+        pytest.param(np.zeros((20, 3, 4), "timedelta64[s]"), "timedelta64", id="times"),
         pytest.param(np.zeros((20, 3, 4), [("a", np.uint8)]), "must be images", id="structs"),
         pytest.param(GREY[:9], "at least 10 images", id="nine images"),
     ],
@@ -118,38 +82,6 @@ def test_an_array_that_is_not_images(tmp_path, array, part):
     assert part in message
 
 
-def test_draws_of_evaluation_take_the_quotient_as_probability(monkeypatch):
-    """The product by float32(1/255) is another number at 126 of the levels: fingerprints would not be for ever."""
-    taken = []
-    monkeypatch.setattr(pixels.noise, "bernoulli", lambda p, seed, draw: taken.append(p) or tf.zeros(p.shape))
-    quotient = (np.arange(256) / 255).astype(np.float32).reshape(LEVELS.shape)  # float64's, rounded once more
-    pixels.draw_once(LEVELS, tf.constant([1, 2]))
-    pixels.draw_once(quotient, tf.constant([1, 2]))
-    assert len(taken) == 2
-    for probabilities in taken:
-        assert probabilities.dtype == np.float32
-        np.testing.assert_array_equal(probabilities, quotient)
-    assert (np.arange(256, dtype=np.float32) * np.float32(1 / 255) != quotient.ravel()).sum() == 126
-
-
-def test_dequantized_levels_are_those_before(tmp_path):
-    """(level + u) / 256: the level is the whole part of 256 x, and u is uniform (Theis et al. 2016, section 3.1)."""
-    images = np.tile(LEVELS, (40, 2, 2, 1))
-    options = {"dequantize": True, "likelihood": "gaussian"}
-    grey, noisy = load(npy(tmp_path, images)), load(npy(tmp_path, images), **options)
-    np.testing.assert_array_equal(noisy.train.images, grey.train.images)  # drawn anew at each visit, in training
-    draws = []
-    for before, after in zip(list(grey)[1:], list(noisy)[1:]):
-        assert after.images.dtype == np.float32
-        levels = after.images.astype(np.float64) * 256
-        np.testing.assert_array_equal(np.floor(levels), before.images)
-        u = levels - before.images
-        assert abs(u.mean() - 0.5) < 5 * np.sqrt(1 / 12 / u.size)
-        assert abs(np.mean(u**2) - 1 / 3) < 5 * np.sqrt(4 / 45 / u.size)
-        draws.append(u.ravel())
-    assert abs(np.corrcoef(*draws)[0, 1]) < 5 / np.sqrt(draws[0].size)  # the two parts are drawn apart
-
-
-def test_fractions_are_not_dequantized():
-    message = refused("digits", dequantize=True, likelihood="gaussian")
-    assert message == "dequantize=True: must have 8-bit pixels, and digits has fractions"
+@pytest.mark.parametrize("images", [GREY, np.float32(GREY / 255)], ids=["bytes", "floats"])
+def test_images_of_the_right_type_are_not_copied(images):
+    assert np.shares_memory(pixels.as_images("x", images), images)

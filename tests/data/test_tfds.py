@@ -12,8 +12,7 @@ import pytest
 from sources import UNPLUGGED, load, refused, rows
 
 from tfvae.config import Config
-from tfvae.data import dataset as data
-from tfvae.data import tfds
+from tfvae.data import sources, tfds
 
 
 @pytest.fixture
@@ -93,7 +92,7 @@ def prepared(name):
 @pytest.mark.slow
 def test_real_mnist():
     prepared("mnist")
-    assert data.resolve(Config())[0] == "mnist"  # auto takes what is here
+    assert sources.resolve(Config())[0] == "mnist"  # auto takes what is here
     dataset = load("mnist")
     assert [split.images.shape for split in dataset] == [(n, 28, 28, 1) for n in (55_000, 5_000, 10_000)]
     assert [split.labels.shape for split in dataset] == [(n,) for n in (55_000, 5_000, 10_000)]

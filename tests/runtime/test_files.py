@@ -221,3 +221,15 @@ def test_what_another_user_owns_is_refused():
             answers.append(done.stdout + done.stderr)
     problem = f"must be a directory that can be written, and {folder} can't\n"
     assert answers == [f"run_dir={folder}{below}: {problem}" for below in ("", "/a", "/a/b")]
+
+
+@pytest.mark.parametrize("kind", ["nothing", "a file"])
+def test_a_run_without_a_directory_of_checkpoints_is_refused(tmp_path, kind):
+    if kind == "a file":
+        (tmp_path / "checkpoints").write_text("")
+    with pytest.raises(InputError) as caught:
+        files.require_checkpoints(tmp_path)
+    assert str(caught.value) == f"run_dir={tmp_path}: must be the directory of a run that has a checkpoint"
+    (tmp_path / "checkpoints").unlink(missing_ok=True)
+    (tmp_path / "checkpoints").mkdir()
+    files.require_checkpoints(tmp_path)

@@ -14,14 +14,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.analysis import features, figures, imputation, latents
-from tfvae.config import Config, capabilities
+from tfvae.config import Config
+from tfvae.config.rules import check_task
 from tfvae.core import noise
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.vae import VAE
 from tfvae.data.provenance import describe_pixels
 from tfvae.data.splits import Dataset, Split
-from tfvae.errors import InputError
 from tfvae.runtime.files import write_atomically
 
 _SAMPLES = 100
@@ -152,8 +152,7 @@ def explore(config: Config, vae: VAE, step: int, dataset: Dataset, task: str) ->
     Raises:
         InputError: the data set has no labels, which the task needs; nothing is written.
     """
-    if capabilities.TASKS[task].needs_labels and (dataset.train.labels is None or dataset.test.labels is None):
-        raise InputError(f"--task={task}: must be of a data set that has labels, and {config.dataset} has none")
+    check_task(config, task, dataset.has_labels)
     result = TASKS[task](Context(vae, config, dataset))
     of = {
         "dataset": config.dataset,

@@ -11,6 +11,7 @@ from tfvae.config.fields import to_python, to_text
 from tfvae.errors import InputError, as_arguments
 
 FILE_NAME = "config.flags"
+_LEFT_TO_THE_DATA = (("dataset", "auto"), ("validation_examples", None), ("epochs", None))  # until these are read
 _OF_THE_MACHINE = ("run_dir", "strategy", "logical_cpus", "start_timeout", "memory_gb")
 
 
@@ -75,7 +76,8 @@ def _may_move(dataset: str) -> bool:
 def check_resumable(config: Config, recorded: Config) -> None:
     """Refuses to go on with a run under settings that change its numbers.
 
-    More `epochs` are allowed, except with `--lr_schedule=cosine`, whose shape depends on them.
+    More `epochs` are allowed, except with `--lr_schedule=cosine`, whose shape depends on them. What `config` leaves to
+    the data (auto) is not compared: before the data are read, the rest can be.
 
     Raises:
         InputError: names each difference.
@@ -87,7 +89,7 @@ def check_resumable(config: Config, recorded: Config) -> None:
         old["epochs"] = new["epochs"]
     if _may_move(old["dataset"]) and _may_move(new["dataset"]):
         old["dataset"] = new["dataset"]  # that the images are the same is checked by itself
-    names = [name for name in new if new[name] != old[name]]
+    names = [name for name in new if new[name] != old[name] and (name, new[name]) not in _LEFT_TO_THE_DATA]
     if not names:
         return
     flags = [f"--{name}={to_text(new[name])} (there: {to_text(old[name])})" for name in names]

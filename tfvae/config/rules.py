@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, TASKS
+from tfvae.errors import InputError
 
 if TYPE_CHECKING:
     from tfvae.config.config import Config
@@ -100,11 +101,22 @@ def _either(names: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def task_refusals(config: "Config", task: str) -> Iterator[str]:
-    """Why a task of `tfvae.explore` is refused for a run with this `config`; nothing where it is allowed."""
+def check_task(config: "Config", task: str, has_labels: bool = True) -> None:
+    """Raises InputError with the first of `task_refusals`, if there is one."""
+    for reason in task_refusals(config, task, has_labels):
+        raise InputError(f"--task={task}: {reason}")
+
+
+def task_refusals(config: "Config", task: str, has_labels: bool = True) -> Iterator[str]:
+    """Why a task of `tfvae.explore` is refused for a run with this `config`; nothing where it is allowed.
+
+    `has_labels` says whether the data set has labels; until that is known, it is taken to have some.
+    """
     needs = TASKS[task]
     if needs.needs_prior and not OBJECTIVES[config.objective].has_prior:
         yield "must not be of a plain autoencoder, which has no p(z) to draw from"
+    if needs.needs_labels and not has_labels:
+        yield f"must be of a data set that has labels, and {config.dataset} has none"
     if needs.needs_element_log_prob and not LIKELIHOODS[config.likelihood].element_log_prob:
         yield f"must not be of a {config.likelihood} likelihood, which has no log density of single pixels"
     if needs.needs_log_prob_of_any_z and not POSTERIORS[config.posterior].log_prob_of_any_z:

@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tfvae.data.disk import open_images
+from tfvae.data.disk import DiskImages, open_images
 from tfvae.data.splits import PARTS, Split
 from tfvae.errors import InputError
 
@@ -28,8 +28,7 @@ def load(path: Path, memory: float) -> dict[str, Split]:
     except InputError:
         raise
     except Exception as error:  # a damaged file raises anything from OSError to TokenError
-        reason = " ".join(str(error).split())
-        raise InputError(f"--dataset={path}: must be a readable .npy or .npz file without pickles: {reason}") from None
+        raise _unreadable(path, error) from None
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise InputError(f"--dataset={path}: must hold arrays alone, and {key} is none")
@@ -38,6 +37,28 @@ def load(path: Path, memory: float) -> dict[str, Split]:
         keys = ", ".join(arrays) or "none"
         raise InputError(f"--dataset={path}: must hold an array images, train or x_train, and has {keys}")
     return splits
+
+
+def map_npy(path: Path) -> DiskImages | None:
+    """The images of a .npy file, of which the header alone is read; None if it is a .npz file, whatever its name.
+
+    Raises:
+        InputError: the file can't be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            prefix = file.read(len(np.lib.format.MAGIC_PREFIX))
+        if prefix != np.lib.format.MAGIC_PREFIX:
+            return None
+        return open_images(path)
+    except Exception as error:  # as in `load`
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    """What to raise where NumPy fails on a file."""
+    reason = " ".join(str(error).split())
+    return InputError(f"--dataset={path}: must be a readable .npy or .npz file without pickles: {reason}")
 
 
 def _read(file: BinaryIO, path: Path, memory: float) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from tfvae.config import Config
 from tfvae.core import noise
 from tfvae.core.inputs import InputRule
 from tfvae.core.noise import Stream
-from tfvae.data import pixels
+from tfvae.data import draws, pixels
 
 _SEED = 0  # of the pixels that are drawn: the same in every run, as for test images
 _NEW_DRAW = 3  # the place of these draws in their stream, after those of validation and test
@@ -41,9 +41,9 @@ class NewImages:
         if self.config.binarize == "threshold":
             return pixels.threshold(images)
         if self.config.binarize == "stochastic":
-            return pixels.draw_once(images, self.seed, draw)
+            return draws.draw_once(images, self.seed, draw)
         if self.config.dequantize and images.dtype == np.uint8:
-            return pixels.dequantize_once(images, self.seed, draw)
+            return draws.dequantize_once(images, self.seed, draw)
         return images
 
 

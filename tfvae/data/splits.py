@@ -72,6 +72,11 @@ class Dataset:
         _, height, width, channels = self.train.images.shape
         return (height, width, channels)
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the training and the test images have labels."""
+        return self.train.labels is not None and self.test.labels is not None
+
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that change when an image of a part does.
 

@@ -53,6 +53,17 @@ def locked(run_dir: Path) -> Iterator[None]:
         yield
 
 
+def require_checkpoints(run_dir: Path) -> None:
+    """Refuses a run directory that has no directory of checkpoints; raises InputError."""
+    if not os.path.isdir(run_dir / "checkpoints"):  # Path.is_dir raises where it may not look
+        raise no_checkpoint(run_dir)
+
+
+def no_checkpoint(run_dir: Path) -> InputError:
+    """What to raise where a run has no checkpoint yet."""
+    return InputError(f"--run_dir={run_dir}: must be the directory of a run that has a checkpoint")
+
+
 def require_writable(flag: str, path: str | os.PathLike[str]) -> None:
     """Refuses a directory that can't be made or written to, before anything is; raises InputError."""
     place = Path(path).absolute()

@@ -21,7 +21,7 @@ from tfvae.config import Config
 from tfvae.config.flagfile import read_config
 from tfvae.core.vae import VAE, make_vae
 from tfvae.errors import InputError, RunError
-from tfvae.runtime.files import move_into_place
+from tfvae.runtime.files import move_into_place, no_checkpoint
 
 _MOST_CHECKPOINTS = 3
 
@@ -82,7 +82,7 @@ def restore(run_dir: Path, make: Callable[[dict[str, Any]], Variables], prefix: 
     """
     present = steps(run_dir)
     if not present:
-        raise InputError(f"--run_dir={run_dir}: must be the directory of a run that has a checkpoint")
+        raise no_checkpoint(run_dir)
     for step in reversed(present):
         folder = run_dir / "checkpoints" / str(step)
         try:

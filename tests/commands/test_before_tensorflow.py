@@ -1,0 +1,95 @@
+"""What NumPy alone can tell is told before TensorFlow is imported: the same lines, in a process that has none."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from command_line import ROOT, assert_one_clear_line, run, tree
+from test_train_refuses import BAD_LINES
+
+pytestmark = pytest.mark.usefixtures("same_signal_handlers")
+
+CHILD = """
+import contextlib, io, json, runpy, sys
+sys.modules["tensorflow"] = None  # to import it raises ModuleNotFoundError
+results = []
+for command, args in json.load(sys.stdin):
+    sys.argv = [f"tfvae.{command}", *args]
+    printed = io.StringIO()
+    with contextlib.redirect_stderr(printed):
+        try:
+            runpy.run_module(f"tfvae.{command}", run_name="__main__")
+            status = 0
+        except SystemExit as exit:
+            status = exit.code
+        except ModuleNotFoundError as error:
+            status = str(error)
+    results.append([status, printed.getvalue()])
+json.dump(results, sys.stdout)
+"""
+OF_TRAIN = [name for name, (args, _) in BAD_LINES.items() if args[0].endswith((".npy", ".npz", "=./file"))]
+OF_TRAIN += ["other latent_dim", "other data", "other seed", "fewer epochs", "more epochs under a cosine"]
+OF_TRAIN += ["epochs recorded as auto"]
+REFUSED = {name: ("train", *BAD_LINES[name]) for name in OF_TRAIN} | {
+    "epochs left to the data": ("train", ["--run_dir=run", "--epochs=auto", "--seed=1"], "settings: --seed=1 (there"),
+    "validation left to the data": (
+        "train",
+        ["--run_dir=run", "--validation_examples=auto", "--seed=1"],
+        "settings: --seed=1 (there: 0); must be",
+    ),
+    "validation of a file left to the data": (
+        "train",
+        ["--run_dir=unlabelled", "--validation_examples=auto"],
+        "settings: --validation_examples=4 (there: 3); must be",
+    ),
+    "evaluate untrained": ("evaluate", ["--run_dir=run"], "--run_dir=run: must be the directory of a run that has"),
+    "explore untrained": ("explore", ["--run_dir=run"], "--run_dir=run: must be the directory of a run that has"),
+    "export untrained": ("export", ["--run_dir=run"], "--run_dir=run: must be the directory of a run that has"),
+    "evaluate no run": ("evaluate", ["--run_dir=no_run"], "--run_dir=no_run: must be the directory of a run, and"),
+    "explore no run": ("explore", ["--run_dir=no_run"], "--run_dir=no_run: must be the directory of a run, and"),
+    "export no run": ("export", ["--run_dir=no_run"], "--run_dir=no_run: must be the directory of a run, and"),
+    "features without labels": (
+        "explore",
+        ["--run_dir=unlabelled", "--task=features"],
+        "--task=features: must be of a data set that has labels, and ",
+    ),
+    "evaluate bad data": ("evaluate", ["--run_dir=unlabelled", "--dataset=nan.npy"], "nan.npy: must be images"),
+    "explore bad data": ("explore", ["--run_dir=unlabelled", "--dataset=none.npy"], "none.npy: must be a readable"),
+    "explorer of bad data": (
+        "export",
+        ["--run_dir=unlabelled", "--explorer", "--dataset=labels.npz"],
+        "labels.npz: must have",
+    ),
+}
+NOT_REFUSED = {  # by NumPy: the child shows that it would see an import of TensorFlow
+    "a good file": ("train", ["--dataset=good.npy", "--batch_size=8"]),
+    "a good run": ("evaluate", ["--run_dir=unlabelled"]),
+}
+
+
+def run_without_tensorflow(cases):
+    """(exit status, what it wrote on stderr) of each command, all of them in one child process."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD],
+        input=json.dumps([(command, args) for command, args, *_ in cases]),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def test_what_numpy_can_tell_is_told_without_tensorflow(folder, monkeypatch, capsys):
+    before = tree(folder)
+    results = run_without_tensorflow([*REFUSED.values(), *NOT_REFUSED.values()])
+    for (name, (command, args, part)), (status, error) in zip(REFUSED.items(), results):
+        assert status == 2, (name, status, error)
+        assert_one_clear_line(error, command, part)
+        assert (status, error) == run(monkeypatch, capsys, command, args), name
+    for name, (status, error) in zip(NOT_REFUSED, results[len(REFUSED) :], strict=True):
+        assert (status, error) == ("import of tensorflow halted; None in sys.modules", ""), name
+    assert tree(folder) == before

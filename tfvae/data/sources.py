@@ -1,0 +1,224 @@
+"""The images of a data set in the parts that it comes in: read, checked and counted, but not yet split or drawn.
+
+A source of images is a function that returns its parts, `dict[str, Split]`, in a module of this wing, and a line in
+`_read_source`. Nothing here imports TensorFlow, but for sets of TFDS: what is wrong with a file is said before
+TensorFlow's import, which takes seconds.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tfvae.config import Config
+from tfvae.config.config import ARRAYS, is_file_name
+from tfvae.data import arrays, digits, pixels, tfds
+from tfvae.data.disk import DiskImages
+from tfvae.data.splits import Split
+from tfvae.errors import InputError
+
+_MAX_TEST_IMAGES = 10_000  # that are taken off a set without a test part: a tenth at most
+_QUICK_BYTES = 10**9  # of a file that NumPy reads and checks in about a second
+_ARGUMENTS = {"train": "images", "validation": "validation", "test": "test"}  # of Python, that hand the parts in
+
+
+class Sizes(NamedTuple):
+    """The numbers of images of a run's three splits."""
+
+    train: int
+    validation: int
+    test: int
+
+
+class Parts(NamedTuple):
+    """The checked images of a source, before its splits are made.
+
+    `splits` has the parts that the source has, of `splits.PARTS`; `sizes` are those of the splits that a run makes of
+    them. `white` is the whole number that stood for x = 1 in the source: 1 where all were 0 or 1, else 255.
+    """
+
+    splits: dict[str, Split]
+    sizes: Sizes
+    white: int
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the training and the test images have labels; test images may be taken off the training images."""
+        test = self.splits.get("test", self.splits["train"])
+        return self.splits["train"].labels is not None and test.labels is not None
+
+
+def resolve(config: Config) -> tuple[str, str]:
+    """What `--dataset` stands for, and a line that says which data are taken and why."""
+    name = absolute(config.dataset)
+    if name != "auto":
+        return name, f"data: {name}"
+    try:
+        tfds.prepare("mnist", config.data_dir)
+    except InputError as error:
+        return "digits", f"data: digits (mnist {error.reason})"
+    return "mnist", "data: mnist (it is here)"
+
+
+def absolute(dataset: str) -> str:
+    """`dataset`, a path as an absolute one: it must mean the same file from any directory."""
+    if is_file_name(dataset):
+        return str(Path(dataset).expanduser().absolute())
+    return dataset
+
+
+def memory_bytes(config: Config) -> float:
+    """What training images may take; larger ones stay on disk."""
+    if config.memory_gb is not None:
+        return config.memory_gb * 1e9
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+
+
+def read_early(config: Config, handed_in: dict[str, Split] | None = None) -> Parts | None:
+    """`read`, where it takes about a second and no TensorFlow; else None, and `read` is due when TensorFlow is there.
+
+    A .npy file that would take longer is only checked by its header.
+
+    Raises:
+        InputError: as `read`.
+    """
+    if handed_in is not None:
+        return read(config, handed_in)
+    if is_file_name(config.dataset) and _file_size(config) > _QUICK_BYTES:
+        _check_header(config)
+        return None
+    if is_file_name(config.dataset) or config.dataset == ARRAYS:
+        return read(config)
+    return None
+
+
+def read(config: Config, handed_in: dict[str, Split] | None = None) -> Parts:
+    """Reads `config.dataset` (resolved), or takes what Python has `handed_in` (`memory.load`), and checks it.
+
+    Raises:
+        InputError: it can't be had, or isn't images, or does not go with other settings.
+    """
+    if handed_in is None:
+        splits = {part: _checked(_flag(config), split) for part, split in _read_source(config).items()}
+    else:
+        splits = {part: _checked(_ARGUMENTS[part], split) for part, split in handed_in.items()}
+    if "train" not in splits:
+        raise InputError(f"{_flag(config)}: must have a train split")
+    white = 255
+    if all(_is_zeros_and_ones(split.images) for split in splits.values()):
+        white = 1
+        splits = {part: _ones_to_255(split) for part, split in splits.items()}
+    sizes = _sizes(config, splits)
+    _check_whole(config, splits)
+    return Parts(splits, sizes, white)
+
+
+def _flag(config: Config) -> str:
+    return f"--dataset={config.dataset}"
+
+
+def _path(config: Config) -> Path:
+    return Path(config.dataset).expanduser()
+
+
+def _read_source(config: Config) -> dict[str, Split]:
+    """The parts that the source has, of `splits.PARTS`, with the pixels as they come."""
+    memory = memory_bytes(config)
+    if config.dataset == ARRAYS:
+        raise InputError(
+            f"{_flag(config)}: must be given: the run was made of arrays from Python; a .npy or .npz file of the "
+            "same images does, and in Python the arrays"
+        )
+    if config.dataset == "digits":
+        return digits.load()
+    if is_file_name(config.dataset):
+        return arrays.load(_path(config), memory)
+    return tfds.load(config.dataset, config.data_dir, memory)
+
+
+def _file_size(config: Config) -> int:
+    """In bytes; 0 where that can't be told, for `read` says why."""
+    try:
+        return _path(config).stat().st_size
+    except OSError:
+        return 0
+
+
+def _check_header(config: Config) -> None:
+    """Refuses a .npy file by what its header says: shape, type, and number of images. A .npz file is not looked at."""
+    images = arrays.map_npy(_path(config))
+    if images is None:
+        return
+    if _file_size(config) > memory_bytes(config):
+        images.check(_flag(config))
+    else:
+        pixels.check_type(_flag(config), images.array.shape, images.array.dtype)
+    _sizes(config, {"train": Split(images, None)})
+
+
+def _checked(source: str, split: Split) -> Split:
+    """The split with images [N, H, W, C], uint8 or float32 in [0, 1]; raises InputError where it has none."""
+    if isinstance(split.images, DiskImages):
+        split.images.check(source)
+        return split
+    return split._replace(images=pixels.as_images(source, split.images))
+
+
+def _is_zeros_and_ones(images: np.ndarray | DiskImages) -> bool:
+    """Whether they are uint8 and binary, but with 1 in place of 255: binary sets come both ways."""
+    if images.dtype != np.uint8:
+        return False
+    return pixels.is_zeros_and_ones(images.array if isinstance(images, DiskImages) else images)
+
+
+def _ones_to_255(split: Split) -> Split:
+    if isinstance(split.images, DiskImages):
+        return split._replace(images=split.images.scaled(255))
+    return split._replace(images=split.images * np.uint8(255))
+
+
+def _sizes(config: Config, splits: dict[str, Split]) -> Sizes:
+    """How many images train, validation and test get of the parts that there are.
+
+    Raises:
+        InputError: there are too few images, or fewer than other settings ask for.
+    """
+    train = len(splits["train"].images)
+    if "test" in splits:
+        test = len(splits["test"].images)
+    else:
+        test = _test_size(train)
+        train -= test
+    if "validation" in splits:
+        validation = limit = len(splits["validation"].images)
+    else:
+        # a small set spares a tenth of what it had before the test images were taken off
+        validation = min(5_000, round((train + test) / 10), train // 2)
+        limit = train - 1
+    if config.validation_examples is not None:
+        validation = config.validation_examples
+    if validation > limit:
+        raise InputError(f"--validation_examples={validation}: must be auto or at most {limit:,}")
+    if "validation" not in splits:
+        train -= validation
+    if config.batch_size > train:
+        raise InputError(f"--batch_size={config.batch_size}: must be at most the {train:,} training images")
+    return Sizes(train, validation, test)
+
+
+def _test_size(size: int) -> int:
+    """How many test images are taken off a set of this size that has no test part."""
+    if size < 10:
+        raise InputError(f"--dataset: must have at least 10 images, and has {size}")
+    return min(round(size / 10), _MAX_TEST_IMAGES)
+
+
+def _check_whole(config: Config, splits: dict[str, Split]) -> None:
+    """Refuses parts that don't go with each other or with --dequantize; raises InputError."""
+    shapes = {split.images.shape[1:] for split in splits.values()}
+    dtypes = {split.images.dtype for split in splits.values()}
+    if len(shapes) > 1 or len(dtypes) > 1:
+        raise InputError(f"{_flag(config)}: must have images of one shape and type in all its parts")
+    if config.dequantize and dtypes != {np.dtype(np.uint8)}:
+        raise InputError(f"--dequantize=True: must have 8-bit pixels, and {config.dataset} has fractions")
