@@ -9,25 +9,11 @@ mean ELBO. benchmarks/speed.py lets them take turns.
 import sys
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
+from examples import Work, keras_vae, to_unit, tutorial_batches, tutorial_step, whole_batches
 
 Epoch = Callable[[], float]  # trains an epoch: the mean ELBO over it, in nats
-
-
-class Work(NamedTuple):
-    """A network and how it is trained: Adam, learning rate 0.001, Bernoulli likelihood, analytic KL."""
-
-    hidden_units: tuple[int, ...]
-    latent_dim: int
-    batch_size: int
-    activation: str
-    stochastic: bool = False  # binarized anew in each step; otherwise grey values
-    filters: tuple[int, ...] = ()  # of convolutions with stride 2, before the hidden units
-    images: int = 60_000  # of an epoch
-    contenders: tuple[str, ...] = ("tfvae", "keras_fit", "tutorial", "pytorch", "jax_scan", "products")
-
 
 WORKS = {
     "784-512-2, batch 128": Work((512,), 2, 128, "relu"),
@@ -77,110 +63,17 @@ def tfvae_bfloat16(work: Work, images: np.ndarray) -> Epoch:
     return tfvae(work, images, "bfloat16")
 
 
-def _keras_network(work: Work) -> tuple:
-    """Encoder -> (mean, log variance) and decoder -> logits, as functional Keras models."""
-    import keras
-    from keras import layers
-
-    conv = {"activation": "relu", "strides": 2, "padding": "same"}
-    inputs = x = keras.Input((PIXELS,))
-    x = layers.Reshape((28, 28, 1))(x) if work.filters else x
-    for size in work.filters:
-        x = layers.Conv2D(size, 3, **conv)(x)
-    x = layers.Flatten()(x)
-    for size in work.hidden_units:
-        x = layers.Dense(size, activation=work.activation)(x)
-    encoder = keras.Model(inputs, [layers.Dense(work.latent_dim)(x), layers.Dense(work.latent_dim)(x)])
-    inputs = z = keras.Input((work.latent_dim,))
-    if work.filters:
-        z = layers.Dense(7 * 7 * work.filters[-1], activation=work.activation)(z)
-        z = layers.Reshape((7, 7, work.filters[-1]))(z)
-        for size in work.filters[::-1]:
-            z = layers.Conv2DTranspose(size, 3, **conv)(z)
-        z = layers.Conv2DTranspose(1, 3, padding="same")(z)
-        return encoder, keras.Model(inputs, layers.Flatten()(z))
-    for size in work.hidden_units[::-1]:
-        z = layers.Dense(size, activation=work.activation)(z)
-    return encoder, keras.Model(inputs, layers.Dense(PIXELS)(z))
-
-
 def keras_fit(work: Work, images: np.ndarray) -> Epoch:
-    """As keras.io/examples/generative/vae does it: a Sampling layer, a `train_step` with trackers, `fit`."""
-    import keras
-    import tensorflow as tf
-
-    class Sampling(keras.layers.Layer):
-        def __init__(self, **kwargs) -> None:  # noqa: ANN003
-            super().__init__(**kwargs)
-            self.seed_generator = keras.random.SeedGenerator(1337)
-
-        def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-            mean, log_variance = inputs
-            epsilon = keras.random.normal(keras.ops.shape(mean), seed=self.seed_generator)
-            return mean + keras.ops.exp(0.5 * log_variance) * epsilon
-
-    class VAE(keras.Model):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder, self.decoder = _keras_network(work)
-            self.sampling = Sampling()
-            self.total_loss_tracker = keras.metrics.Mean(name="total_loss")
-            self.reconstruction_loss_tracker = keras.metrics.Mean(name="reconstruction_loss")
-            self.kl_loss_tracker = keras.metrics.Mean(name="kl_loss")
-
-        @property
-        def metrics(self) -> list:
-            return [self.total_loss_tracker, self.reconstruction_loss_tracker, self.kl_loss_tracker]
-
-        def train_step(self, x: tf.Tensor) -> dict:
-            if work.stochastic:
-                x = tf.cast(tf.random.uniform(tf.shape(x)) < x, tf.float32)
-            with tf.GradientTape() as tape:
-                mean, log_variance = self.encoder(x)
-                logits = self.decoder(self.sampling([mean, log_variance]))
-                reconstruction = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=logits)
-                reconstruction_loss = tf.reduce_mean(tf.reduce_sum(reconstruction, axis=1))
-                kl_loss = -0.5 * (1 + log_variance - tf.square(mean) - tf.exp(log_variance))
-                kl_loss = tf.reduce_mean(tf.reduce_sum(kl_loss, axis=1))
-                total_loss = reconstruction_loss + kl_loss
-            grads = tape.gradient(total_loss, self.trainable_weights)
-            self.optimizer.apply_gradients(zip(grads, self.trainable_weights))
-            self.total_loss_tracker.update_state(total_loss)
-            self.reconstruction_loss_tracker.update_state(reconstruction_loss)
-            self.kl_loss_tracker.update_state(kl_loss)
-            return {m.name: m.result() for m in self.metrics}
-
-    vae = VAE()
-    vae.compile(optimizer=keras.optimizers.Adam())
-    x = images.reshape(-1, PIXELS).astype(np.float32) / 255
-    x = x[: len(x) // work.batch_size * work.batch_size]
+    """As keras.io/examples/generative/vae does it: `keras_vae`, by `fit`."""
+    vae = keras_vae(work, PIXELS)
+    x = whole_batches(work, to_unit(images))
     return lambda: -vae.fit(x, epochs=1, batch_size=work.batch_size, verbose=0).history["total_loss"][-1]
 
 
 def tutorial(work: Work, images: np.ndarray) -> Epoch:
     """As tensorflow.org/tutorials/generative/cvae does it: tf.data, and a tf.function call for each batch."""
-    import keras
-    import tensorflow as tf
-
-    encoder, decoder = _keras_network(work)
-    variables = encoder.trainable_variables + decoder.trainable_variables
-    optimizer = keras.optimizers.Adam(1e-3)
-    x = images.reshape(-1, PIXELS).astype(np.float32) / 255
-    dataset = tf.data.Dataset.from_tensor_slices(x).shuffle(len(x)).batch(work.batch_size, drop_remainder=True)
-
-    @tf.function
-    def train_step(x: tf.Tensor) -> tf.Tensor:
-        if work.stochastic:
-            x = tf.cast(tf.random.uniform(tf.shape(x)) < x, tf.float32)
-        with tf.GradientTape() as tape:
-            mean, log_variance = encoder(x)
-            logits = decoder(mean + tf.exp(0.5 * log_variance) * tf.random.normal(tf.shape(mean)))
-            reconstruction = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=logits)
-            kl = -0.5 * tf.reduce_sum(1 + log_variance - tf.square(mean) - tf.exp(log_variance), axis=1)
-            loss = tf.reduce_mean(tf.reduce_sum(reconstruction, axis=1) + kl)
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
-        return loss
-
+    _, train_step = tutorial_step(work, PIXELS)
+    dataset = tutorial_batches(work, to_unit(images))
     return lambda: -float(np.mean([train_step(batch) for batch in dataset]))
 
 
