@@ -31,10 +31,10 @@ from tfvae.runtime.tensorflow import import_tensorflow
 import_tensorflow()
 imported = time.perf_counter()
 from tfvae import train
-from tfvae.analysis import pictures
 from tfvae.data import dataset, sources
 from tfvae.training import trainer
 from tfvae.training.evaluation import Evaluator
+from tfvae.training.monitor import Monitor
 from tfvae.training.step import TrainProgram
 spent = dict.fromkeys(("data", "model", "compile", "steps", "evaluation", "pictures"), 0.0)
 spent["import"] = imported - began
@@ -53,7 +53,8 @@ timed(sources, "resolve", "data")
 timed(sources, "read", "data")
 timed(dataset, "divide", "data")
 timed(trainer, "create_state", "model")
-timed(pictures, "draw_pictures", "pictures")
+timed(Monitor, "pictures", "pictures")  # what training waits for them
+timed(Monitor, "__exit__", "pictures")
 make_steps, evaluate = TrainProgram.run, Evaluator.evaluate
 
 def timed_steps(program, first, count):
@@ -108,7 +109,7 @@ def main() -> None:
         drawn = statistics.median(s["pictures"] for s in warms)
         shares.append(
             f"From the first step to the last on {what} ({flags[-1].removeprefix('--epochs=')} epochs), outside steps "
-            f"and validation, without pictures: {share:.1%} of the time; pictures: {drawn:.1f} s."
+            f"and validation, without pictures: {share:.1%} of the time; it waits for pictures {drawn:.1f} s."
         )
     helps = []
     for _ in range(ROUNDS):

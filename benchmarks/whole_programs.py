@@ -113,19 +113,20 @@ class TrainCommand:
         return {name: results[name] for name in ("elbo", "epochs", "steps")}
 
     def _wrap(self) -> None:
-        from tfvae.data import dataset
+        from tfvae.data import dataset, sources
         from tfvae.training import evaluation, trainer
         from tfvae.training.history import History
         from tfvae.training.monitor import Monitor
         from tfvae.training.step import TrainProgram
 
-        for name in ("resolve", "load"):
-            self.watch.time_calls(dataset, name, lambda _: "data")
+        for name in ("resolve", "read_early", "read"):
+            self.watch.time_calls(sources, name, lambda _: "data")
+        self.watch.time_calls(dataset, "divide", lambda _: "data")
         self.watch.time_calls(TrainProgram, "run", self._part_of_steps)
         self.watch.time_calls(evaluation.Evaluator, "evaluate", self._part_of_evaluation)
         for name in ("pictures", "__exit__"):  # the second waits for those that are not finished
             self.watch.time_calls(Monitor, name, lambda _: "pictures")
-        for name in ("scalars", "advance", "end_epoch"):
+        for name in ("scalars", "advance", "validation", "print_line"):
             self.watch.time_calls(Monitor, name, lambda _: "summaries")
         self.watch.time_calls(History, "append", lambda _: "summaries")
         self.watch.time_calls(trainer.Trainer, "finish", self._part_of_end)

@@ -57,8 +57,9 @@ def latent_scatter(mean: np.ndarray, labels: np.ndarray | None, title: str) -> n
     """The first two coordinates of the posterior means [N, L], coloured by label: uint8 [600, 660, 3]."""
     figure = Figure(figsize=(6.6, 6.0), dpi=100)
     canvas = FigureCanvasAgg(figure)
-    # at a fixed place: to find a place by the labels' sizes takes longer than all the drawing
-    axes = figure.add_axes((0.1, 0.09, 0.78, 0.85), xlabel="z[0]", ylabel="z[1]", title=title)
+    # at fixed places: to find a place by the labels' sizes takes longer than all the drawing
+    axes = figure.add_axes((0.125, 0.09, 0.755, 0.85), xlabel="z[0]", ylabel="z[1]")
+    axes.set_title(title, y=1.0)
     axes.set_aspect("equal", adjustable="datalim")
     colors = np.full(len(mean), "C0", dtype=object)
     classes = np.zeros(0) if labels is None else np.unique(labels)

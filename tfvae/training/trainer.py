@@ -141,10 +141,10 @@ class Trainer:
                 files.write_atomically(self.run_dir / FILE_NAME, to_flagfile(self.config))
                 self.monitor = stack.enter_context(self.make_monitor(signals))
                 self.history = History(self.run_dir, self.step)
-                if self.step == 0:
-                    self.monitor.pictures(self.state.vae, 0)
             if self.step < self.total_steps:
                 self.program.run(self.step, 0)  # compiles
+            if self.monitor and self.step == 0:
+                self.monitor.pictures(self.state.vae, 0)
             while self.step < self.total_steps and not self._is_stopped(signals):
                 self.run_chunk()
             if self.step != self.saved_step:
