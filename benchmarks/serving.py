@@ -62,7 +62,8 @@ def share() -> float:
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         base = Path(scratch) / "vae"
-        saved_model.export_decoder(make_vae(Config(latent_dim=2), (28, 28, 1)), base)
+        vae = make_vae(Config(latent_dim=2), (28, 28, 1))
+        saved_model.export_models([saved_model.decoder_model(vae, base)])
         server = subprocess.Popen(
             [sys.executable, "-m", "tfvae.serve", str(base), "--port=0"], stdout=subprocess.PIPE, text=True
         )

@@ -21,6 +21,11 @@ from tfvae.serving import saved_model, session, verify
 
 pytestmark = pytest.mark.usefixtures("verified_here")
 
+
+def export_encoder(vae, directory):
+    return saved_model.export_models([saved_model.encoder_model(vae, directory)])[0]
+
+
 OPTIONS = {
     "conv": {"network": "conv", "filters": (4, 8)},
     "gaussian": {"likelihood": "gaussian", "sigma": "of_z", "posterior": "full", "prior": "mixture"},
@@ -73,7 +78,7 @@ def test_a_full_posterior_s_log_variance_is_that_of_each_latent_by_itself(tmp_pa
     assert len(others) == 2
     for kernel in others:
         kernel.assign(np.random.default_rng(0).normal(size=kernel.shape))
-    path = saved_model.export_encoder(vae, tmp_path / "e")
+    path = export_encoder(vae, tmp_path / "e")
     x = np.random.default_rng(0).uniform(size=(2, 4, 4, 1)).astype("f")
     exported = tf.saved_model.load(str(path)).signatures["encode"](x=tf.constant(x))["log_variance"].numpy()
     c = vae.encode(x).cholesky().numpy().astype(np.float64)
@@ -92,7 +97,9 @@ def assert_each_row_depends_on_its_own_seed_alone(decoder):
 
 
 def test_a_sample_depends_on_its_own_seed_alone_and_is_drawn_from_the_standard_prior(tmp_path, small):
-    z = assert_each_row_depends_on_its_own_seed_alone(saved_model.export_decoder(small, tmp_path / "d"))
+    z = assert_each_row_depends_on_its_own_seed_alone(
+        saved_model.export_models([saved_model.decoder_model(small, tmp_path / "d")])[0]
+    )
     assert all(scipy.stats.kstest(column, "norm").pvalue > 1e-3 for column in z.T)
 
 
@@ -147,7 +154,7 @@ def test_a_run_s_models_are_named_by_its_directory(tmp_path, monkeypatch):
 def test_versions_count_up_past_gaps_and_foreign_names(tmp_path, small):
     (tmp_path / "7").mkdir()
     (tmp_path / "notes").mkdir()
-    assert [saved_model.export_encoder(small, tmp_path).name for _ in range(2)] == ["8", "9"]
+    assert [export_encoder(small, tmp_path).name for _ in range(2)] == ["8", "9"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["7", "8", "9", "notes"]
 
 
@@ -161,7 +168,7 @@ def test_a_number_that_another_export_takes_meanwhile_is_left_to_it(tmp_path, sm
         real(aside, version)
 
     monkeypatch.setattr(saved_model, "move_into_place", after_another)
-    assert saved_model.export_encoder(small, tmp_path).name == "2"
+    assert export_encoder(small, tmp_path).name == "2"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]
     assert (tmp_path / "1" / "saved_model.pb").read_bytes() == b"another's"
 
@@ -177,16 +184,16 @@ def test_a_failed_export_leaves_nothing_and_an_abandoned_one_is_removed(tmp_path
 
     monkeypatch.setattr(saved_model, "move_into_place", fail)
     with pytest.raises(OSError, match="disk full"):
-        saved_model.export_encoder(small, tmp_path)
+        export_encoder(small, tmp_path)
     assert list(tmp_path.iterdir()) == [recent]
 
 
 def test_an_export_that_is_not_verified_is_not_there(tmp_path, small, monkeypatch):
-    saved_model.export_encoder(small, tmp_path)
+    export_encoder(small, tmp_path)
     save = np.savez
     monkeypatch.setattr(np, "savez", lambda path, **values: save(path, **{k: v + 1 for k, v in values.items()}))
     with pytest.raises(ValueError, match="differs from the model"):
-        saved_model.export_encoder(small, tmp_path)
+        export_encoder(small, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["1"]
 
 
@@ -223,7 +230,7 @@ def test_two_models_are_verified_together_in_another_process_before_one_is_there
     ],
 )
 def test_a_loop_that_polls_never_sees_half_a_version(saved_by, versions, tmp_path, small, monkeypatch):
-    first = saved_model.export_encoder(small, tmp_path)
+    first = export_encoder(small, tmp_path)
     if saved_by == "a copy":  # TensorFlow's own takes a second or more
 
         def copy_first(folder, *_):
@@ -247,7 +254,7 @@ def test_a_loop_that_polls_never_sees_half_a_version(saved_by, versions, tmp_pat
     thread = threading.Thread(target=poll)
     thread.start()
     for _ in range(versions - 1):
-        saved_model.export_encoder(small, tmp_path)
+        export_encoder(small, tmp_path)
     done.set()
     thread.join()
     look()
@@ -277,6 +284,6 @@ def test_tensorflow_names_no_folder_that_is_moved_away(small, tmp_path, caplog):
     """It logs where it writes, which a notebook shows."""
     with caplog.at_level("INFO", logger="tensorflow"):
         before = tf.get_logger().level
-        saved_model.export_encoder(small, tmp_path)
+        export_encoder(small, tmp_path)
         assert tf.get_logger().level == before
     assert "Assets" not in caplog.text

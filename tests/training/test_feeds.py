@@ -2,20 +2,21 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from runs import assert_same_values, run_program
+from runs import assert_same_values, run_program, start
 
 from tfvae import data
 from tfvae.config import Config
 from tfvae.core import noise
 from tfvae.data.disk import DiskImages
 from tfvae.errors import InputError, RunError
-from tfvae.training import feeds
+from tfvae.training import feeds, strategy
 from tfvae.training.feeds import HeldImages, StreamedImages, epoch_order, epoch_orders, make_feed
 from tfvae.training.step import TrainProgram
 from tfvae.training.strategy import Placement, one_device
@@ -249,3 +250,45 @@ def test_mnist_on_disk_gives_the_weights_of_mnist_in_memory(tmp_path):
     assert isinstance(disk, DiskImages) and isinstance(memory, np.ndarray)
     calls = [(400, 100)]  # over the end of an epoch of 468
     assert_same_values(trained(disk, calls, **options), trained(memory, calls, **options))
+
+
+# Held images in memory.
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_large_array_is_copied_to_the_device(monkeypatch, dtype):
+    monkeypatch.setattr(strategy, "_LARGE_BYTES", 100)
+    array = np.arange(5 * 7 * 11).reshape(5, 7, 11).astype(dtype)[:, ::2]
+    expected = array.copy()
+    tensor = one_device().per_replica([array])
+    assert tensor.dtype == dtype and tensor.shape == (5, 4, 11)
+    array[...] = 0  # whoever made it may change it
+    np.testing.assert_array_equal(tensor, expected)
+
+
+MEASURING = """
+import numpy as np
+from tfvae.runtime.tensorflow import import_tensorflow
+import_tensorflow()
+import tensorflow as tf
+from tfvae.config import Config
+from tfvae.training.feeds import HeldImages
+from tfvae.training.strategy import one_device
+
+def peak():
+    [line] = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+images = np.ones((300_000, 28, 28, 1), np.uint8)
+tf.ones([10]) + 1
+before = peak()
+feed = HeldImages(Config(dataset="x", epochs=1), images, one_device())
+print((peak() - before) / images.nbytes)
+"""
+
+
+@pytest.mark.slow
+def test_the_device_has_one_copy_of_the_images_and_none_is_made_on_the_way(tmp_path):
+    done = start(["-c", MEASURING], stdout=subprocess.PIPE)
+    copies = float(done.communicate()[0])
+    assert done.returncode == 0 and 0.9 < copies < 1.2

@@ -53,44 +53,7 @@ def describe(config: Config, step: int, results: dict[str, Any]) -> dict[str, An
     return {"settings": {**config.settings(), "dataset": dataset}, "step": step, **figures}
 
 
-def export(vae: VAE, directory: Path, description: dict[str, Any] | None = None) -> Path:
-    """Writes the encoder to `<directory>-encoder` and the decoder to `directory`; returns the decoder's new version.
-
-    Raises:
-        RunError: an exported model doesn't answer as `vae` does; neither is there.
-    """
-    encoder = _encoder(vae, directory.with_name(f"{directory.name}-encoder"))
-    return _export([encoder, _decoder(vae, directory)], description)[1]
-
-
-def export_decoder(vae: VAE, directory: Path, description: dict[str, Any] | None = None) -> Path:
-    """Writes the decoder's next version below `directory` and returns that version's own; any number of rows N:
-
-    `serving_default` = `decode`: `z` float32 [N, L] -> `image` float32 [N, H, W, C] in [0, 1], the mean of p(x|z),
-    clipped. A z that is not finite is an error: a fused relu would turn NaN into 0, a plausible picture.
-    `sample`: `seed` int32 [N] -> `image`, and `z` [N, L] drawn from the prior; a row depends on its own seed alone.
-
-    `description` is kept beside it as JSON.
-
-    Raises:
-        RunError: the exported model doesn't answer as `vae` does; it is not there.
-    """
-    return _export([_decoder(vae, directory)], description)[0]
-
-
-def export_encoder(vae: VAE, directory: Path, description: dict[str, Any] | None = None) -> Path:
-    """Writes the encoder's next version below `directory` and returns that version's own.
-
-    `serving_default` = `encode`: `x` float32 [N, H, W, C] in [0, 1] -> `mean` and `log_variance` [N, L] of q(z|x), of
-    each latent by itself.
-
-    Raises:
-        RunError: the exported model doesn't answer as `vae` does; it is not there.
-    """
-    return _export([_encoder(vae, directory)], description)[0]
-
-
-class _Model(NamedTuple):
+class Model(NamedTuple):
     """What is exported: below `directory`, with these variables alone."""
 
     directory: Path
@@ -98,18 +61,41 @@ class _Model(NamedTuple):
     signatures: dict[str, Signature]
 
 
-def _decoder(vae: VAE, directory: Path) -> _Model:
+def decoder_model(vae: VAE, directory: Path) -> Model:
+    """The decoder; any number of rows N:
+
+    `serving_default` = `decode`: `z` float32 [N, L] -> `image` float32 [N, H, W, C] in [0, 1], the mean of p(x|z),
+    clipped. A z that is not finite is an error: a fused relu would turn NaN into 0, a plausible picture.
+    `sample`: `seed` int32 [N] -> `image`, and `z` [N, L] drawn from the prior; a row depends on its own seed alone.
+    """
     functions = _DecoderFunctions(vae)
     decode = Signature(functions.decode, tf.TensorSpec([None, vae.encoder.latent_dim], tf.float32, name="z"))
     sample = Signature(functions.sample, tf.TensorSpec([None], tf.int32, name="seed"))
     needed = [v for v in vae.variables if not v.path.startswith("vae/encoder/")]
-    return _Model(directory, needed, {"serving_default": decode, "decode": decode, "sample": sample})
+    return Model(directory, needed, {"serving_default": decode, "decode": decode, "sample": sample})
 
 
-def _encoder(vae: VAE, directory: Path) -> _Model:
+def encoder_model(vae: VAE, directory: Path) -> Model:
+    """The encoder.
+
+    `serving_default` = `encode`: `x` float32 [N, H, W, C] in [0, 1] -> `mean` and `log_variance` [N, L] of q(z|x), of
+    each latent by itself.
+    """
     x = tf.TensorSpec([None, *vae.encoder.image_shape], tf.float32, name="x")
     encode = Signature(_EncoderFunctions(vae).encode, x)
-    return _Model(directory, vae.encoder.variables, {"serving_default": encode, "encode": encode})
+    return Model(directory, vae.encoder.variables, {"serving_default": encode, "encode": encode})
+
+
+def export(vae: VAE, directory: Path, description: dict[str, Any] | None = None) -> Path:
+    """Writes the encoder to `<directory>-encoder` and the decoder to `directory`; returns the decoder's new version.
+
+    `description` is kept beside them as JSON.
+
+    Raises:
+        RunError: an exported model doesn't answer as `vae` does; neither is there.
+    """
+    encoder = encoder_model(vae, directory.with_name(f"{directory.name}-encoder"))
+    return export_models([encoder, decoder_model(vae, directory)], description)[1]
 
 
 def decoded_image(vae: VAE, z: tf.Tensor) -> tf.Tensor:
@@ -156,8 +142,12 @@ class _EncoderFunctions:
         return {"mean": posterior.mean, "log_variance": posterior.marginal_log_variance()}
 
 
-def _export(models: list[_Model], description: dict[str, Any] | None) -> list[Path]:
-    """Writes the next version of each, and returns these; all are verified before one is there."""
+def export_models(models: list[Model], description: dict[str, Any] | None = None) -> list[Path]:
+    """Writes the next version of each, and returns these.
+
+    Raises:
+        RunError: one of them doesn't answer as the trained model does; none is there.
+    """
     with verify.Checker() as checker, contextlib.ExitStack() as stack:
         folders = [stack.enter_context(_folder_aside(model.directory)) for model in models]
         for model, folder in zip(models, folders):
@@ -178,7 +168,7 @@ def _folder_aside(directory: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write(model: _Model, folder: Path, description: dict[str, Any] | None) -> None:
+def _write(model: Model, folder: Path, description: dict[str, Any] | None) -> None:
     """Writes a whole version."""
     _save(folder, model.variables, model.signatures)
     extra = folder / "assets.extra"

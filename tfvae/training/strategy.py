@@ -19,6 +19,9 @@ import numpy as np
 from tfvae.config import Config
 from tfvae.errors import InputError, RunError, WorkerLost
 
+_LARGE_BYTES = 2**25
+_ALIGNMENT = 64  # bytes
+
 
 class Placement(NamedTuple):
     """The replicas, and the worker (process) that this is."""
@@ -74,11 +77,11 @@ class Placement(NamedTuple):
         import tensorflow as tf
 
         if self.strategy.num_replicas_in_sync == 1:
-            return tf.constant(values[0])
+            return _as_tensor(values[0])
         tensors = []
         for value, device in zip(values, self.strategy.extended.worker_devices):
             with tf.device(device):
-                tensors.append(tf.constant(value))
+                tensors.append(tf.identity(_as_tensor(value)))
         one_after_the_other = iter(tensors)
         return self.strategy.experimental_distribute_values_from_function(lambda _: next(one_after_the_other))
 
@@ -101,6 +104,25 @@ class Placement(NamedTuple):
             raise WorkerLost(
                 f"worker {self.index} of {self.workers}: another one is gone or does not answer; {safe()}"
             ) from error
+
+
+def _as_tensor(value: np.ndarray | int) -> Any:
+    """A tensor with a copy of `value`.
+
+    tf.constant makes a second copy of a large array on its way, and of a data set that is a gigabyte. On CPU the one
+    copy is made here, at an address that TensorFlow takes as it is.
+    """
+    import tensorflow as tf
+
+    from tfvae.core.fast import computes_on_gpu
+
+    if not isinstance(value, np.ndarray) or value.nbytes < _LARGE_BYTES or computes_on_gpu():
+        return tf.constant(value)
+    memory = np.empty(value.nbytes + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    copy = memory[start : start + value.nbytes].view(value.dtype).reshape(value.shape)
+    copy[...] = value
+    return tf.experimental.dlpack.from_dlpack(copy.__dlpack__())
 
 
 def one_device() -> Placement:
