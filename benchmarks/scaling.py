@@ -57,7 +57,7 @@ def measure(folder: Path) -> dict[int, dict[str, list[float]]]:
                     [sys.executable, "-m", *command, *flags], check=True, env=environment, stdout=subprocess.DEVNULL
                 )
                 results = json.loads((run_dir / "results.json").read_text())
-                speeds[batch][way].append(results["train"]["images_per_second"])
+                speeds[batch][way].append(results["train"]["compiled_images_per_second"])
     return speeds
 
 

@@ -1,7 +1,10 @@
 """TensorFlow's start, quietly, and with the programs that an earlier process has compiled."""
 
+import contextlib
+import gc
 import os
 import sys
+from collections.abc import Iterator
 
 
 def import_tensorflow() -> None:
@@ -15,15 +18,32 @@ def import_tensorflow() -> None:
         from tfvae.runtime import compile_cache  # here, for it takes a moment that --help need not wait
 
         compile_cache.keep()
-    if log_level == "0":
+    with _no_garbage_collection(), contextlib.ExitStack() as stack:
+        if log_level != "0":
+            stack.enter_context(_stderr_hidden())
         import tensorflow  # noqa: F401
 
-        return
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """An import makes a million objects that stay: to look through them again and again takes most of a second."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def _stderr_hidden() -> Iterator[None]:
+    """What is written on this process's standard error, also by C++, is lost."""
     sys.stderr.flush()
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
-        import tensorflow  # noqa: F401
+        yield
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
