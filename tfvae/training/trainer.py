@@ -179,7 +179,9 @@ class Trainer:
             saved.setdefault("clock_seconds", saved["seconds"])  # older checkpoints know no other time
             self.notes = self.notes._replace(**{**saved, "image_shape": self.notes.image_shape})
         self.saved_step = self.step or None
-        facts = {"step": self.step, "images": self.notes.fingerprint, "flags": self.config.settings()}
+        # of the free flags, this one alone says when workers meet
+        flags = {**self.config.settings(), "validate_every": self.config.epochs_a_validation}
+        facts = {"step": self.step, "images": self.notes.fingerprint, "flags": flags}
         self.placement.agree(self.run_dir, facts)
 
     def _announce(self) -> None:
