@@ -49,7 +49,14 @@ CORE = {  # options, and numbers of replicas
     "dreg": ({"objective": "dreg", **GRADIENT}, (1, 2)),
     "leave one out": ({**LEAVE_ONE_OUT, **GRADIENT}, (1, 2)),
     "per pixel, dequantized, clipped, sgd": (
-        {"likelihood": "gaussian", "sigma": "per_pixel", "dequantize": True, "clip_norm": 1.0, **SGD},
+        {
+            "likelihood": "gaussian",
+            "sigma": "per_pixel",
+            "dequantize": True,
+            "clip_norm": 1.0,
+            "lr_schedule": "5:0.1",
+            **SGD,
+        },
         (1, 2),
     ),
     NOISY: ({"network": "conv", "binarize": "stochastic", **SGD}, (1, 2, 4)),

@@ -1,5 +1,6 @@
 """The compiled program: how its step learns, and that it does not matter how it is called."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -219,6 +220,23 @@ def test_update_clips_the_global_norm_and_adds_one_step_to_the_optimizer():
     assert state.optimizer.iterations == 1
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop", "adagrad"])
+def test_a_replica_updates_its_copy_as_keras_does(optimizer):
+    options = {"optimizer": optimizer, "learning_rate": 0.5, "lr_schedule": "1:0.1"}  # from step 3 on
+    (ours, program), (theirs, _) = make_program(**options), make_program(**options)
+    generator = np.random.default_rng(4)
+    for state in (ours, theirs):
+        state.vae.trainable_variables[0].constraint = keras.constraints.NonNeg()
+    for _ in range(4):
+        gradients = [tf.constant(generator.normal(size=v.shape), tf.float32) for v in ours.vae.trainable_variables]
+        program.train_step.update_copy(ours.optimizer.iterations.value, *gradients)
+        theirs.optimizer.apply(gradients, theirs.vae.trainable_variables)
+    assert_same_values(ours, theirs)
+    assert ours.optimizer.iterations == 4
+    constrained = ours.vae.trainable_variables[0].numpy()
+    assert constrained.min() == 0 and constrained.max() > 0
+
+
 def test_the_sums_remember_the_first_bad_step_and_go_on():
     sums = RunningSums.zero(epochs=3)
     for t, finite in enumerate([True, False, True, False]):
@@ -250,8 +268,8 @@ def test_the_device_decides_whether_xla_compiles_the_program(network, on_gpu, ji
     TrainProgram(state, config, IMAGES)
     assert asked == [jit]
     asked.clear()
-    step.TrainStep(state, config, len(IMAGES), replicas=2)  # each replica's gradient is a program then
-    assert asked == [True] * jit
+    step.TrainStep(state, config, len(IMAGES), replicas=2)  # each replica's gradient and its update are programs then
+    assert asked == [True, True] * jit
 
 
 COMPILES = """

@@ -48,11 +48,13 @@ class TrainStep:
         self.epoch_steps = steps_per_epoch(config, examples)
         self.per_replica_batch_size = config.batch_size // replicas
         self.variables = state.vae.trainable_variables
-        # XLA compiles the whole loop for one device; for more, what each does between reductions
+        # XLA compiles the whole loop for one device; for more, what each does before and after a reduction
         if replicas > 1 and fast.use_xla(state.vae.convolutional):
             self.compiled_gradients = tf.function(self.gradients, jit_compile=True, autograph=False)
+            self.compiled_update = tf.function(self.update_copy, jit_compile=True, autograph=False)
         else:
             self.compiled_gradients = self.gradients
+            self.compiled_update = self.update_copy
 
     def run_in_replica(
         self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, sums: RunningSums
@@ -113,16 +115,36 @@ class TrainStep:
         return gradients, mean_terms, finite
 
     def update(self, gradients: list[tf.Tensor]) -> None:
-        """Applies the gradients; the optimizer itself adds up the replicas'.
-
-        --clip_norm is of the whole gradient: each replica adds it up, clips it, and hands in its share of the result.
-        """
+        """Adds up the replicas' gradients and applies the sum; --clip_norm is of the sum."""
+        context = tf.distribute.get_replica_context()
+        if self.replicas > 1:
+            gradients = context.all_reduce("SUM", gradients)
         if self.config.clip_norm:
-            if self.replicas > 1:
-                gradients = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
             gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm)
-            gradients = [g / self.replicas for g in gradients]
-        self.state.optimizer.apply(gradients, self.variables)
+        if self.replicas > 1:
+            context.merge_call(self._update_copies, args=(gradients,))
+        else:
+            self.state.optimizer.apply(gradients, self.variables)
+
+    def _update_copies(self, strategy: tf.distribute.Strategy, gradients: list[tf.Tensor]) -> None:
+        """Updates every replica's copy of the variables, outside the replicas' contexts."""
+        # `update` enters each replica's context of one variable, in which all the others are that replica's copies too
+        iterations = self.state.optimizer.iterations.value
+        strategy.extended.update(iterations, self.compiled_update, args=tuple(gradients), group=False)
+
+    def update_copy(self, iterations: tf.Variable, *gradients: tf.Tensor) -> None:
+        """`optimizer.apply` to one replica's copy of the variables, by gradients that are summed already.
+
+        Keras's own updates each variable by operations that XLA can't fuse: its reduction is between them.
+        """
+        optimizer = self.state.optimizer
+        learning_rate = optimizer.learning_rate
+        for gradient, variable in zip(gradients, self.variables):
+            optimizer.update_step(gradient, variable.value, learning_rate)
+        for variable in self.variables:
+            if variable.constraint is not None:
+                variable.assign(variable.constraint(variable.value))
+        iterations.assign_add(1)
 
 
 class EpochMeans(NamedTuple):

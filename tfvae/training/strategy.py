@@ -230,13 +230,16 @@ def _place_here(config: Config) -> Placement:
     import tensorflow as tf
 
     devices = [f"GPU:{i}" for i in range(len(tf.config.get_visible_devices("GPU")))]
+    reduction = None  # TensorFlow's choice: NCCL between GPUs
     if config.logical_cpus > 1:
         _make_logical_cpus(config.logical_cpus)
         devices = [f"CPU:{i}" for i in range(config.logical_cpus)]
+        # they share one memory, through which TensorFlow's ring would copy each gradient several times
+        reduction = tf.distribute.ReductionToOneDevice()
     elif not devices:
         devices = ["CPU:0"]
     if config.strategy == "mirrored" or (config.strategy == "auto" and len(devices) > 1):
-        return Placement(tf.distribute.MirroredStrategy(devices))
+        return Placement(tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction))
     return one_device()
 
 
