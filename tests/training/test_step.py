@@ -13,7 +13,7 @@ from tfvae.core.objectives import Elbo
 from tfvae.training import feeds, step
 from tfvae.training.feeds import epoch_order
 from tfvae.training.state import create_state
-from tfvae.training.step import EpochMeans, RunningSums, TrainProgram, over_epochs
+from tfvae.training.step import EpochMeans, EpochSums, RunningSums, TrainProgram, over_epochs
 
 
 @pytest.mark.parametrize(
@@ -238,12 +238,19 @@ def test_a_replica_updates_its_copy_as_keras_does(optimizer):
 
 
 def test_the_sums_remember_the_first_bad_step_and_go_on():
-    sums = RunningSums.zero(epochs=3)
+    sums = RunningSums.zero()
     for t, finite in enumerate([True, False, True, False]):
-        terms = Elbo(*(tf.constant(term * t) for term in (-3.0, -2.0, 1.0)))
-        sums = sums.plus(terms, tf.constant(finite), tf.constant(t), tf.constant(t // 2))
-    np.testing.assert_array_equal(sums.terms, [[-3, -15, 0], [-2, -10, 0], [1, 5, 0]])
-    assert sums.bad_step == 1
+        sums = sums.plus(Elbo(-3.0 * t, -2.0 * t, 1.0 * t), tf.constant(finite), tf.constant(t))
+    assert [float(value) for value in sums] == [-18, -12, 6, 1]
+
+
+def test_the_sums_of_epochs_have_their_places_and_remember_the_first_bad_step():
+    sums = EpochSums.zero(epochs=3)
+    for place, bad_step in ((0, -1), (2, 8), (1, 5)):
+        of_epoch = RunningSums(*(tf.constant(term * (place + 1)) for term in (-3.0, -2.0, 1.0)), tf.constant(bad_step))
+        sums = sums.plus(of_epoch, tf.constant(place))
+    np.testing.assert_array_equal(sums.terms, [[-3, -6, -9], [-2, -4, -6], [1, 2, 3]])
+    assert sums.bad_step == 8
 
 
 # What is compiled.

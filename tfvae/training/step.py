@@ -23,21 +23,43 @@ from tfvae.training.strategy import Placement, one_device
 
 
 class RunningSums(NamedTuple):
-    """What a loop over steps of E epochs carries."""
+    """What the loop over an epoch's steps carries: the sums of the batches' mean terms, in nats."""
 
-    terms: tf.Tensor  # [3, E] nats: the sums over each epoch's batches of the mean terms, in the order of `Elbo`
+    elbo: tf.Tensor
+    log_likelihood: tf.Tensor
+    kl: tf.Tensor
     bad_step: tf.Tensor  # int32: the first step whose loss or gradient was not finite, or -1
 
     @classmethod
-    def zero(cls, epochs: int) -> "RunningSums":
+    def zero(cls) -> "RunningSums":
         """Before the first step."""
+        return cls(tf.zeros([]), tf.zeros([]), tf.zeros([]), tf.constant(-1))
+
+    def plus(self, terms: objectives.Elbo, finite: tf.Tensor, step: tf.Tensor) -> "RunningSums":
+        """After a step with these mean terms."""
+        bad_step = tf.where((self.bad_step < 0) & ~finite, step, self.bad_step)
+        return RunningSums(
+            self.elbo + terms.elbo, self.log_likelihood + terms.log_likelihood, self.kl + terms.kl, bad_step
+        )
+
+
+class EpochSums(NamedTuple):
+    """What the loop over E epochs carries."""
+
+    terms: tf.Tensor  # [3, E] nats: each epoch's sums, in the order of `Elbo`
+    bad_step: tf.Tensor  # as that of `RunningSums`
+
+    @classmethod
+    def zero(cls, epochs: int) -> "EpochSums":
+        """Before the first epoch."""
         return cls(tf.zeros([len(objectives.Elbo._fields), epochs]), tf.constant(-1))
 
-    def plus(self, terms: objectives.Elbo, finite: tf.Tensor, step: tf.Tensor, epoch: tf.Tensor) -> "RunningSums":
-        """After a step with these mean terms, in the epoch of this place."""
-        bad_step = tf.where((self.bad_step < 0) & ~finite, step, self.bad_step)
-        is_here = tf.range(self.terms.shape[1]) == epoch
-        return RunningSums(self.terms + tf.where(is_here, tf.stack(terms)[:, None], 0.0), bad_step)
+    def plus(self, sums: RunningSums, place: tf.Tensor) -> "EpochSums":
+        """After the epoch at this place, which came to these sums."""
+        is_here = tf.range(self.terms.shape[1]) == place
+        column = tf.stack([sums.elbo, sums.log_likelihood, sums.kl])[:, None]
+        bad_step = tf.where(self.bad_step < 0, sums.bad_step, self.bad_step)
+        return EpochSums(tf.where(is_here, column, self.terms), bad_step)
 
 
 class TrainStep:
@@ -63,7 +85,7 @@ class TrainStep:
         replica = tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group)
         gradients, terms, finite = self.compiled_gradients(images, order, start, t, replica)
         self.update(gradients)
-        return sums.plus(terms, finite, t, t // self.epoch_steps - start // self.epoch_steps)
+        return sums.plus(terms, finite, t)
 
     def batch(self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """x [B / R, H, W, C] in [0, 1]: the images of these rows of batch t, binarized or dequantized anew."""
@@ -164,7 +186,7 @@ class _CallSums(NamedTuple):
     """The sums of one call's loop: of each of this worker's replicas, from epoch `first_epoch` on."""
 
     first_epoch: int
-    replicas: list[RunningSums]
+    replicas: list[EpochSums]
 
     def of_epochs(self, epochs: range) -> np.ndarray:
         """The sums of the terms in these epochs: [epochs, 3], 0 where the call has no step of them."""
@@ -224,16 +246,31 @@ class TrainProgram:
 
     def _steps(
         self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, first: tf.Tensor, count: tf.Tensor
-    ) -> list[RunningSums]:
-        """The loop over steps, in the graph: the sums of each of this worker's replicas."""
+    ) -> list[EpochSums]:
+        """The loop over epochs, in the graph: the sums of each of this worker's replicas."""
+        last = first + count
 
-        def body(t: tf.Tensor, sums: RunningSums) -> tuple[tf.Tensor, RunningSums]:
+        def epoch(t: tf.Tensor, sums: EpochSums) -> tuple[tf.Tensor, EpochSums]:
+            epoch_end = (t // self.epoch_steps + 1) * self.epoch_steps
+            place = t // self.epoch_steps - start // self.epoch_steps
+            t, of_epoch = self._steps_of_epoch(images, order, start, t, tf.minimum(epoch_end, last))
+            return t, self.strategy.run(EpochSums.plus, args=(sums, of_epoch, place))
+
+        zero = self.strategy.run(EpochSums.zero, args=(self.feed.epochs_at_once,))
+        _, sums = tf.while_loop(lambda t, _: t < last, epoch, (first, zero))
+        self.state.step.assign(tf.cast(last, tf.int64))
+        return self.strategy.experimental_local_results(sums)
+
+    def _steps_of_epoch(
+        self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, first: tf.Tensor, last: tf.Tensor
+    ) -> tuple[tf.Tensor, RunningSums]:
+        """The loop over an epoch's steps first .. last-1, in the graph: last, and each replica's sums."""
+
+        def step(t: tf.Tensor, sums: RunningSums) -> tuple[tf.Tensor, RunningSums]:
             return t + 1, self.strategy.run(self.train_step.run_in_replica, args=(images, order, start, t, sums))
 
-        zero = self.strategy.run(RunningSums.zero, args=(self.feed.epochs_at_once,))
-        _, sums = tf.while_loop(lambda t, _: t < first + count, body, (first, zero))
-        self.state.step.assign(tf.cast(first + count, tf.int64))
-        return self.strategy.experimental_local_results(sums)
+        zero = self.strategy.run(RunningSums.zero)
+        return tf.while_loop(lambda t, _: t < last, step, (first, zero))
 
     def _over_workers(self, calls: list[_CallSums], first: int, count: int) -> tuple[list[EpochMeans], int | None]:
         """What `run` returns, of all workers' replicas."""
