@@ -35,7 +35,7 @@ def tfvae(work: Work, images: np.ndarray, dtype: str = "float32") -> Epoch:
 
     import_tensorflow()
     from tfvae.training.state import create_state, steps_per_epoch
-    from tfvae.training.step import TrainProgram, over_epochs
+    from tfvae.training.step import TrainProgram, mean_of_parts
 
     config = Config(
         hidden_units=work.hidden_units,
@@ -54,7 +54,7 @@ def tfvae(work: Work, images: np.ndarray, dtype: str = "float32") -> Epoch:
     def epoch() -> float:
         nonlocal done
         done += steps
-        return over_epochs(program.run(done - steps, steps)[0])["elbo"]
+        return mean_of_parts(program.run(done - steps, steps)[0])["elbo"]
 
     return epoch
 

@@ -10,7 +10,7 @@ from tfvae.core.vae import make_vae
 from tfvae.errors import InputError
 from tfvae.training.feeds import epoch_order
 from tfvae.training.state import create_state
-from tfvae.training.step import TrainProgram, over_epochs
+from tfvae.training.step import TrainProgram, mean_of_parts
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (250, 6, 5, 1), dtype=np.uint8)
 DENSE = {"dataset": "digits", "hidden_units": (8,), "batch_size": 25, "epochs": 10, "seed": 4}
@@ -65,7 +65,7 @@ def test_fit_makes_the_steps_of_our_loop(settings, tmp_path):
     if config.binarize == "threshold":  # our loop's images are so already
         images = np.where(IMAGES > 127, np.uint8(255), np.uint8(0))
     state = create_state(config, (6, 5, 1), len(IMAGES))
-    means = over_epochs(TrainProgram(state, config, images).run(0, STEPS)[0])
+    means = mean_of_parts(TrainProgram(state, config, images).run(0, STEPS)[0])
     first, second = np.split(ordered_images(config), 2)
     vae.compile("adam")
     logs = vae.fit(first, batch_size=25, shuffle=False, verbose=0).history

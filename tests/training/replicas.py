@@ -25,7 +25,7 @@ from tfvae.errors import InputError  # noqa: E402
 from tfvae.training import checkpoints, strategy  # noqa: E402
 from tfvae.training.evaluation import Evaluator  # noqa: E402
 from tfvae.training.state import create_state  # noqa: E402
-from tfvae.training.step import TrainProgram, over_epochs  # noqa: E402
+from tfvae.training.step import TrainProgram, mean_of_parts  # noqa: E402
 from tfvae.training.strategy import Placement  # noqa: E402
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 6, 5, 1), dtype=np.uint8)  # 4 batches of 16, and 6 more
@@ -156,7 +156,7 @@ def train(case, options, placement, folder):
     for first, count in ((0, 1),) if is_gradient(options) else CALLS:
         means, bad_step = program.run(first, count)
         assert bad_step is None
-        numbers |= {f"means {first}": list(over_epochs(means).values())} | weights(state, first + count)
+        numbers |= {f"means {first}": list(mean_of_parts(means).values())} | weights(state, first + count)
         if case in MOVED and first + count == 10:
             checkpoints.save(folder, state.variables(), 10, {})
     if case == NOISY:

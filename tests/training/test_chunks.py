@@ -5,12 +5,12 @@ import pytest
 from trainers import EPOCH, Clock, RecordingMonitor, TimedProgram, make_dataset, make_trainer, values_of
 
 from tfvae.errors import RunError
-from tfvae.training import checkpoints, history, trainer
+from tfvae.training import checkpoints, history, notes, trainer
 from tfvae.training.history import History
+from tfvae.training.notes import Notes
 from tfvae.training.painter import Painter
 from tfvae.training.step import EpochMeans
 from tfvae.training.strategy import one_device
-from tfvae.training.trainer import Notes
 
 
 @pytest.fixture
@@ -19,7 +19,8 @@ def timed(tmp_path, monkeypatch):
 
     def make(**settings):
         clock = Clock()
-        monkeypatch.setattr(trainer, "time", clock)
+        for module in (trainer, notes):
+            monkeypatch.setattr(module, "time", clock)
         made = make_trainer(tmp_path, **settings)
         made.program = TimedProgram(made.program, clock, seconds=5.0)
         made.monitor = RecordingMonitor()
@@ -47,7 +48,7 @@ def test_a_chunk_is_a_second_s_work_and_not_more_than_the_rest_of_an_epoch_with_
     assert [count for count, *_ in made.monitor.of("advance")] == [10, 2, 8, 4, 12]
 
 
-def test_a_chunk_goes_over_epochs_to_the_end_of_one(timed):
+def test_a_chunk_goes_mean_of_parts_to_the_end_of_one(timed):
     made = timed(epochs=40, validate_every=10, batch_size=16)  # 3 steps an epoch
     made.program.seconds = 0.5
     made.run_chunk()  # 10 steps would end within the fourth epoch
@@ -134,6 +135,30 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_says_what_is_safe(tmp_path):
     assert str(caught.value).startswith("step 1: the loss is not finite, and the same command would end there again")
     assert str(caught.value).endswith(f"; no checkpoint in {tmp_path / 'run'} yet")
     assert made.step == 0  # it is not counted as done
+
+
+def test_the_epochs_before_a_loss_that_is_not_finite_have_their_rows(tmp_path):
+    made = make_trainer(tmp_path, epochs=9, validate_every=9, batch_size=16)  # 3 steps an epoch
+    made.history = History(made.run_dir, 0)
+
+    class Spoiled:
+        def run(self, first, count):
+            parts = [EpochMeans(3, {"elbo": -80.0 - i, "log_likelihood": -70.0, "kl": 10.0 + i}) for i in range(3)]
+            return parts, 7  # in the third epoch
+
+    made.program, made.chunk = Spoiled(), 9
+    with pytest.raises(RunError, match="step 7: the loss is not finite"):
+        made.run_chunk()
+    assert history.read(made.run_dir)["elbo"] == [-80, -81]
+    assert made.step == 0
+
+
+def test_a_failed_picture_loses_no_checkpoint(tmp_path):
+    made = make_trainer(tmp_path, checkpoint_every=0.0)
+    (made.run_dir / "figures").write_text("no directory")
+    with pytest.raises(FileExistsError):
+        made.train()
+    assert checkpoints.steps(made.run_dir) == [EPOCH]  # whose pictures come upon those of the start
 
 
 def test_the_notes_hold_the_mean_over_the_epoch_s_steps():

@@ -37,7 +37,7 @@ def draw_pictures(vae):
 
 
 def make_monitor(folder, step=0):
-    return Monitor(folder, CONFIG, step, STEPS, Level, draw_pictures, [])
+    return Monitor(folder, CONFIG, step, STEPS, Level, draw_pictures, lambda: False)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_the_config_is_there_as_the_run_records_it(tmp_path):
 def test_pictures_are_png_files_of_the_newest_and_events_of_all(tmp_path, monitor):
     monitor.pictures(Level(0), 0)
     monitor.pictures(Level(100), 3)
-    monitor.painter.wait()
+    monitor.painter.close(failed=False)
     events = read_events(tmp_path, "train")  # they are flushed: TensorBoard sees them while the run goes on
     for name, expected in (("samples", [GREY, GREY + np.uint8(100)]), ("latent_scatter", [COLOURS, COLOURS])):
         assert [step for step, _ in events[name]] == [0, 3]

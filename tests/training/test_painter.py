@@ -41,8 +41,8 @@ def gate():
 def make(tmp_path, gate):
     writer = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
 
-    def make_painter(signals=()):
-        return Painter(tmp_path / "figures", writer, Level, gate, list(signals))
+    def make_painter(is_stopping=lambda: False):
+        return Painter(tmp_path / "figures", writer, Level, gate, is_stopping)
 
     return make_painter
 
@@ -64,21 +64,27 @@ def test_the_pictures_are_of_the_weights_when_they_were_ordered(tmp_path, make, 
 
 @pytest.mark.parametrize("after", ["a signal", "a failure"])
 def test_a_round_that_does_not_end_is_dropped_whole(tmp_path, make, gate, monkeypatch, after):
-    monkeypatch.setattr(painter, "_SECONDS_AFTER_A_SIGNAL", 0.2)
-    made = make(signals=[15] if after == "a signal" else [])
+    monkeypatch.setattr(painter, "_SECONDS_WHEN_STOPPING", 0.2)
+    signals = []
+    made = make(lambda: bool(signals))
     made.paint(Level(40), 0)
+    if after == "a signal":
+        signals.append(15)
     made.close(failed=after == "a failure")
     gate.opened.set()
     made.thread.shutdown(wait=True)
     assert gate.levels == [40] and drawn(tmp_path) == []
 
 
-def test_after_a_signal_a_round_that_ends_is_kept(tmp_path, make, gate):
-    made = make(signals=[15])
+def test_after_a_signal_a_round_that_ends_is_kept_and_none_begins(tmp_path, make, gate):
+    signals = []
+    made = make(lambda: bool(signals))
     made.paint(Level(40), 0)
+    signals.append(15)
     gate.opened.set()
+    made.paint(Level(200), 5)
     made.close(failed=False)
-    assert drawn(tmp_path) == [40]
+    assert gate.levels == [40] and drawn(tmp_path) == [40]
 
 
 def test_a_file_that_can_t_be_written_is_told_to_the_training(tmp_path, make, gate):
@@ -88,4 +94,15 @@ def test_a_file_that_can_t_be_written_is_told_to_the_training(tmp_path, make, ga
     made.paint(Level(40), 0)
     with pytest.raises(FileExistsError):
         made.paint(Level(40), 5)
+    made.paint(Level(40), 5)
+    with pytest.raises(FileExistsError):
+        made.close(failed=False)
+
+
+def test_a_file_that_can_t_be_written_does_not_hide_why_the_training_ended(tmp_path, make, gate, capsys):
+    (tmp_path / "figures").write_text("no directory")
+    gate.opened.set()
+    made = make()
+    made.paint(Level(40), 0)
     made.close(failed=True)
+    assert capsys.readouterr().out.startswith("the last pictures could not be drawn: [Errno 17] File exists")

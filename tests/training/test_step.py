@@ -13,7 +13,7 @@ from tfvae.core.objectives import Elbo
 from tfvae.training import feeds, step
 from tfvae.training.feeds import epoch_order
 from tfvae.training.state import create_state
-from tfvae.training.step import EpochMeans, EpochSums, RunningSums, TrainProgram, over_epochs
+from tfvae.training.step import EpochMeans, EpochSums, RunningSums, TrainProgram, mean_of_parts
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_the_means_are_over_each_epoch_s_steps_of_a_call(without_xla, monkeypatc
 def test_means_of_parts_are_weighted_by_their_steps():
     parts = [EpochMeans(3, {"elbo": -80.0, "log_likelihood": -70.0, "kl": 10.0})]
     parts.append(EpochMeans(1, {"elbo": -60.0, "log_likelihood": -54.0, "kl": 6.0}))
-    assert over_epochs(parts) == {"elbo": -75.0, "log_likelihood": -66.0, "kl": 9.0}
+    assert mean_of_parts(parts) == {"elbo": -75.0, "log_likelihood": -66.0, "kl": 9.0}
 
 
 def test_bfloat16_products_leave_the_weights_and_the_loss_float32_and_the_elbo_about_the_same(without_xla):
@@ -121,7 +121,7 @@ def test_bfloat16_products_leave_the_weights_and_the_loss_float32_and_the_elbo_a
     elbos = {}
     for dtype in ("float32", "bfloat16"):
         state, results = run_program([(0, 60)], images=images, dtype=dtype, hidden_units=(64, 64), epochs=2)
-        elbos[dtype] = over_epochs(results[0][0])["elbo"]
+        elbos[dtype] = mean_of_parts(results[0][0])["elbo"]
         assert {v.dtype for v in state.vae.trainable_variables} == {"float32"}
         assert state.vae.decode(tf.zeros([1, 2])).log_prob(images[:1] / np.float32(255)).dtype == tf.float32
     layer = next(layer for layer in state.vae.encoder.trunk if layer.name == "hidden_0")

@@ -12,8 +12,9 @@ from trainers import EPOCH, make_dataset, make_trainer
 from tfvae.config.flagfile import read_config
 from tfvae.errors import InputError
 from tfvae.training import checkpoints, trainer
+from tfvae.training.notes import Notes
 from tfvae.training.strategy import Placement, one_device
-from tfvae.training.trainer import Notes, Trainer
+from tfvae.training.trainer import Trainer
 
 # What is restored.
 
@@ -126,7 +127,7 @@ def test_a_stop_in_the_evaluation_says_what_is_safe(tmp_path, monkeypatch, capsy
 
 def test_the_monitor_draws_the_pictures_that_the_trainer_was_handed(tmp_path):
     made = make_trainer(tmp_path)
-    with made.make_monitor([]) as monitor:
+    with made.make_monitor() as monitor:
         monitor.pictures(made.state.vae, 0)
     assert [path.name for path in (made.run_dir / "figures").iterdir()] == ["samples.png"]
 

@@ -116,7 +116,8 @@ def permutation(size: int, seed: tf.Tensor) -> np.ndarray:
 
 def permutations(size: int, seed: int, stream: Stream, first: int, count: int) -> np.ndarray:
     """The `permutation`s of the steps first .. first+count-1 of a stream: int32 [count, size], by one call."""
-    keys = _integers_of_steps(size, seed, stream, tf.constant(first), tf.constant(count)).numpy()
+    seed_tensor = tf.cast(seed, tf.int32)  # a number would be traced anew for each value
+    keys = _integers_of_steps(size, seed_tensor, stream, tf.constant(first), tf.constant(count)).numpy()
     return np.stack([_order_of(of_step) for of_step in keys])
 
 
@@ -127,7 +128,7 @@ def _order_of(keys: np.ndarray) -> np.ndarray:
 
 
 @tf.function(autograph=False)
-def _integers_of_steps(size: int, seed: int, stream: Stream, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+def _integers_of_steps(size: int, seed: tf.Tensor, stream: Stream, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """`integers` of several steps' seeds: uint32 [count, size]."""
 
     def of_step(step: tf.Tensor) -> tf.Tensor:

@@ -153,7 +153,15 @@ def export_models(models: list[Model], description: dict[str, Any] | None = None
         for model, folder in zip(models, folders):
             _write(model, folder, description)
         checker.check(*folders)
-        return [_publish(folder, model.directory) for model, folder in zip(models, folders)]
+        published: list[Path] = []
+        try:
+            for model, folder in zip(models, folders):
+                published.append(_publish(folder, model.directory))
+        except OSError:
+            for version in published:
+                shutil.rmtree(version, ignore_errors=True)
+            raise
+        return published
 
 
 @contextlib.contextmanager

@@ -31,13 +31,13 @@ class Monitor:
         steps: int,
         make_vae: Callable[[], VAE],
         draw_pictures: DrawPictures,
-        signals: list[int],
+        is_stopping: Callable[[], bool],
     ) -> None:
         self.run_dir, self.config = run_dir, config
         self.epoch_steps = steps // config.epoch_count
         folder = run_dir / "tensorboard"
         self.writers = {part: tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation")}
-        self.painter = Painter(run_dir / "figures", self.writers["train"], make_vae, draw_pictures, signals)
+        self.painter = Painter(run_dir / "figures", self.writers["train"], make_vae, draw_pictures, is_stopping)
         self.bar = tqdm.tqdm(
             total=steps * config.batch_size,
             initial=step * config.batch_size,

@@ -15,14 +15,14 @@ from tfvae.core.vae import VAE
 DrawPictures = Callable[[VAE], Iterator[tuple[str, np.ndarray]]]  # -> names, and uint8 [H, W, 1 or 3]
 
 _LOOK_SECONDS = 0.1
-_SECONDS_AFTER_A_SIGNAL = 5.0
+_SECONDS_WHEN_STOPPING = 5.0
 
 
 class Painter:
     """Draws a round of pictures at a time, to TensorBoard, and the newest as PNG files in `folder`.
 
-    It works on a VAE of its own, made by `make_vae`, which takes over the weights. After a signal (`signals` has one
-    then) or an error of the training a round has 5 seconds; else it is dropped whole.
+    It works on a VAE of its own, made by `make_vae`, which takes over the weights. When the training stops before its
+    end (`is_stopping()`), a round has 5 seconds, and else is dropped whole; the picture in hand is finished.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class Painter:
         writer: tf.summary.SummaryWriter,
         make_vae: Callable[[], VAE],
         draw_pictures: DrawPictures,
-        signals: list[int],
+        is_stopping: Callable[[], bool],
     ) -> None:
-        self.folder, self.writer, self.signals = folder, writer, signals
+        self.folder, self.writer, self.is_stopping = folder, writer, is_stopping
         self.make_vae, self.draw_pictures = make_vae, draw_pictures
         self.vae: VAE | None = None  # made by the thread
         self.thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="pictures")
@@ -43,8 +43,8 @@ class Painter:
 
     def paint(self, vae: VAE, step: int) -> None:
         """Begins to draw `vae` as it is after `step`; waits for the round before, and raises what made it fail."""
-        self.wait()
-        if self.dropped:
+        self._wait()
+        if self.is_stopping():
             return
         weights = [variable.numpy() for variable in vae.variables]
         self.round = self.thread.submit(self._paint, weights, step)
@@ -71,19 +71,20 @@ class Painter:
                 matplotlib.image.imsave(self.folder / f"{name}.png", np.broadcast_to(picture, (*picture.shape[:2], 3)))
         self.writer.flush()
 
-    def wait(self, seconds: float | None = None) -> None:
-        """Waits for the round that is being drawn, at most so many seconds, and 5 after a signal; then drops it.
+    def _wait(self, is_hurried: bool = False) -> None:
+        """Waits for the round that is being drawn; for 5 seconds, if it `is_hurried` or the training is stopping.
 
         Raises:
             OSError: its files can't be written (or whatever else made it fail).
         """
-        if self.round is None:
+        if self.round is None or self.dropped:
             return
-        began = time.monotonic()
+        deadline = None
         while not concurrent.futures.wait([self.round], _LOOK_SECONDS).done:
-            if self.signals and seconds is None:
-                seconds = time.monotonic() - began + _SECONDS_AFTER_A_SIGNAL
-            if seconds is not None and time.monotonic() - began > seconds:
+            now = time.monotonic()
+            if deadline is None and (is_hurried or self.is_stopping()):
+                deadline = now + _SECONDS_WHEN_STOPPING
+            if deadline is not None and now > deadline:
                 with self.writing:
                     self.dropped = True
                 return
@@ -91,8 +92,16 @@ class Painter:
         finished.result()
 
     def close(self, failed: bool) -> None:
-        """Waits for the last round, 5 seconds at most where the training has `failed`."""
+        """Waits for the last round, after which none is drawn.
+
+        Raises:
+            OSError: its files can't be written; where the training has `failed` or is stopping, that is only printed.
+        """
         try:
-            self.wait(_SECONDS_AFTER_A_SIGNAL if failed else None)
+            self._wait(is_hurried=failed)
+        except Exception as error:
+            if not (failed or self.is_stopping()):
+                raise
+            print(f"the last pictures could not be drawn: {error}", flush=True)
         finally:
             self.thread.shutdown(wait=False)

@@ -150,7 +150,7 @@ class TrainStep:
 
     def _update_copies(self, strategy: tf.distribute.Strategy, gradients: list[tf.Tensor]) -> None:
         """Updates every replica's copy of the variables, outside the replicas' contexts."""
-        # `update` enters each replica's context of one variable, in which all the others are that replica's copies too
+        # `update` runs a function for each copy of one variable; any would do: within it all are that replica's copies
         iterations = self.state.optimizer.iterations.value
         strategy.extended.update(iterations, self.compiled_update, args=tuple(gradients), group=False)
 
@@ -176,7 +176,7 @@ class EpochMeans(NamedTuple):
     terms: dict[str, float]
 
 
-def over_epochs(parts: list[EpochMeans]) -> dict[str, float]:
+def mean_of_parts(parts: list[EpochMeans]) -> dict[str, float]:
     """The means over all steps of these parts."""
     steps = sum(part.steps for part in parts)
     return {name: sum(part.terms[name] * part.steps for part in parts) / steps for name in objectives.Elbo._fields}
@@ -191,11 +191,13 @@ class _CallSums(NamedTuple):
     def of_epochs(self, epochs: range) -> np.ndarray:
         """The sums of the terms in these epochs: [epochs, 3], 0 where the call has no step of them."""
         of_replicas = np.array([of_replica.terms.numpy() for of_replica in self.replicas], np.float64)
-        sums = of_replicas.sum(axis=0)
-        places = np.array(epochs) - self.first_epoch
-        is_there = (0 <= places) & (places < sums.shape[1])
-        chosen = sums[:, np.where(is_there, places, 0)] * is_there
-        return chosen.T
+        sums = of_replicas.sum(axis=0).T  # [E, 3]
+        chosen = np.zeros((len(epochs), sums.shape[1]))
+        for row, epoch in enumerate(epochs):
+            place = epoch - self.first_epoch
+            if 0 <= place < len(sums):
+                chosen[row] = sums[place]
+        return chosen
 
     def first_bad(self) -> float:
         """The first step that was not finite; infinity where all were."""

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +19,6 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.config.flagfile import FILE_NAME, to_flagfile
-from tfvae.core.objectives import Elbo
 from tfvae.core.vae import VAE, make_vae
 from tfvae.data.dataset import changed
 from tfvae.data.provenance import describe_pixels, provenance
@@ -30,9 +29,10 @@ from tfvae.runtime.signals import signals_held
 from tfvae.training import checkpoints, evaluation, report
 from tfvae.training.history import History
 from tfvae.training.monitor import Monitor
+from tfvae.training.notes import Notes, Speedometer
 from tfvae.training.painter import DrawPictures
 from tfvae.training.state import create_state, steps_per_epoch
-from tfvae.training.step import EpochMeans, TrainProgram, over_epochs
+from tfvae.training.step import EpochMeans, TrainProgram, mean_of_parts
 from tfvae.training.strategy import Placement
 
 _CHUNK_SECONDS = 1.0
@@ -40,53 +40,6 @@ _FIRST_CHUNK = 10  # steps, before their speed is known
 _PICTURES = 10  # times that pictures are drawn between the start and the end
 
 Export = Callable[[VAE, int, dict[str, Any]], Path]  # (vae, step, results) -> the exported version's directory
-
-
-class Notes(NamedTuple):
-    """What a checkpoint says of its run beside the variables.
-
-    `elbo` and its terms are means over this epoch's steps so far, in nats an image.
-    """
-
-    image_shape: tuple[int, int, int]
-    fingerprint: str  # of the images
-    step: int = 0
-    seconds: float = 0.0  # in compiled steps
-    clock_seconds: float = 0.0  # of training in all, by the clock
-    elbo: float = 0.0
-    log_likelihood: float = 0.0
-    kl: float = 0.0
-    white: int = 255  # the whole number that is x = 1: `core.inputs.InputRule`
-
-    def terms(self) -> dict[str, float]:
-        """The ELBO and its terms by name."""
-        return {name: getattr(self, name) for name in Elbo._fields}
-
-    def after(self, means: EpochMeans, epoch_steps: int) -> "Notes":
-        """After some more steps of one epoch."""
-        before = self.step % epoch_steps
-        terms = over_epochs([EpochMeans(before, self.terms()), means])
-        return self._replace(
-            step=self.step + means.steps,
-            elbo=terms["elbo"],
-            log_likelihood=terms["log_likelihood"],
-            kl=terms["kl"],
-        )
-
-
-class Speedometer:
-    """Images a second, by the clock, from one reading to the next."""
-
-    def __init__(self, step: int, batch_size: int) -> None:
-        self.step, self.batch_size, self.read_at = step, batch_size, time.perf_counter()
-
-    def read(self, step: int) -> float:
-        """The speed up to `step`."""
-        now = time.perf_counter()
-        images = (step - self.step) * self.batch_size
-        speed = images / (now - self.read_at)
-        self.step, self.read_at = step, now
-        return speed
 
 
 class Trainer:
@@ -119,6 +72,8 @@ class Trainer:
         self.saved_at = time.monotonic()
         self.monitor: Monitor | None = None  # the chief's, while steps are made
         self.history: History | None = None  # the chief's too
+        self.signals: list[int] = []  # that have come to this process
+        self.stopped = False  # by a signal to any worker
         self.start_clock()
 
     @property
@@ -136,21 +91,21 @@ class Trainer:
         self.restore()
         self._announce()
         self.start_clock()
-        with signals_held() as signals, contextlib.ExitStack() as stack:
+        with signals_held() as self.signals, contextlib.ExitStack() as stack:
             if self.placement.chief:
                 files.write_atomically(self.run_dir / FILE_NAME, to_flagfile(self.config))
-                self.monitor = stack.enter_context(self.make_monitor(signals))
+                self.monitor = stack.enter_context(self.make_monitor())
                 self.history = History(self.run_dir, self.step)
             if self.step < self.total_steps:
                 self.program.run(self.step, 0)  # compiles
-            if self.monitor and self.step == 0:
-                self.monitor.pictures(self.state.vae, 0)
-            while self.step < self.total_steps and not self._is_stopped(signals):
+            if self.monitor and (self.step == 0 or self._is_pictured()):
+                self.monitor.pictures(self.state.vae, self.step)  # a process that was stopped here may have left none
+            while self.step < self.total_steps and not self._hear_signals():
                 self.run_chunk()
             if self.step != self.saved_step:
                 self.save()
         self.read_clock()  # the last pictures are there
-        self._leave_after(signals)
+        self._leave_after_a_signal()
         return self.finish()
 
     def start_clock(self) -> None:
@@ -163,12 +118,21 @@ class Trainer:
         """Notes how long the training has taken up to now."""
         self.notes = self.notes._replace(clock_seconds=time.perf_counter() - self.clock_began)
 
-    def make_monitor(self, signals: list[int]) -> Monitor:
-        """What shows this run; `signals` has those that have come to this process."""
+    def make_monitor(self) -> Monitor:
+        """What shows this run."""
         make_own_vae = functools.partial(make_vae, self.config, self.dataset.image_shape, self.dataset.white)
         return Monitor(
-            self.run_dir, self.config, self.step, self.total_steps, make_own_vae, self.draw_pictures, signals
+            self.run_dir, self.config, self.step, self.total_steps, make_own_vae, self.draw_pictures, self.is_stopping
         )
+
+    def is_stopping(self) -> bool:
+        """Whether the training stops before its end: a signal has come to this worker, or to another."""
+        return bool(self.signals) or self.stopped
+
+    def _is_pictured(self) -> bool:
+        """Whether pictures are drawn of the VAE as it is now."""
+        epoch, within = divmod(self.step, self.epoch_steps)
+        return within == 0 and epoch in self.pictured_epochs
 
     def restore(self) -> None:
         """Takes up the newest checkpoint, where there is one."""
@@ -192,12 +156,13 @@ class Trainer:
             f"{pixels}, {self.config.likelihood} likelihood, seed {self.config.seed}; ELBO in nats an image"
         )
 
-    def _is_stopped(self, signals: list[int]) -> bool:
+    def _hear_signals(self) -> bool:
         """Whether a signal has come to any worker; all take the chief's chunk, whose clock is that of all."""
-        own_signal = signals[0] if signals else 0
+        own_signal = self.signals[0] if self.signals else 0
         of_workers = self.placement.all_gather(np.array([self.chunk, own_signal]))
         self.chunk = int(of_workers[0, 0])
-        return bool(of_workers[:, 1].any())
+        self.stopped = bool(of_workers[:, 1].any())
+        return self.stopped
 
     def run_chunk(self) -> None:
         """Makes some steps, and writes what they came to.
@@ -209,23 +174,21 @@ class Trainer:
         start = time.perf_counter()
         means_of_epochs, bad_step = self.program.run(self.step, count)
         seconds = time.perf_counter() - start
+        notes = self._notes_after(means_of_epochs)
+        ends = [after for after in notes if after.step % self.epoch_steps == 0]
         if bad_step is not None:
+            self._write_rows([after for after in ends if after.step <= bad_step])
             raise RunError(
                 f"step {bad_step:,}: the loss is not finite, and the same command would end there again: take a "
                 f"smaller --learning_rate and another --run_dir; {checkpoints.newest(self.run_dir)}"
             )
         self.chunk = max(1, round(count / seconds * _CHUNK_SECONDS))
-        ends = []  # the notes at the end of each epoch
-        for means in means_of_epochs:
-            self.notes = self.notes.after(means, self.epoch_steps)
-            if self.step % self.epoch_steps == 0:
-                ends.append(self.notes)
-        self.notes = self.notes._replace(seconds=self.notes.seconds + seconds)
+        self.notes = notes[-1]._replace(seconds=self.notes.seconds + seconds)
         self.read_clock()
         if self.monitor:
             learning_rate = float(tf.convert_to_tensor(self.state.optimizer.learning_rate))
             scalars = {
-                **over_epochs(means_of_epochs),
+                **mean_of_parts(means_of_epochs),
                 "images_per_second": self.speed_of_chunks.read(self.step),
                 "compiled_images_per_second": count * self.config.batch_size / seconds,
                 "learning_rate": learning_rate,
@@ -235,8 +198,15 @@ class Trainer:
         if self.step % self.epoch_steps == 0:
             self.end_epochs(ends)
 
+    def _notes_after(self, means_of_epochs: list[EpochMeans]) -> list[Notes]:
+        """The notes after each part of a chunk, of which every one but the last goes to the end of its epoch."""
+        notes = [self.notes]
+        for means in means_of_epochs:
+            notes.append(notes[-1].after(means, self.epoch_steps))
+        return notes[1:]
+
     def _next_count(self) -> int:
-        """Steps of the next chunk."""
+        """Steps of the next chunk: it ends within an epoch only where it reaches no epoch's end."""
         epoch = self.step // self.epoch_steps
         interval = self.config.epochs_a_validation
         next_stop = min((epoch // interval + 1) * interval, self.config.epoch_count)  # an epoch
@@ -251,29 +221,35 @@ class Trainer:
         validation = None
         if len(self.dataset.validation.images) and (is_last or epoch % self.config.epochs_a_validation == 0):
             validation = self.evaluator.evaluate(self.dataset.validation.array, 1).summary()
-        if self.history:
-            for notes in ends:
-                of_last = validation if notes is ends[-1] else None
-                self.history.append(notes.step // self.epoch_steps, notes.step, notes.terms(), of_last)
-        if self.monitor:
-            if validation:
-                self.monitor.validation(validation, self.step)
-            if epoch in self.pictured_epochs:
-                self.monitor.print_line(self.step, self.notes.elbo, validation, self.speed_of_lines.read(self.step))
-                self.monitor.pictures(self.state.vae, self.step)
+        self._write_rows(ends, validation)
+        if self.monitor and validation:
+            self.monitor.validation(validation, self.step)
+        if self.monitor and self._is_pictured():
+            self.monitor.print_line(self.step, self.notes.elbo, validation, self.speed_of_lines.read(self.step))
         is_time = time.monotonic() - self.saved_at >= self.config.checkpoint_every
         if is_last or is_time:
             self.save()
+        if self.monitor and self._is_pictured():  # after the checkpoint, for it may wait for the round before, or fail
+            self.monitor.pictures(self.state.vae, self.step)
+
+    def _write_rows(self, ends: list[Notes], validation: dict[str, Any] | None = None) -> None:
+        """Adds these epochs to the history; `validation` is of the last."""
+        if not self.history:
+            return
+        for notes in ends:
+            of_last = validation if notes is ends[-1] else None
+            self.history.append(notes.step // self.epoch_steps, notes.step, notes.terms(), of_last)
 
     def save(self) -> None:
         """Writes a checkpoint, if this is the chief."""
+        self.read_clock()
         if self.placement.chief:
             checkpoints.save(self.run_dir, self.state.variables(), self.step, self.notes._asdict())
             self.saved_at, self.saved_step = time.monotonic(), self.step
 
-    def _leave_after(self, signals: list[int]) -> None:
+    def _leave_after_a_signal(self) -> None:
         """Ends the process by the signal that has come to any worker; all wait here for the checkpoint."""
-        own_signal = signals[0] if signals else 0
+        own_signal = self.signals[0] if self.signals else 0
         number = int(self.placement.all_gather(np.array([own_signal])).max())
         if not number:
             return

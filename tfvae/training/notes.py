@@ -1,0 +1,54 @@
+"""What a run knows of itself beside its variables: how far it is, how well it does, how fast it is."""
+
+import time
+from typing import NamedTuple
+
+from tfvae.core.objectives import Elbo
+from tfvae.training.step import EpochMeans, mean_of_parts
+
+
+class Notes(NamedTuple):
+    """What a checkpoint says of its run beside the variables.
+
+    `elbo` and its terms are means over this epoch's steps so far, in nats an image.
+    """
+
+    image_shape: tuple[int, int, int]
+    fingerprint: str  # of the images
+    step: int = 0
+    seconds: float = 0.0  # in compiled steps
+    clock_seconds: float = 0.0  # of training in all, by the clock
+    elbo: float = 0.0
+    log_likelihood: float = 0.0
+    kl: float = 0.0
+    white: int = 255  # the whole number that is x = 1: `core.inputs.InputRule`
+
+    def terms(self) -> dict[str, float]:
+        """The ELBO and its terms by name."""
+        return {name: getattr(self, name) for name in Elbo._fields}
+
+    def after(self, means: EpochMeans, epoch_steps: int) -> "Notes":
+        """After some more steps of one epoch."""
+        before = self.step % epoch_steps
+        terms = mean_of_parts([EpochMeans(before, self.terms()), means])
+        return self._replace(
+            step=self.step + means.steps,
+            elbo=terms["elbo"],
+            log_likelihood=terms["log_likelihood"],
+            kl=terms["kl"],
+        )
+
+
+class Speedometer:
+    """Images a second, by the clock, from one reading to the next."""
+
+    def __init__(self, step: int, batch_size: int) -> None:
+        self.step, self.batch_size, self.read_at = step, batch_size, time.perf_counter()
+
+    def read(self, step: int) -> float:
+        """The speed up to `step`."""
+        now = time.perf_counter()
+        images = (step - self.step) * self.batch_size
+        speed = images / (now - self.read_at)
+        self.step, self.read_at = step, now
+        return speed
