@@ -48,8 +48,8 @@ class Slow(type(images)):
 feeds._BUFFER_BYTES = 1
 slow = Slow(images.array, images.file_rows)
 feed = feeds.StreamedImages(Config(batch_size=8), slow, one_device())
-feed.rows_at(0)
-feed.rows_at(1)
+feed.rows_at(0, 1)
+feed.rows_at(1, 1)
 """
     np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (65, 6, 5), dtype=np.uint8))
     before, after = map(int, output_of(program, tmp_path / "images.npy", first=first).split())
