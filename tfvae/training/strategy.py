@@ -79,12 +79,9 @@ class Placement(NamedTuple):
         if self.strategy.num_replicas_in_sync == 1:
             return _as_tensor(values[0])
         tensors = []
-        source, tensor = None, None
         for value, device in zip(values, self.strategy.extended.worker_devices):
-            if value is not source:  # often it is one array for all
-                source, tensor = value, _as_tensor(value)
-            with tf.device(device):
-                tensors.append(tf.identity(tensor))
+            with tf.device(device):  # to which the identity brings what was made in the host's memory
+                tensors.append(tf.identity(_as_tensor(value)))
         one_after_the_other = iter(tensors)
         return self.strategy.experimental_distribute_values_from_function(lambda _: next(one_after_the_other))
 
