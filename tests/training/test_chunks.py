@@ -48,7 +48,7 @@ def test_a_chunk_is_a_second_s_work_and_not_more_than_the_rest_of_an_epoch_with_
     assert [count for count, *_ in made.monitor.of("advance")] == [10, 2, 8, 4, 12]
 
 
-def test_a_chunk_goes_mean_of_parts_to_the_end_of_one(timed):
+def test_a_chunk_goes_over_epochs_to_the_end_of_one(timed):
     made = timed(epochs=40, validate_every=10, batch_size=16)  # 3 steps an epoch
     made.program.seconds = 0.5
     made.run_chunk()  # 10 steps would end within the fourth epoch
@@ -81,6 +81,7 @@ def test_the_speed_that_is_shown_is_by_the_clock_and_that_of_compiled_steps_besi
     np.testing.assert_allclose([step, speed], [36, 36 * 4 / 10])  # since the start: there was no line before
 
 
+@pytest.mark.slow
 def test_each_epoch_of_a_chunk_has_its_row(timed, tmp_path):
     rows = {}
     for name, chunk in (("one by one", 3), ("together", 24)):

@@ -93,7 +93,9 @@ def test_a_loss_that_is_not_finite_is_named_by_its_first_step(without_xla):
     assert results[0][1] is None
 
 
-@pytest.mark.parametrize("most_epochs", [1, 2, 64])
+@pytest.mark.parametrize(
+    "most_epochs", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(64, marks=pytest.mark.slow)]
+)
 def test_the_means_are_over_each_epoch_s_steps_of_a_call(without_xla, monkeypatch, most_epochs):
     _, singles = run_program([(t, 1) for t in range(11)])
     of_steps = [means.terms for [means], _ in singles]
