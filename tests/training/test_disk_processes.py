@@ -58,7 +58,7 @@ feed.rows_at(1, 1)
 
 @pytest.mark.slow
 def test_memory_is_that_of_a_few_buffers_however_large_the_file(tmp_path):
-    """Each file has a process of its own: a second training begins with what the first one's programs hold."""
+    """Each file has a process of its own, for a training leaves memory that the next one would begin with."""
     program = """
 def anonymous():
     return int(open("/proc/self/status").read().split("RssAnon:")[1].split()[0]) * 1e3
