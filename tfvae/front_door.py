@@ -43,9 +43,9 @@ def fit(
 
     Args:
         config: the settings; without it their defaults.
-        images: the training images, whole numbers 0 to 255 (all 0 or 1: binary) or fractions in [0, 1]: an array,
-            nested lists, a tensor, or a finite tf.data.Dataset of images or of pairs (image, label), which is read
-            once. None: the data set that `config` names.
+        images: the training images, whole numbers 0 to 255, of any type (integers that are all 0 or 1: binary), or
+            fractions in [0, 1]: an array, nested lists, a tensor, or a finite tf.data.Dataset of images or of pairs
+            (image, label), which is read once. None: the data set that `config` names.
         validation, test: likewise; without them a tenth of `images` is held out for each, the same tenth in every run.
         labels: whole numbers [N] of `images`; only tasks that need them look at them.
 

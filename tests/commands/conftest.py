@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch):
         "nan": np.where(floats == floats.max(), np.nan, floats),
         "above": floats * 1.01,
         "below": floats - 0.01,
-        "grey_floats": grey.astype(np.float32),
+        "grey_floats": (grey * 1.5).astype(np.float32),
         "negative": grey.astype(np.int16) - 1,
         "wide": grey.astype(np.int16) * 2,
         "flat": grey.reshape(40, 35),

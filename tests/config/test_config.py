@@ -90,29 +90,31 @@ SHOWN = [  # one of each kind: the value, and the message
     ("epochs", "auto", "epochs='auto': must be None or a whole number from 1 to 2147483647"),
     ("memory_gb", -1, "memory_gb=-1: must be None or a finite number not below 0"),
     ("beta", "1", "beta='1': must be a finite number not below 0"),
-    ("beta", ARRAY, "beta=<ndarray of shape (60000, 28)>: must be a finite number not below 0"),
+    ("beta", ARRAY, "beta=<ndarray of shape (60000, 28) and type float64>: must be a finite number not below 0"),
     ("learning_rate", np.float32(0), f"learning_rate={np.float32(0)!r}: must be a finite number above 0"),
     ("network", "rnn", "network='rnn': must be one of 'mlp', 'conv'"),
-    ("network", ARRAY, "network=<ndarray of shape (60000, 28)>: must be one of 'mlp', 'conv'"),
+    ("network", ARRAY, "network=<ndarray of shape (60000, 28) and type float64>: must be one of 'mlp', 'conv'"),
     ("run_dir", "", "run_dir='': must be None or a directory"),
     ("export_dir", 3, "export_dir=3: must be a directory"),
-    ("data_dir", ARRAY, "data_dir=<ndarray of shape (60000, 28)>: must be None or a directory"),
+    ("data_dir", ARRAY, "data_dir=<ndarray of shape (60000, 28) and type float64>: must be None or a directory"),
     ("dequantize", 1, "dequantize=1: must be True or False"),
-    ("dequantize", ARRAY > 0, "dequantize=<ndarray of shape (60000, 28)>: must be True or False"),
+    ("dequantize", ARRAY > 0, "dequantize=<ndarray of shape (60000, 28) and type bool>: must be True or False"),
     ("hidden_units", (512, 0), "hidden_units=(512, 0): must be a tuple of whole numbers from 1 to 1048575, or ()"),
     ("hidden_units", [512, 2.0], "hidden_units=[512, 2.0]: must be a tuple of whole numbers from 1 to 1048575, or ()"),
     ("hidden_units", (True,), "hidden_units=(True,): must be a tuple of whole numbers from 1 to 1048575, or ()"),
     (
         "hidden_units",
         ARRAY,
-        "hidden_units=<ndarray of shape (60000, 28)>: must be a tuple of whole numbers from 1 to 1048575, or ()",
+        "hidden_units=<ndarray of shape (60000, 28) and type float64>: must be a tuple of whole numbers from 1 to "
+        "1048575, or ()",
     ),
     ("filters", [], "filters=[]: must be a tuple of one or more whole numbers from 1 to 1048575"),
     ("sigma", "x", "sigma='x': must be 'learned', 'per_pixel', 'of_z' or a finite number above 0"),
     (
         "sigma",
         ARRAY,
-        "sigma=<ndarray of shape (60000, 28)>: must be 'learned', 'per_pixel', 'of_z' or a finite number above 0",
+        "sigma=<ndarray of shape (60000, 28) and type float64>: must be 'learned', 'per_pixel', 'of_z' or a finite "
+        "number above 0",
     ),
     (
         "lr_schedule",
@@ -122,8 +124,14 @@ SHOWN = [  # one of each kind: the value, and the message
     (
         "lr_schedule",
         ARRAY,
-        "lr_schedule=<ndarray of shape (60000, 28)>: must be 'constant', 'cosine', or 'EPOCH:FACTOR,...' with growing "
-        "epochs",
+        "lr_schedule=<ndarray of shape (60000, 28) and type float64>: must be 'constant', 'cosine', or "
+        "'EPOCH:FACTOR,...' with growing epochs",
+    ),
+    (
+        "dataset",
+        ARRAY,
+        "dataset=<ndarray of shape (60000, 28) and type float64>: must be 'auto', 'digits', the name of a TFDS data "
+        "set, or a path to .npy or .npz images; tfvae.fit(config, images) takes arrays",
     ),
 ]
 

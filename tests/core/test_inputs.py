@@ -41,6 +41,8 @@ def images(value, dtype, shape=(5, 2, 3, 1)):
         pytest.param(GREY, images(51, np.uint8), 51 / 255, id="8-bit"),
         pytest.param(GREY, images(51, np.int64), 51 / 255, id="whole numbers"),
         pytest.param(GREY, images(1, np.uint8), 1 / 255, id="a block of dark 8-bit pixels"),
+        pytest.param(GREY, images(51, np.float32), 51 / 255, id="whole floats"),
+        pytest.param(GREY, images(51, np.float64, (5, 2, 3)), 51 / 255, id="whole floats without channels"),
         pytest.param(GREY, images(0.2, np.float64), 0.2, id="fractions"),
         pytest.param(GREY, images(1, np.float32), 1.0, id="a float of 1 is white"),
         pytest.param(GREY, images(True, bool), 1.0, id="true"),
@@ -76,8 +78,15 @@ def test_a_tensor_of_fractions_keeps_its_gradient():
         (GREY, images(-1, np.int64), "from -1 to -1"),
         (BINARY, images(255, np.uint8), "x: must be whole numbers from 0 to 1, .* from 255 to 255"),
         (GREY, images(3.5, np.float32), r"x: must be fractions in \[0, 1\], or .* has float32 from 3.5 to 3.5"),
+        (BINARY, images(51.0, np.float32), r"whole numbers from 0 to 1 of an integer type, and has float32 from 51.0"),
         (GREY, images(-0.5, np.float32), "from -0.5 to -0.5"),
-        (GREY, images(np.nan, np.float32), "finite"),
+        (GREY, images(np.nan, np.float32), r"has no finite float32: the first wrong one, at \[0, 0, 0, 0\], is nan"),
+        (COLOUR, images(0, np.uint8, (5, 3, 2, 3)), r"\[5, 3, 2, 3\]$"),
+        (
+            InputRule((9, 8, 3)),
+            images(0, np.uint8, (5, 3, 9, 8)),
+            r"\[5, 3, 9, 8\], channels first: take x.transpose\(0, 2, 3, 1\)$",
+        ),
         (GREY, images(0, np.uint8, (2, 3, 1)), r"is a single one: take x\[None\]"),
         (GREY, images(0, np.uint8, (2, 3)), r"is a single one: take x\[None\]"),
         (GREY, images(0, np.uint8, (5, 3, 2, 1)), r"must be images \[N, 2, 3, 1\], and has the shape \[5, 3, 2, 1\]"),
@@ -100,5 +109,21 @@ def test_other_images_are_refused_in_a_line(rule, given, message):
 def test_a_bad_image_is_found_in_any_block():
     many = np.zeros((25_000, 2, 3, 1), np.float32)
     many[24_999] = 1.5
-    with pytest.raises(InputError, match="from 0 to 1.5"):
+    with pytest.raises(InputError, match=r"from 0.0 to 1.5: the first wrong one, at \[24999, 0, 0, 0\], is 1.5"):
         GREY.checked(many, "images")
+
+
+def test_whole_floats_are_an_arrays_not_a_blocks():
+    """A block of dark images is not fractions where another block has brighter ones."""
+    many = np.ones((25_000, 2, 3, 1), np.float32)
+    many[24_999] = 255
+    x = GREY.to_unit(many)
+    assert x[0, 0, 0, 0] == np.float32(1 / 255) and x[24_999, 0, 0, 0] == 1
+
+
+def test_a_tensor_of_whole_floats_keeps_its_gradient():
+    x = tf.constant(images(51, np.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = tf.reduce_sum(GREY.to_unit(x))
+    np.testing.assert_allclose(tape.gradient(total, x), np.full(x.shape, 1 / 255), rtol=1e-6)

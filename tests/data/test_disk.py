@@ -54,12 +54,16 @@ def test_memory_gb_is_of_bytes_of_the_file(tmp_path):
         pytest.param(np.zeros(20, np.uint8), "the shape [20]", id="rank 1"),
         pytest.param(np.zeros((20, 3, 4, 3, 1), np.uint8), "the shape [20, 3, 4, 3, 1]", id="rank 5"),
         pytest.param(np.zeros((0, 3, 4), np.uint8), "the shape [0, 3, 4]", id="no image"),
+        pytest.param(GREY.astype(np.float32), "be read from disk, and has ", id="whole floats"),
+        pytest.param(np.zeros((20, 3, 32, 32), np.uint8), "channels first", id="channels first"),
         pytest.param(GREY / 255, "not float64", id="float64"),
         pytest.param(GREY.astype(int), "not int64", id="int64"),
         pytest.param((GREY / 255).astype(">f4"), "not >f4", id="big-endian"),
         pytest.param(np.asfortranarray(GREY), "not uint8 in Fortran order", id="Fortran order"),
         pytest.param(GREY[:9], "at least 10 images", id="nine images"),
-        pytest.param(np.full((20, 3, 4), np.nan, np.float32), "finite numbers in [0, 1], and images[", id="nan"),
+        pytest.param(
+            np.full((20, 3, 4), np.nan, np.float32), "numbers in [0, 1], or whole numbers of the type uint8", id="nan"
+        ),
     ],
 )
 def test_an_array_on_disk_that_is_not_images(tmp_path, array, part):
@@ -107,4 +111,4 @@ def test_a_float_out_of_range_is_named_when_it_is_read(tmp_path, value):
     assert images.read(np.array([19, 21])).shape == (2, 5, 7, 1)
     with pytest.raises(InputError) as caught:
         images.read(np.array([21, 20]))
-    assert str(caught.value).endswith(f"must be of finite numbers in [0, 1], and images[{row}] is not")
+    assert str(caught.value).endswith(f"to be read from disk, and has {np.float32(value)!s} at [{row}, 1, 2]")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from sources import GREY
 
 from tfvae.config import Config
@@ -24,6 +25,13 @@ def test_they_are_stored_as_the_package_stores_them():
     assert rows(GREY).dtype == np.uint8
     x = rows(GREY / 255.0)
     assert x.dtype == np.float32 and x.shape == (40, 5, 7, 1)
+
+
+@pytest.mark.parametrize("settings", [{"binarize": "threshold"}, {"dequantize": True, "likelihood": "gaussian"}])
+def test_whole_floats_are_the_integers_that_they_stand_for(settings):
+    config = Config(**settings)
+    for images in (GREY.astype(np.float32), tf.constant(GREY, tf.float32)):
+        np.testing.assert_array_equal(rows(images, config), rows(GREY, config))
 
 
 def test_of_a_binary_run_1_is_white():

@@ -52,11 +52,20 @@ def valued(value, dtype=np.float32):
 @pytest.mark.parametrize(
     ("array", "part"),
     [
-        pytest.param(valued(np.nan), "finite", id="nan"),
-        pytest.param(valued(np.inf), "finite", id="inf"),
-        pytest.param(valued(1.001), "[0, 1]", id="float above 1"),
-        pytest.param(valued(-0.001), "[0, 1]", id="float below 0"),
-        pytest.param(valued(255.0), "[0, 1]", id="floats of 0 to 255"),
+        pytest.param(valued(np.nan), "float32 from 0.0 to 0.0: the first wrong one, at [7, 1, 2], is nan", id="nan"),
+        pytest.param(valued(np.inf), "from 0.0 to 0.0: the first wrong one, at [7, 1, 2], is inf", id="inf"),
+        pytest.param(np.full((20, 3, 4), np.nan), "no finite float64: the first wrong one, at [0, 0, 0]", id="nans"),
+        pytest.param(valued(1.0000001), "[0, 1], or all of them whole", id="float above 1, what is allowed"),
+        pytest.param(
+            valued(1.0000001), "has float32 from 0.0 to 1.0000001: the first wrong one, at [7, 1, 2]", id="above 1"
+        ),
+        pytest.param(valued(-0.001), "from -0.001 to 0.0: the first wrong one, at [7, 1, 2]", id="float below 0"),
+        pytest.param(valued(256.0), "from 0.0 to 256.0: the first wrong one, at [7, 1, 2]", id="whole float above 255"),
+        pytest.param(
+            np.concatenate([np.full((9, 3, 4), 37.0), valued(127.5)]),
+            "from 0.0 to 127.5: the first wrong one, at [16, 1, 2], is 127.5",
+            id="a fraction among whole floats",
+        ),
         pytest.param(valued(-1, np.int32), "-1", id="negative"),
         pytest.param(valued(256, np.int32), "256", id="above 255"),
         pytest.param(valued(2**64 - 1, np.uint64), str(2**64 - 1), id="uint64"),
@@ -65,6 +74,10 @@ def valued(value, dtype=np.float32):
         pytest.param(np.zeros((20, 784)), "[20, 784]", id="rank 2"),
         pytest.param(np.zeros((20, 3, 4, 3, 1)), "[20, 3, 4, 3, 1]", id="rank 5"),
         pytest.param(np.zeros((0, 3, 4)), "[0, 3, 4]", id="no image"),
+        pytest.param(
+            np.zeros((20, 3, 32, 30), np.uint8), "[20, 3, 32, 30], channels first: take its transpose", id="NCHW"
+        ),
+        pytest.param(np.zeros((20, 1, 8, 8)), "[20, 1, 8, 8], channels first: take its transpose", id="grey NCHW"),
         pytest.param(np.zeros((20, 0, 4)), "[20, 0, 4]", id="no row"),
         pytest.param(np.zeros((20, 3, 4, 0)), "[20, 3, 4, 0]", id="no channel"),
         pytest.param(np.full((20, 3, 4), "a"), "<U1", id="strings"),
@@ -80,6 +93,21 @@ def test_an_array_that_is_not_images(tmp_path, array, part):
     message = refused(npy(tmp_path, array))
     assert message.startswith("dataset") and "must" in message
     assert part in message
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_floats_that_are_all_whole_are_bytes(tmp_path, dtype):
+    """Those of which none is above 1 are zeros and ones as they come."""
+    dataset = load(npy(tmp_path, GREY.astype(dtype)))
+    assert dataset.train.images.dtype == np.uint8 and dataset.white == 255
+    assert dataset.fingerprint() == load(npy(tmp_path, GREY)).fingerprint()
+    dark = load(npy(tmp_path, (GREY > 127).astype(dtype)))
+    assert dark.train.images.dtype == np.float32 and together(dark).max() == 1
+
+
+@pytest.mark.parametrize("shape", [(20, 3, 4, 4), (20, 3, 4, 5), (20, 2, 7, 7), (20, 5, 7, 3), (20, 3, 7, 4)])
+def test_other_small_images_are_taken_as_they_are(shape):
+    assert pixels.as_images("x", np.zeros(shape, np.uint8)).shape == shape
 
 
 @pytest.mark.parametrize("images", [GREY, np.float32(GREY / 255)], ids=["bytes", "floats"])

@@ -48,7 +48,7 @@ def test_every_part_is_checked(tmp_path, part):
     bad = floats.copy()
     bad[3, 2, 1] = np.nan
     parts = {"train": floats, "validation": floats, "test": floats}
-    assert "finite" in refused(npz(tmp_path, **{**parts, part: bad}))
+    assert "at [3, 2, 1], is nan" in refused(npz(tmp_path, **{**parts, part: bad}))
     assert "[0, 5, 7]" in refused(npz(tmp_path, **{**parts, part: floats[:0]}))
 
 

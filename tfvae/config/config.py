@@ -44,7 +44,11 @@ class Config:
 
     dataset: str = field(
         "auto",
-        text("auto, digits, the name of a TFDS data set, or a path to .npy or .npz images"),
+        text(
+            "auto, digits, the name of a TFDS data set, or a path to .npy or .npz images",
+            "'auto', 'digits', the name of a TFDS data set, or a path to .npy or .npz images; "
+            "tfvae.fit(config, images) takes arrays",
+        ),
         "the images: digits (scikit-learn's, no network), a TFDS name such as mnist, a .npy or .npz file, or auto: "
         "mnist if it is here or can be downloaded, otherwise digits",
     )

@@ -74,7 +74,7 @@ def to_python(value: Any) -> str:
     """How a message in Python shows a value: one short line, without the elements of an array."""
     shape = getattr(value, "shape", None)
     if shape:  # numbers of NumPy have the shape ()
-        return f"<{type(value).__name__} of shape {shape}>"
+        return f"<{type(value).__name__} of shape {tuple(shape)} and type {getattr(value, 'dtype', 'unknown')}>"
     text = " ".join(_short_repr.repr(value).split())
     if len(text) > _LONGEST_REPR:
         return f"{text[: _LONGEST_REPR - 3]}..."
@@ -141,13 +141,13 @@ def choice(*names: str) -> Kind:
     )
 
 
-def text(allowed: str) -> Kind:
+def text(allowed: str, allowed_in_python: str = "") -> Kind:
     """A line of text that is not empty; in Python also a path."""
 
     def valid(value: Any) -> bool:
         return isinstance(value, str) and value.strip() != "" and "\n" not in value
 
-    return Kind(allowed, str, valid, _plain_path)
+    return Kind(allowed, str, valid, _plain_path, allowed_in_python)
 
 
 def true_or_false() -> Kind:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfvae.core.pixel_values import is_channels_first, white_of_floats
 from tfvae.errors import InputError
 
 _LEVEL = np.float32(1 / 255)  # of 8-bit pixels
@@ -31,7 +32,7 @@ class InputRule(NamedTuple):
     """What training found its images to be: every later input follows it, whatever it happens to contain.
 
     `white` is the whole number that stands for x = 1: 255 of 8-bit pixels, 1 of images of zeros and ones. Numbers of
-    floating point are x itself.
+    floating point are x itself; with `white` 255 also whole numbers, if one in the array is above 1.
     """
 
     image_shape: tuple[int, int, int]  # H, W, C
@@ -39,6 +40,8 @@ class InputRule(NamedTuple):
 
     def checked(self, images: Any, name: str = "x") -> np.ndarray | tf.Tensor:
         """`images` as an array (or the tensor that they are) of N > 0 images that the rule allows.
+
+        Whole numbers from 0 to 255 of floating point become uint8, and in a tensor, for its gradient's sake, x.
 
         Raises:
             InputError: another shape or type, or values out of range; the message speaks of the argument `name`.
@@ -54,7 +57,12 @@ class InputRule(NamedTuple):
         if shape in allowed_shapes:
             raise InputError(f"{expected}, and is a single one: take {name}[None]")
         if shape[1:] not in allowed_shapes or shape[0] == 0:
-            raise InputError(f"{expected}, and has the shape {list(shape)}")
+            reason = f"{expected}, and has the shape {list(shape)}"
+            if is_channels_first(shape) and shape[2:] + shape[1:2] == self.image_shape:
+                reason += f", channels first: take {name}.transpose(0, 2, 3, 1)"
+            raise InputError(reason)
+        if np.issubdtype(_numpy_type(images), np.floating):
+            return self._checked_floats(images, name)
         for first in range(0, shape[0], _BLOCK):
             self._check_values(np.asarray(images[first : first + _BLOCK]), name)
         return images
@@ -70,16 +78,18 @@ class InputRule(NamedTuple):
                     f"[0, 1], and has some from {low} to {high}"
                 )
             return
-        if not np.issubdtype(block.dtype, np.floating):
-            raise InputError(f"{name}: must be numbers, and has the type {block.dtype}")
-        if not np.isfinite(block).all():
-            raise InputError(f"{name}: must be finite numbers, and has some that are not")
-        smallest, largest = float(block.min()), float(block.max())
-        if smallest < 0 or largest > 1:
-            raise InputError(
-                f"{name}: must be fractions in [0, 1], or whole numbers from 0 to {self.white} of an integer type, and "
-                f"has {block.dtype} from {smallest:g} to {largest:g}"
-            )
+        raise InputError(f"{name}: must be numbers, and has the type {block.dtype}")
+
+    def _checked_floats(self, images: np.ndarray | tf.Tensor, name: str) -> np.ndarray | tf.Tensor:
+        expected = (
+            f"{name}: must be fractions in [0, 1], or whole numbers from 0 to {self.white}"
+            f"{' of an integer type' if self.white == 1 else ''}"
+        )
+        if white_of_floats(expected, np.asarray(images), highest_whole=self.white) == 1:
+            return images
+        if tf.is_tensor(images):
+            return tf.cast(images, tf.float32) * _LEVEL
+        return images.astype(np.uint8)
 
     def stored(self, images: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
         """Checked images as the package stores them: [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1]."""
@@ -110,6 +120,12 @@ class InputRule(NamedTuple):
         return to_unit(self.stored(self.checked(images, name)))
 
 
+def _numpy_type(images: np.ndarray | tf.Tensor) -> np.dtype:
+    if tf.is_tensor(images):
+        return np.dtype(images.dtype.as_numpy_dtype)  # type: ignore[union-attr]  # is_tensor does not narrow
+    return images.dtype
+
+
 def as_latents(z: Any, latent_dim: int, name: str = "z") -> tf.Tensor:
     """z float32 [..., L] of an array, of lists or of a tensor, whose gradient reaches it.
 
@@ -121,7 +137,7 @@ def as_latents(z: Any, latent_dim: int, name: str = "z") -> tf.Tensor:
     shape = list(z.shape)
     if not shape or shape[-1] != latent_dim:
         raise InputError(f"{name}: must be latents [..., {latent_dim}], and has the shape {shape}")
-    dtype = np.dtype(z.dtype.as_numpy_dtype if tf.is_tensor(z) else z.dtype)
+    dtype = _numpy_type(z)
     if dtype.kind not in "iuf":
         raise InputError(f"{name}: must be numbers, and has the type {dtype}")
     z = tf.cast(z, tf.float32)

@@ -61,7 +61,8 @@ class DiskImages:
     def check(self, source: str) -> None:
         """Refuses what `read` could not read; raises InputError. `source` is for the message: `--dataset=NAME`.
 
-        That the pixels of float32 images are in [0, 1] is checked by `read`: the whole file would take too long.
+        That the pixels of float32 images are in [0, 1] is checked by `read`: the whole file would take too long. So
+        are whole numbers of that type refused, which are taken in memory: that all are whole is not known before.
         """
         pixels.check_shape(source, self.array.shape)
         in_c_order = self.array.flags.c_contiguous
@@ -101,9 +102,11 @@ class DiskImages:
     def _check_range(self, images: np.ndarray, file_rows: np.ndarray) -> None:
         if _is_in_range(images):
             return
-        wrong = next(row for row, image in zip(file_rows, images) if not _is_in_range(image))
+        row, image = next((row, image) for row, image in zip(file_rows, images) if not _is_in_range(image))
+        place = next(place for place, value in np.ndenumerate(image) if not 0 <= value <= 1)
         raise InputError(
-            f"--dataset={self.array.filename}: must be of finite numbers in [0, 1], and images[{wrong}] is not"
+            f"--dataset={self.array.filename}: must be of numbers in [0, 1], or whole numbers of the type uint8, to be "
+            f"read from disk, and has {image[place]!s} at {[int(row), *place]}"
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.core import noise
@@ -28,6 +29,8 @@ class NewImages:
     """
 
     def __init__(self, images: Any, rule: InputRule, config: Config, name: str = "x") -> None:
+        if tf.is_tensor(images):
+            images = images.numpy()  # of which `checked` keeps whole numbers whole
         self.images = np.asarray(rule.checked(images, name))
         self.rule, self.config = rule, config
         self.seed = noise.seed_for(_SEED, Stream.BINARIZE, _NEW_DRAW)

@@ -6,15 +6,23 @@ Shapes: images [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1].
 
 import numpy as np
 
+from tfvae.core.pixel_values import is_channels_first, white_of_floats
 from tfvae.errors import InputError
 
 _BLOCK = 10_000  # images
 
 
 def check_shape(source: str, shape: tuple[int, ...]) -> None:
-    """Refuses an array that is not [N, H, W] or [N, H, W, C], or has no element; raises InputError."""
+    """Refuses an array that is not [N, H, W] or [N, H, W, C], or has no element; raises InputError.
+
+    [N, C, H, W] is refused too: taken as it is, it would be images of few rows and many channels.
+    """
     if len(shape) not in (3, 4) or 0 in shape:
         raise InputError(f"{must_be_images(source)}, and has the shape {list(shape)}")
+    if is_channels_first(shape):
+        raise InputError(
+            f"{must_be_images(source)}, and has the shape {list(shape)}, channels first: take its transpose(0, 2, 3, 1)"
+        )
 
 
 def check_type(source: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -32,6 +40,7 @@ def must_be_images(source: str) -> str:
 def as_images(source: str, array: np.ndarray) -> np.ndarray:
     """An array from outside as images: [N, H, W, C], uint8 or float32; `source` is for messages.
 
+    Floats that are all whole numbers from 0 to 255, and not all of them 0 or 1, are the integers that they stand for.
     An array of the right type is not copied.
 
     Raises:
@@ -57,8 +66,9 @@ def _from_integers(source: str, array: np.ndarray) -> np.ndarray:
 
 
 def _from_floats(source: str, array: np.ndarray) -> np.ndarray:
-    if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-        raise InputError(f"{must_be_images(source)} of finite numbers in [0, 1] (or whole numbers from 0 to 255)")
+    expected = f"{must_be_images(source)} of numbers in [0, 1], or all of them whole numbers from 0 to 255"
+    if white_of_floats(expected, array) == 255:
+        return array.astype(np.uint8)
     return array.astype(np.float32, copy=False)
 
 
