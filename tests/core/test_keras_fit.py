@@ -219,6 +219,43 @@ def test_what_makes_no_vae_is_refused_in_a_line(call, message):
     assert vae.optimizer.iterations.numpy() == 0
 
 
+def batches(images):
+    return tf.data.Dataset.from_tensor_slices(images).batch(25)
+
+
+WRONG_BATCHES = {
+    "whole floats": (IMAGES.astype(np.float32), "a batch of float32 from 0 to 25[45]$"),
+    "NaN": (np.full(IMAGES.shape, np.nan), "a batch of float64 from nan to nan$"),
+    "above 255": (IMAGES.astype(int) + 1, "a batch of int64 from 1 to 256$"),
+    "below 0": (IMAGES.astype(np.int8), "a batch of int8 from -128 to 127$"),
+}
+
+
+@pytest.mark.parametrize(("images", "message"), WRONG_BATCHES.values(), ids=WRONG_BATCHES)
+def test_a_wrong_batch_of_a_dataset_is_refused_in_a_line(images, message):
+    _, vae = new()
+    vae.compile("adam", run_eagerly=True)
+    calls = {
+        "x": [
+            lambda: vae.fit(batches(images), shuffle=False, verbose=0),
+            lambda: vae.evaluate(batches(images), verbose=0),
+        ],
+        "validation_data": [lambda: vae.fit(IMAGES, validation_data=batches(images), batch_size=250, verbose=0)],
+    }
+    for name, called in calls.items():
+        for call in called:
+            with pytest.raises(InputError, match=f"^{name}: must be fractions in .* {message}") as info:
+                call()
+            assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.float64])
+def test_batches_of_zeros_and_ones_of_any_type_are_taken(dtype):
+    vae = make_vae(Config(**SETTINGS), (6, 5, 1), white=1)
+    ones = (IMAGES > 127).astype(dtype)
+    np.testing.assert_array_equal(vae.predict(batches(ones), verbose=0), vae.predict(ones, batch_size=25, verbose=0))
+
+
 def test_an_optimizer_that_keras_refuses_leaves_the_objective():
     _, vae = new()
     vae.compile("adam")

@@ -1,5 +1,9 @@
 """What Keras's `fit` and `evaluate` hand to a VAE: images alone, and the means that they log."""
 
+import contextlib
+import functools
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -36,6 +40,8 @@ class Means:
 def as_input(rule: InputRule, images: Any, name: str) -> np.ndarray | tf.Tensor | tf.data.Dataset:
     """Images as Keras's data adapters take them: uint8 stays uint8, and each batch is converted by itself.
 
+    The values of a tf.data.Dataset are known only when it is read: `refused_batches` raises what is wrong with them.
+
     Raises:
         InputError: they don't follow the rule, or are not images alone in batches.
     """
@@ -47,7 +53,35 @@ def as_input(rule: InputRule, images: Any, name: str) -> np.ndarray | tf.Tensor 
         raise InputError(f"{expected} alone, and has {spec}: map it to the images")
     if spec.shape.rank != 4 or not spec.shape[1:].is_compatible_with(rule.image_shape):
         raise InputError(f"{expected} {list(rule.image_shape)}, and has elements of the shape {spec.shape}")
-    return images.map(rule.stored, num_parallel_calls=tf.data.AUTOTUNE)
+    return images.map(functools.partial(_stored_batch, rule, name), num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _stored_batch(rule: InputRule, name: str, batch: tf.Tensor) -> tf.Tensor:
+    """A batch of a tf.data.Dataset as the package stores it; its reader gets InvalidArgumentError for a wrong value.
+
+    Floats are fractions here, never whole numbers: what a batch holds does not tell what the others do.
+    """
+    if batch.dtype != tf.bool:
+        highest = 1 if batch.dtype.is_floating else min(rule.white, batch.dtype.max)  # int8 has no 255
+        line = tf.strings.format(
+            f"{name}: must be fractions in [0, 1], or whole numbers from 0 to {rule.white} of an integer type, and has "
+            f"a batch of {batch.dtype.name} from {{}} to {{}}",
+            (tf.reduce_min(batch), tf.reduce_max(batch)),
+        )
+        tf.debugging.Assert(tf.reduce_all((batch >= 0) & (batch <= highest)), [line])  # NaN is not
+    return rule.stored(batch)
+
+
+@contextlib.contextmanager
+def refused_batches() -> Iterator[None]:
+    """Raises InputError, in a line, where `_stored_batch` has refused one while Keras read the images."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        refusal = re.search(r"assertion failed: \[(\w+: must be fractions in .* from \S+ to [^\s\]]+)\]", str(error))
+        if refusal is None:
+            raise
+        raise InputError(refusal[1]) from None
 
 
 def images_of(data: Any) -> tf.Tensor:

@@ -17,7 +17,16 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.core import fast, noise, objectives
 from tfvae.core.inputs import InputRule
-from tfvae.core.keras_fit import Means, as_input, images_of, only_images, refuse_strategy, refuse_targets, uniform_like
+from tfvae.core.keras_fit import (
+    Means,
+    as_input,
+    images_of,
+    only_images,
+    refuse_strategy,
+    refuse_targets,
+    refused_batches,
+    uniform_like,
+)
 from tfvae.core.models import Decoder, Encoder, Sampling, seed_of
 from tfvae.core.noise import Stream
 from tfvae.core.priors import PRIORS
@@ -254,16 +263,17 @@ class VAE(keras.Model):
         refuse_strategy()
         if validation_data is not None:
             validation_data = (as_input(self.input_rule, only_images(validation_data), "validation_data"),)
-        return super().fit(
-            as_input(self.input_rule, x, "x"),
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=callbacks,
-            validation_split=validation_split,
-            validation_data=validation_data,
-            **options,
-        )
+        with refused_batches():
+            return super().fit(
+                as_input(self.input_rule, x, "x"),
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                **options,
+            )
 
     def evaluate(self, x: Any, y: None = None, **options: Any) -> Any:
         """Keras's `evaluate` on images alone: the loss, which is minus the objective, the ELBO and its terms.
@@ -274,7 +284,8 @@ class VAE(keras.Model):
         refuse_targets({"y": y, **options})
         if not options.get("_use_cached_eval_dataset"):  # Keras's own name for images that `fit` has looked at
             x = as_input(self.input_rule, x, "x")
-        return super().evaluate(x, **options)
+        with refused_batches():
+            return super().evaluate(x, **options)
 
     def predict(self, x: Any, **options: Any) -> np.ndarray:
         """The reconstructions, float32 [N, H, W, C], in batches.
@@ -282,7 +293,8 @@ class VAE(keras.Model):
         Raises:
             InputError: the images don't follow `input_rule`.
         """
-        return super().predict(as_input(self.input_rule, x, "x"), **options)
+        with refused_batches():
+            return super().predict(as_input(self.input_rule, x, "x"), **options)
 
 
 def make_vae(config: Config, image_shape: tuple[int, int, int], white: int = 255) -> VAE:
