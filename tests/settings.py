@@ -3,10 +3,11 @@
 from tfvae.config import Config
 
 MACHINE = {"run_dir", "strategy", "logical_cpus", "start_timeout", "memory_gb"}  # not of the run: not recorded
-FREE = MACHINE | {"data_dir", "export_dir", "checkpoint_every", "validate_every"}
+FREE = MACHINE | {"data_dir", "export_dir", "checkpoint_every", "validate_every", "labels"}
 OTHER = {  # field: the value as text, and as it must be read
     "dataset": ("digits", "digits"),
     "data_dir": ("/data/my sets", "/data/my sets"),
+    "labels": ("none", "none"),
     "binarize": ("stochastic", "stochastic"),
     "validation_examples": ("0", 0),
     "network": ("conv", "conv"),

@@ -16,7 +16,7 @@ from tfvae.run import explore
 FLAGS = (
     of_config("run_dir")
     | {"task": field("samples", choice(*TASKS), "what to do with the trained model")}
-    | of_config("seed", "eval_samples", "dataset", "data_dir")
+    | of_config("seed", "eval_samples", "dataset", "data_dir", "labels")
 )
 
 

@@ -60,7 +60,7 @@ REFUSED = {name: ("train", *BAD_LINES[name]) for name in OF_TRAIN} | {
     "explorer of bad data": (
         "export",
         ["--run_dir=unlabelled", "--explorer", "--dataset=labels.npz"],
-        "labels.npz: must have",
+        "labels.npz: labels must be",
     ),
 }
 NOT_REFUSED = {  # by NumPy: the child shows that it would see an import of TensorFlow

@@ -92,7 +92,7 @@ BAD_LINES = {  # arguments, and what the line says besides
     "no image": (["--dataset=empty.npy"], "empty.npy: must be images"),
     "no row": (["--dataset=thin.npy"], "thin.npy: must be images"),
     "few images": (["--dataset=few.npy", "--batch_size=1"], "--dataset"),
-    "labels": (["--dataset=labels.npz", "--batch_size=1"], "labels.npz: must have"),
+    "labels": (["--dataset=labels.npz", "--batch_size=1"], "labels.npz: labels must be"),
     "keys": (["--dataset=keys.npz", "--batch_size=1"], "keys.npz: must hold"),
     "shapes": (["--dataset=shapes.npz", "--batch_size=1"], "shapes.npz: must have"),
     "unknown name": (["--dataset=no_such_set"], "--dataset=no_such_set: must be"),

@@ -159,15 +159,24 @@ def test_npz_without_images(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arrays",
+    ("arrays", "message"),
     [
-        {"images": GREY, "labels": np.zeros(39, int)},
-        {"images": GREY, "labels": np.zeros((40, 1), int)},
-        {"images": GREY, "labels": np.zeros(40)},
-        {"images": GREY, "labels": np.full(40, "a")},
-        {"x_train": GREY, "y_train": np.zeros(40, int), "x_test": GREY[:9], "y_test": np.zeros(40, int)},
+        ({"images": GREY, "labels": np.zeros(39, int)}, "labels must be a whole number for each of the 40 images"),
+        (
+            {"x_train": GREY, "y_train": np.zeros(40, int), "x_test": GREY[:9], "y_test": np.zeros(40, int)},
+            "y_test must be a whole number for each of the 9 images, and has the shape [40] and the type int64;",
+        ),
+        ({"images": GREY, "labels": np.float32(3)}, "labels must be .* the shape [] and the type float32;"),
     ],
-    ids=["too few", "a column", "floats", "words", "of the other part"],
+    ids=["too few", "of the other part", "a number"],
 )
-def test_labels_that_do_not_fit(tmp_path, arrays):
-    assert "labels" in refused(npz(tmp_path, **arrays))
+def test_labels_of_another_number_are_refused(tmp_path, arrays, message):
+    path = npz(tmp_path, **arrays)
+    assert_message(refused(path), path, message)
+    assert load(path, labels="none").train.labels is None
+
+
+def assert_message(message, path, expected):
+    begin, _, end = expected.partition(" .* ")
+    assert message.startswith(f"dataset={path}: {begin}") and end in message
+    assert message.endswith("; labels=none does without")

@@ -137,6 +137,27 @@ def test_one_of_many_unpacks_and_the_others_wait(copied, monkeypatch):
     assert (len(split.images), len(split.labels)) == (65, 65)
 
 
+def test_a_set_is_read_without_its_labels_and_then_with_them(copied):
+    builder = source.prepare("streamed_set", str(copied))
+    without = source.load("streamed_set", str(copied), 1e9, with_labels=False)["train"]
+    assert without.labels is None and not unpacked(copied).with_name("tfvae-train-labels.npy").exists()
+    split = source.load("streamed_set", str(copied), 1e9)["train"]
+    np.testing.assert_array_equal(split.images, without.images)
+    assert len(split.labels) == builder.info.splits["train"].num_examples
+
+
+def test_labels_of_tfds_are_single_whole_numbers(small_set):
+    import tensorflow_datasets as tfds
+
+    features = tfds.features
+    wanted = {
+        True: [features.ClassLabel(num_classes=3), features.Scalar(np.int32)],
+        False: [features.Text(), features.Scalar(np.float32), features.Tensor(shape=(2,), dtype=np.int64)],
+    }
+    for is_label, kinds in wanted.items():
+        assert [source._is_whole_number(feature) for feature in kinds] == [is_label] * len(kinds)
+
+
 def test_a_directory_that_can_not_take_the_unpacked_images_is_refused(copied, monkeypatch):
     import tensorflow_datasets as tfds
 

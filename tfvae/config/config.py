@@ -58,6 +58,13 @@ class Config:
         "where TFDS keeps its data sets; auto: $TFDS_DATA_DIR or ~/tensorflow_datasets",
         free=True,
     )
+    labels: str = field(
+        "auto",
+        choice("auto", "none"),
+        "auto: the whole numbers that come with the images, which colour pictures and are needed by some tasks of "
+        "tfvae.explore; none: they are not looked at, and may be anything",
+        free=True,
+    )
     binarize: str = field(
         "none",
         choice("none", "threshold", "stochastic"),

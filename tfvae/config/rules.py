@@ -116,7 +116,8 @@ def task_refusals(config: "Config", task: str, has_labels: bool = True) -> Itera
     if needs.needs_prior and not OBJECTIVES[config.objective].has_prior:
         yield "must not be of a plain autoencoder, which has no p(z) to draw from"
     if needs.needs_labels and not has_labels:
-        yield f"must be of a data set that has labels, and {config.dataset} has none"
+        without = " with --labels=none" if config.labels == "none" else ""
+        yield f"must be of a data set that has labels, and {config.dataset} has none{without}"
     if needs.needs_element_log_prob and not LIKELIHOODS[config.likelihood].element_log_prob:
         yield f"must not be of a {config.likelihood} likelihood, which has no log density of single pixels"
     if needs.needs_log_prob_of_any_z and not POSTERIORS[config.posterior].log_prob_of_any_z:

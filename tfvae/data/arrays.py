@@ -6,16 +6,17 @@ from typing import BinaryIO
 import numpy as np
 
 from tfvae.data.disk import DiskImages, open_images
+from tfvae.data.labels import as_labels
 from tfvae.data.splits import PARTS, Split
 from tfvae.errors import InputError
 
 
-def load(path: Path, memory: float) -> dict[str, Split]:
+def load(path: Path, memory: float, with_labels: bool = True) -> dict[str, Split]:
     """The parts that a file holds; `memory` are the bytes that they may take.
 
     .npy: the images alone, which stay in the file if they take more than `memory`.
     .npz: `train`, `validation`, `test` (or Keras's `x_train`, `x_test`), or one array `images`; labels in `y_train`,
-    `y_validation`, `y_test`, or `labels`.
+    `y_validation`, `y_test`, or `labels`, which are not looked at without `with_labels`.
 
     Raises:
         InputError: the file can't be read, has no training images, or its labels are not one for each image.
@@ -32,7 +33,7 @@ def load(path: Path, memory: float) -> dict[str, Split]:
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise InputError(f"--dataset={path}: must hold arrays alone, and {key} is none")
-    splits = {part: _split(part, arrays, path) for part in PARTS if _images_key(part, arrays) is not None}
+    splits = {part: _split(part, arrays, path, with_labels) for part in PARTS if _images_key(part, arrays) is not None}
     if "train" not in splits:
         keys = ", ".join(arrays) or "none"
         raise InputError(f"--dataset={path}: must hold an array images, train or x_train, and has {keys}")
@@ -79,11 +80,19 @@ def _images_key(part: str, arrays: dict[str, np.ndarray]) -> str | None:
     return next((key for key in keys if key in arrays), None)
 
 
-def _split(part: str, arrays: dict[str, np.ndarray], path: Path) -> Split:
+def _split(part: str, arrays: dict[str, np.ndarray], path: Path, with_labels: bool) -> Split:
     images = arrays[str(_images_key(part, arrays))]
-    labels = arrays.get(f"y_{part}")
-    if labels is None and part == "train":
-        labels = arrays.get("labels")
-    if labels is not None and (labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer)):
-        raise InputError(f"--dataset={path}: must have a whole number for each image as its labels, or none")
-    return Split(images, labels)
+    key = _labels_key(part, arrays)
+    if key is None or not with_labels:
+        return Split(images, None)
+    source = f"--dataset={path}: {key}"
+    count = len(images) if images.ndim else 0  # that images without an axis are none is said later
+    return Split(images, as_labels(source, arrays[key], count, way_out="; --labels=none does without"))
+
+
+def _labels_key(part: str, arrays: dict[str, np.ndarray]) -> str | None:
+    """The name of the array that holds a part's labels, or None."""
+    keys = [f"y_{part}"]
+    if part == "train":
+        keys.append("labels")
+    return next((key for key in keys if key in arrays), None)

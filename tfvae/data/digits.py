@@ -5,9 +5,9 @@ import numpy as np
 from tfvae.data.splits import Split
 
 
-def load() -> dict[str, Split]:
+def load(with_labels: bool = True) -> dict[str, Split]:
     """All digits as `train`: float32 in [0, 1], of 17 levels."""
     from sklearn.datasets import load_digits  # takes a second, which other data sets need not wait for
 
     digits = load_digits()
-    return {"train": Split((digits.images / 16).astype(np.float32), digits.target)}
+    return {"train": Split((digits.images / 16).astype(np.float32), digits.target if with_labels else None)}

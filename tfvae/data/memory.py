@@ -7,48 +7,44 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.inputs import as_array
+from tfvae.data.labels import as_labels
 from tfvae.data.splits import Split
 from tfvae.errors import InputError
 
 
-def load(images: Any, validation: Any, test: Any, labels: Any, memory: float) -> dict[str, Split]:
+def load(
+    images: Any, validation: Any, test: Any, labels: Any, memory: float, with_labels: bool = True
+) -> dict[str, Split]:
     """The parts that are handed in; `memory` are the bytes that a dataset of tf.data may take.
 
-    `images` are the training images [N, H, W] or [N, H, W, C], `labels` whole numbers [N] of them. A tf.data.Dataset
-    has images, or pairs (image, label), one by one or in batches.
+    `images` are the training images [N, H, W] or [N, H, W, C], `labels` whole numbers [N] or [N, 1] of them. A
+    tf.data.Dataset has images, or pairs (image, label), one by one or in batches; without `with_labels` the labels of
+    pairs are not looked at.
 
     Raises:
         InputError: it is no array, or endless, or too large, or its labels are not one for each image.
     """
     if labels is not None and isinstance(images, tf.data.Dataset):
         raise InputError("labels: must not be given beside a tf.data.Dataset, whose elements may be (image, label)")
-    parts = {"train": _read("images", images, memory)}
+    parts = {"train": _read("images", images, memory, with_labels)}
     if labels is not None:
-        parts["train"] = parts["train"]._replace(labels=_as_labels("labels", labels, len(parts["train"].images)))
+        train = parts["train"].images
+        count = len(train) if train.shape else 0  # that images without an axis are none is said later
+        parts["train"] = Split(train, as_labels("labels:", as_array(labels, "labels"), count))
     if validation is not None:
-        parts["validation"] = _read("validation", validation, memory)
+        parts["validation"] = _read("validation", validation, memory, with_labels)
     if test is not None:
-        parts["test"] = _read("test", test, memory)
+        parts["test"] = _read("test", test, memory, with_labels)
     return parts
 
 
-def _read(argument: str, images: Any, memory: float) -> Split:
+def _read(argument: str, images: Any, memory: float, with_labels: bool) -> Split:
     if isinstance(images, tf.data.Dataset):
-        return _read_dataset(argument, images, memory)
+        return _read_dataset(argument, images, memory, with_labels)
     return Split(as_array(images, argument), None)
 
 
-def _as_labels(argument: str, labels: Any, count: int) -> np.ndarray:
-    array = as_array(labels, argument)
-    if array.shape != (count,) or not np.issubdtype(array.dtype, np.integer):
-        raise InputError(
-            f"{argument}: must be a whole number for each of the {count:,} images, and has the shape "
-            f"{list(array.shape)} and the type {array.dtype}"
-        )
-    return array
-
-
-def _read_dataset(argument: str, dataset: tf.data.Dataset, memory: float) -> Split:
+def _read_dataset(argument: str, dataset: tf.data.Dataset, memory: float, with_labels: bool) -> Split:
     """All images (and labels) of a dataset of tf.data, in its order."""
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise InputError(f"{argument}: must be a finite tf.data.Dataset, and this one repeats without an end")
@@ -67,7 +63,10 @@ def _read_dataset(argument: str, dataset: tf.data.Dataset, memory: float) -> Spl
     if not images:
         raise InputError(f"{argument}: must have images, and this tf.data.Dataset has none")
     array = np.concatenate(images)
-    return Split(array, _as_labels(argument, np.concatenate(labels), len(array)) if has_labels else None)
+    if not (has_labels and with_labels):
+        return Split(array, None)
+    way_out = "; --labels=none does without"
+    return Split(array, as_labels(f"{argument}: its labels", np.concatenate(labels), len(array), way_out))
 
 
 def _has_labels(argument: str, spec: Any) -> bool:

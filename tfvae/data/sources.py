@@ -130,11 +130,12 @@ def _read_source(config: Config) -> dict[str, Split]:
             f"{_flag(config)}: must be given: the run was made of arrays from Python; a .npy or .npz file of the "
             "same images does, and in Python the arrays"
         )
+    with_labels = config.labels == "auto"
     if config.dataset == "digits":
-        return digits.load()
+        return digits.load(with_labels)
     if is_file_name(config.dataset):
-        return arrays.load(_path(config), memory)
-    return tfds.load(config.dataset, config.data_dir, memory)
+        return arrays.load(_path(config), memory, with_labels)
+    return tfds.load(config.dataset, config.data_dir, memory, with_labels)
 
 
 def _file_size(config: Config) -> int:

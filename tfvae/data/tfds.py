@@ -22,8 +22,10 @@ _NETWORK_SECONDS = 4.0
 _BATCH = 1_000  # images that are unpacked at once
 
 
-def load(name: str, data_dir: str | None, memory: float) -> dict[str, Split]:
+def load(name: str, data_dir: str | None, memory: float, with_labels: bool = True) -> dict[str, Split]:
     """The parts of the data set `name`; train images that take more than `memory` bytes stay on disk.
+
+    Its `label` is read if it is a whole number, and not without `with_labels`.
 
     Raises:
         InputError: the data set can't be had, its examples have no image of one size, or it has to stay on disk and
@@ -33,9 +35,14 @@ def load(name: str, data_dir: str | None, memory: float) -> dict[str, Split]:
     features = builder.info.features
     if "image" not in features or None in features["image"].shape:
         raise InputError(f"--dataset={name}: must have an image of one size in each example")
-    has_labels = "label" in features and features["label"].shape == ()
+    has_labels = with_labels and "label" in features and _is_whole_number(features["label"])
     files = [UnpackedFiles(builder, part, has_labels) for part in PARTS if part in builder.info.splits]
     return {file.part: _load_part(name, file, memory) for file in files}
+
+
+def _is_whole_number(feature: Any) -> bool:
+    """Whether a feature of TFDS is a single whole number: not text, which NumPy could not keep beside the images."""
+    return feature.shape == () and np.issubdtype(feature.np_dtype, np.integer)
 
 
 def _load_part(name: str, files: "UnpackedFiles", memory: float) -> Split:
