@@ -137,6 +137,31 @@ def test_pickles_are_refused(tmp_path):
         assert "without pickles" in refused(path)
 
 
+def test_members_that_nobody_needs_are_not_read(tmp_path):
+    """A pickle is none of our business, as dSprites' metadata; and its size counts for nothing."""
+    metadata = np.array({"author": "x" * 10_000}, object)
+    path = npz(tmp_path, imgs=GREY, metadata=metadata, latents_classes=np.zeros((40, 6)), notes=np.full(9_000, "a"))
+    dataset = load(path, memory_gb=2e-6)
+    assert rows(together(dataset)) == rows(GREY) and not dataset.has_labels
+    assert "to be that large" in refused(path, memory_gb=1e-6)
+
+
+def test_a_pickle_that_is_needed_is_named_and_labels_can_be_done_without(tmp_path):
+    path = npz(tmp_path, images=GREY, labels=np.array([{}] * 40, object))
+    message = refused(path)
+    assert message.startswith(f"dataset={path}: must be a readable .npy or .npz file without pickles: labels: ")
+    assert rows(together(load(path, labels="none"))) == rows(GREY)
+
+
+def test_npz_as_medmnist_has_it(tmp_path):
+    parts = {"train": GREY[:20], "val": GREY[20:27], "test": GREY[27:]}
+    labels = {f"{name}_labels": np.arange(len(images), dtype=np.uint8)[:, None] for name, images in parts.items()}
+    dataset = load(npz(tmp_path, **{f"{name}_images": images for name, images in parts.items()}, **labels))
+    for split, name in zip(dataset, parts):
+        np.testing.assert_array_equal(split.images[..., 0], parts[name])
+        assert split.labels.tolist() == list(range(len(parts[name])))
+
+
 @pytest.mark.parametrize("kind", ["missing", "directory", "loop"])
 def test_no_file(tmp_path, kind):
     path = tmp_path / "a.npy"

@@ -1,5 +1,6 @@
 """Images in files of NumPy: .npy and .npz."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,13 +11,15 @@ from tfvae.data.labels import as_labels
 from tfvae.data.splits import PARTS, Split
 from tfvae.errors import InputError
 
+_SHORT = {"validation": "val"}  # in MedMNIST's names of arrays
+
 
 def load(path: Path, memory: float, with_labels: bool = True) -> dict[str, Split]:
     """The parts that a file holds; `memory` are the bytes that they may take.
 
     .npy: the images alone, which stay in the file if they take more than `memory`.
-    .npz: `train`, `validation`, `test` (or Keras's `x_train`, `x_test`), or one array `images`; labels in `y_train`,
-    `y_validation`, `y_test`, or `labels`, which are not looked at without `with_labels`.
+    .npz: the arrays that `_images_key` names, and with `with_labels` those that `_labels_key` does. Others are not
+    read: they may be large, or pickles.
 
     Raises:
         InputError: the file can't be read, has no training images, or its labels are not one for each image.
@@ -25,19 +28,13 @@ def load(path: Path, memory: float, with_labels: bool = True) -> dict[str, Split
         with open(path, "rb") as file:  # np.load itself leaves a damaged .npz open
             if path.suffix == ".npy" and path.stat().st_size > memory:
                 return {"train": Split(open_images(path), None)}
-            arrays = _read(file, path, memory)
+            arrays = _read(file, path, memory, with_labels)
     except InputError:
         raise
     except Exception as error:  # a damaged file raises anything from OSError to TokenError
         raise _unreadable(path, error) from None
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise InputError(f"--dataset={path}: must hold arrays alone, and {key} is none")
-    splits = {part: _split(part, arrays, path, with_labels) for part in PARTS if _images_key(part, arrays) is not None}
-    if "train" not in splits:
-        keys = ", ".join(arrays) or "none"
-        raise InputError(f"--dataset={path}: must hold an array images, train or x_train, and has {keys}")
-    return splits
+    parts = [part for part in PARTS if _images_key(part, arrays) is not None]
+    return {part: _split(part, arrays, path, with_labels) for part in parts}
 
 
 def map_npy(path: Path) -> DiskImages | None:
@@ -62,22 +59,53 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"--dataset={path}: must be a readable .npy or .npz file without pickles: {reason}")
 
 
-def _read(file: BinaryIO, path: Path, memory: float) -> dict[str, np.ndarray]:
-    """The file's arrays by name; that of a .npy is `images`."""
+def _read(file: BinaryIO, path: Path, memory: float, with_labels: bool) -> dict[str, np.ndarray]:
+    """The arrays that are needed of a file, by name; that of a .npy is `images`."""
     loaded = np.load(file, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return {"images": loaded}
-    if sum(member.file_size for member in loaded.zip.infolist()) > memory:
+    if _images_key("train", loaded.files) is None:
+        keys = ", ".join(loaded.files) or "none"
+        raise InputError(
+            f"--dataset={path}: must hold an array images, imgs, train, x_train or train_images, and has {keys}"
+        )
+    found = [_images_key(part, loaded.files) for part in PARTS]
+    if with_labels:
+        found += [_labels_key(part, loaded.files) for part in PARTS]
+    needed = [key for key in found if key is not None]
+    sizes = {member.filename.removesuffix(".npy"): member.file_size for member in loaded.zip.infolist()}
+    if sum(sizes[key] for key in needed) > memory:
         raise InputError(f"--dataset={path}: must be a .npy of the images alone, or --memory_gb more, to be that large")
-    return {key: loaded[key] for key in loaded.files}
+    return {key: _read_member(loaded, key, path) for key in needed}
 
 
-def _images_key(part: str, arrays: dict[str, np.ndarray]) -> str | None:
-    """The name of the array that holds a part's images, or None."""
-    keys = [f"x_{part}", part]
+def _read_member(loaded: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
+    try:
+        array = loaded[key]
+    except ValueError as error:  # a pickle, or a damaged header
+        raise ValueError(f"{key}: {error}") from None
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"--dataset={path}: must hold arrays alone, and {key} is none")
+    return array
+
+
+def _images_key(part: str, keys: Collection[str]) -> str | None:
+    """The name of the array that holds a part's images, or None.
+
+    `x_train` is Keras's, `train_images` and `val_images` are MedMNIST's, `imgs` is that of dSprites.
+    """
+    names = [f"x_{part}", part, f"{_SHORT.get(part, part)}_images"]
     if part == "train":
-        keys.append("images")
-    return next((key for key in keys if key in arrays), None)
+        names += ["images", "imgs"]
+    return next((name for name in names if name in keys), None)
+
+
+def _labels_key(part: str, keys: Collection[str]) -> str | None:
+    """The name of the array that holds a part's labels, or None."""
+    names = [f"y_{part}", f"{_SHORT.get(part, part)}_labels"]
+    if part == "train":
+        names.append("labels")
+    return next((name for name in names if name in keys), None)
 
 
 def _split(part: str, arrays: dict[str, np.ndarray], path: Path, with_labels: bool) -> Split:
@@ -88,11 +116,3 @@ def _split(part: str, arrays: dict[str, np.ndarray], path: Path, with_labels: bo
     source = f"--dataset={path}: {key}"
     count = len(images) if images.ndim else 0  # that images without an axis are none is said later
     return Split(images, as_labels(source, arrays[key], count, way_out="; --labels=none does without"))
-
-
-def _labels_key(part: str, arrays: dict[str, np.ndarray]) -> str | None:
-    """The name of the array that holds a part's labels, or None."""
-    keys = [f"y_{part}"]
-    if part == "train":
-        keys.append("labels")
-    return next((key for key in keys if key in arrays), None)
