@@ -10,11 +10,13 @@ from typing import Any
 
 from tfvae.config.capabilities import LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
 from tfvae.config.fields import (
+    SIGMA_RANGE,
     choice,
     field,
     learning_rate_schedule,
     number,
     number_above,
+    number_from,
     or_auto,
     text,
     to_python,
@@ -109,7 +111,7 @@ class Config:
         "the gaussian likelihood's deviation, x in [0, 1]: a number, one that is learned, one for each pixel, or a "
         "function of z",
     )
-    sigma_floor: float = field(0.01, number_above(0), "below which no learned --sigma falls")
+    sigma_floor: float = field(0.01, number_from(*SIGMA_RANGE), "below which no learned --sigma falls")
     dequantize: bool = field(
         False,
         true_or_false(),

@@ -130,6 +130,12 @@ def number_above(low: float) -> Kind:
     return Kind(allowed, float, lambda value: _is_finite(value) and value > low, _plain_number)
 
 
+def number_from(low: float, high: float) -> Kind:
+    """A number from `low` to `high`."""
+    allowed = f"a number from {low:g} to {high:g}"
+    return Kind(allowed, float, lambda value: _is_finite(value) and low <= value <= high, _plain_number)
+
+
 def choice(*names: str) -> Kind:
     """One of some names."""
     return Kind(
@@ -234,16 +240,17 @@ def _is_schedule(value: Any) -> bool:
 
 
 LEARNED_SIGMAS = ("learned", "per_pixel", "of_z")
+SIGMA_RANGE = (1e-6, 1e6)  # of x in [0, 1]; far beyond it a density's square is 0 or infinite in float32
 
 
 def sigma() -> Kind:
     """A gaussian likelihood's deviation: a number, or the name of a way to learn it."""
     return Kind(
-        f"{', '.join(LEARNED_SIGMAS)} or a finite number above 0",
+        f"{', '.join(LEARNED_SIGMAS)} or a number from 1e-6 to 1e6",
         _read_sigma,
         _is_sigma,
         lambda value: _plain_text(_plain_number(value)),
-        allowed_in_python=f"{', '.join(map(repr, LEARNED_SIGMAS))} or a finite number above 0",
+        allowed_in_python=f"{', '.join(map(repr, LEARNED_SIGMAS))} or a number from 1e-6 to 1e6",
     )
 
 
@@ -254,4 +261,4 @@ def _read_sigma(text: str) -> float | str:
 def _is_sigma(value: Any) -> bool:
     if isinstance(value, str):
         return value in LEARNED_SIGMAS
-    return _is_finite(value) and value > 0
+    return _is_finite(value) and SIGMA_RANGE[0] <= value <= SIGMA_RANGE[1]
