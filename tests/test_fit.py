@@ -17,7 +17,8 @@ import_tensorflow()
 import tensorflow as tf  # noqa: E402
 
 import tfvae  # noqa: E402
-from tfvae import Config, InputError, evaluate, train  # noqa: E402
+from tfvae import Config, InputError, evaluate, explore, export, train  # noqa: E402
+from tfvae.config.flagfile import read_config  # noqa: E402
 from tfvae.data import dataset as data  # noqa: E402
 from tfvae.data import memory  # noqa: E402
 from tfvae.run import _with_run_dir  # noqa: E402
@@ -159,10 +160,36 @@ def test_commands_ask_for_a_file_of_the_same_images(run, tmp_path, capsys):
     evaluate.main({"run_dir": run_dir, "dataset": str(tmp_path / "same.npy")})
     assert json.loads((Path(run_dir) / "evaluation.json").read_text())["test"] == run.results["test"]
     np.save(tmp_path / "other.npy", DIGITS[::-1])
-    with pytest.raises(InputError, match="must be the images that .* was made with: they changed"):
+    with pytest.raises(InputError, match="must be the images that .* was made with, and these are others"):
         evaluate.main({"run_dir": run_dir, "dataset": str(tmp_path / "other.npy")})
-    train.main({"run_dir": run_dir, "dataset": str(tmp_path / "same.npy")})  # it is finished: the results are read
+    assert read_config(run_dir).dataset == str(tmp_path / "same.npy")
+
+
+def test_a_run_whose_file_has_moved_records_the_new_place(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run_dir = run.config.run_dir
+    np.save("moved.npy", DIGITS)
+    np.save("other.npy", DIGITS[::-1])
+    train.main({"run_dir": run_dir, "dataset": "moved.npy"})  # it is finished: the results are read
     assert "is finished: 3 epochs" in capsys.readouterr().out
+    assert read_config(run_dir).dataset == str(tmp_path / "moved.npy")
+    Path("moved.npy").rename("again.npy")
+    for command, flags in ((train, {}), (evaluate, {}), (explore, {"task": "traversal"}), (export, {"explorer": True})):
+        with pytest.raises(InputError, match="moved.npy: must be the images of .*, and there is no such file"):
+            command.main({"run_dir": run_dir, **flags})
+    explore.main({"run_dir": run_dir, "task": "samples"})  # needs no images
+    export.main({"run_dir": run_dir, "export_dir": "out"})
+    assert Path(run_dir, "explore/samples.npy").is_file() and len(list(Path("out").glob("run/1"))) == 1
+    for command in (explore, export):  # a place is checked also where the images are not needed
+        with pytest.raises(InputError, match="must be the images that .* was made with, and these are others"):
+            command.main({"run_dir": run_dir, "dataset": "other.npy"})
+    explore.main({"run_dir": run_dir, "task": "traversal", "dataset": "again.npy", "seed": 9})
+    assert read_config(run_dir).dataset == str(tmp_path / "again.npy") and read_config(run_dir).seed == 0
+    export.main({"run_dir": run_dir, "export_dir": "out", "explorer": True})
+
+
+def test_a_loaded_run_draws_samples_without_its_arrays(run):
+    assert quietly(tfvae.load(run.config.run_dir).explore, "samples", images=None)["of"]["dataset"]
 
 
 def test_a_task_takes_the_labels(run):

@@ -241,7 +241,8 @@ class Run:
     def evaluate(self, images: Any = None, validation: Any = None, test: Any = None) -> dict[str, Any]:
         """Evaluates the run's newest checkpoint on its test images, prints the figures, and returns them.
 
-        A run that was made of arrays and loaded from its directory needs them again: those that `fit` had.
+        A run that was made of arrays and loaded from its directory needs them again: those that `fit` had. So does one
+        whose file is not there any more.
 
         Raises:
             InputError: the images can't be had, or are not those that the run was made with.
@@ -258,13 +259,16 @@ class Run:
     ) -> dict[str, Any]:
         """Does a task of `tfvae.explore` with the newest checkpoint: pictures and numbers go to `<run>/explore/`.
 
-        The images are those that `evaluate` takes; `features` and `fine_tuning` need `labels` too.
+        The images are those that `evaluate` takes; `features` and `fine_tuning` need `labels` too, and `samples` needs
+        no images.
 
         Raises:
             InputError: there is no such task, the model can't do it, or the images can't be had.
         """
         if task not in TASKS:
             raise InputError(f"task={task!r}: must be one of {', '.join(TASKS)}")
+        if not TASKS[task].needs_data:
+            return run.explore(self.config, task)
         return run.explore(self.config, task, self._arrays_of_run(images, validation, test, labels))
 
     def export(self) -> Path:

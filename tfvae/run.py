@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfvae.config import Config
+from tfvae.config.capabilities import TASKS
 from tfvae.config.config import ARRAYS
 from tfvae.config.flagfile import FILE_NAME, check_resumable, read_config
 from tfvae.config.rules import check_task
@@ -58,12 +59,15 @@ def train_on(
         InputError, RunError: as `train`.
     """
     config, dataset, placement, data_line = _start(config, arrays, on_workers_met)
+    from tfvae.data import place
     from tfvae.training import report
 
     run_dir = config.directory
     placement.say(f"{data_line}; {dataset.describe()}")
     results = _finished_results(run_dir, config, dataset.fingerprint())
     if results:
+        if placement.chief:
+            place.record(config)
         placement.say(f"{run_dir} is finished: {config.epochs:,} epochs")
     else:
         results = _train_in(run_dir, config, dataset, placement)
@@ -87,9 +91,11 @@ def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Ca
     What NumPy alone can refuse is refused before TensorFlow is imported, which takes seconds. The images as they were
     read are freed at the end, when the splits have been made of them.
     """
-    from tfvae.data import sources
+    from tfvae.data import place, sources
 
-    config = dataclasses.replace(config, dataset=sources.absolute(config.dataset))
+    config = place.absolute(config)
+    if arrays is None:
+        place.require_there(config)
     parts = sources.read_early(config, arrays)
     if parts is not None:
         config = _with_resolved_settings(config, parts.sizes)
@@ -184,34 +190,39 @@ def _load_run(config: Config) -> "SavedRun":
 def _load_run_and_data(
     config: Config, arrays: "dict[str, Split] | None" = None, task: str | None = None
 ) -> "tuple[SavedRun, Dataset]":
-    """`_load_run`, with the run's images.
+    """`_load_run`, with the run's images, whose place is recorded if it is a new one.
 
     A task of `tfvae.explore` that is refused, and images that are, are refused before TensorFlow is imported where
     NumPy alone can tell. The images as they were read are freed at the end, when the splits have been made of them.
     """
-    from tfvae.data import sources
+    from tfvae.data import place
 
-    if task is not None:
-        check_task(config, task)
     require_checkpoints(config.directory)
-    parts = sources.read_early(config, arrays)
+    parts = place.read_early(config, arrays)
     if task is not None and parts is not None:
         check_task(config, task, parts.has_labels)
     trained = _load_run(config)
     from tfvae.data.dataset import load_of_run
 
-    return trained, load_of_run(config, trained.fingerprint, parts)
+    dataset = load_of_run(config, trained.fingerprint, parts)
+    if arrays is None:
+        place.record(config)
+    return trained, dataset
 
 
 def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Split] | None" = None) -> dict[str, Any]:
     """Evaluates the run in `config.run_dir` with S = `config.eval_samples`; returns figures and what they are of.
 
-    `with_baselines` adds those of `baselines.compare`. `arrays` are the images of a run that was made of arrays.
+    `with_baselines` adds those of `baselines.compare`. `arrays` are the images of a run that was made of arrays. Where
+    `config` names another place of the run's images than the run does, the run records it.
 
     Raises:
         InputError: it is no run directory, has no checkpoint, or its data can't be had.
         RunError: no checkpoint of it can be read.
     """
+    from tfvae.data import place
+
+    config = place.absolute(config)
     run_dir = config.directory
     require_writable("run_dir", run_dir)
     trained, dataset = _load_run_and_data(config, arrays)
@@ -240,13 +251,22 @@ def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Sp
 def explore(config: Config, task: str = "samples", arrays: "dict[str, Split] | None" = None) -> dict[str, Any]:
     """Does `task` with the run in `config.run_dir`, its draws by `config.seed`; returns numbers and what they are of.
 
-    `arrays` are the images of a run that was made of arrays.
+    `arrays` are the images of a run that was made of arrays. They are asked for where the task needs images, or where
+    `config` names another place of them than the run does, which is then checked and recorded.
 
     Raises:
         InputError: it is no run directory, has no checkpoint, or its data can't be had or lack labels that are needed.
     """
+    from tfvae.data import place
+
+    config = place.absolute(config)
     require_writable("run_dir", config.directory / "explore")
-    trained, dataset = _load_run_and_data(config, arrays, task)
+    check_task(config, task)
+    dataset = None
+    if TASKS[task].needs_data or place.is_new(config):
+        trained, dataset = _load_run_and_data(config, arrays, task)
+    else:
+        trained = _load_run(config)
     from tfvae.analysis import tasks
 
     return tasks.explore(config, trained.vae, trained.step, dataset, task)
@@ -255,14 +275,19 @@ def explore(config: Config, task: str = "samples", arrays: "dict[str, Split] | N
 def export(config: Config, export_format: str = "saved_model", with_explorer: bool = False) -> Path:
     """Writes the next version of the run in `config.run_dir` and returns its directory.
 
+    The run's images are read for the explorer alone, and where `config` names another place of them than the run does.
+
     Raises:
         InputError: it is no run directory, has no checkpoint, or its data can't be had.
         RunError: the exported model doesn't answer as the trained one does; it is not there.
     """
+    from tfvae.data import place
+
+    config = place.absolute(config)
     require_writable("export_dir", config.export_dir)
     run_dir = config.directory
     dataset = None
-    if with_explorer:
+    if with_explorer or place.is_new(config):
         trained, dataset = _load_run_and_data(config)
     else:
         trained = _load_run(config)
@@ -276,7 +301,7 @@ def export(config: Config, export_format: str = "saved_model", with_explorer: bo
 
         export_onnx(trained.vae, base / "decoder.onnx")
         print(f"{base / 'decoder.onnx'}: the decoder as ONNX, the same in onnxruntime")
-    if dataset is not None:
+    if with_explorer and dataset is not None:
         _write_explorer(trained, config, dataset, (run_dir, base))
     return exported
 

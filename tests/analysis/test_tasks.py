@@ -26,7 +26,8 @@ def test_each_task_of_the_command_is_there():
 def test_each_task_writes_its_picture_and_says_what_its_numbers_are_of(run_dir, capsys, task):
     main({"run_dir": str(run_dir), "task": task, "seed": 7})
     said, folder = capsys.readouterr().out, run_dir / "explore"
-    assert "digits, 180 test images, grey values, seed 7" in said
+    of = "digits" if task == "samples" else "digits, 180 test images, grey values"  # samples need no images
+    assert f"/{task}.png: {of}, seed 7: " in said
     assert (folder / f"{task}.png").read_bytes().startswith(b"\x89PNG")
     written = json.loads((folder / f"{task}.json").read_text())
     assert written["of"]["seed"] == 7

@@ -124,9 +124,13 @@ def test_images_of_another_run_are_refused(tmp_path):
     fingerprint = load(tmp_path / "x.npy").fingerprint()
     assert rows(together(data.load_of_run(config, fingerprint))) == rows(GREY)
     npy(tmp_path, 255 - GREY)
-    with pytest.raises(InputError, match="must be the images that runs/a was made with: they changed") as caught:
+    with pytest.raises(
+        InputError, match="must be the images that runs/a was made with, and these are others"
+    ) as caught:
         data.load_of_run(config, fingerprint)
-    assert str(caught.value) == str(data.changed(config, "runs/a"))
+    others = load(tmp_path / "x.npy").fingerprint()
+    assert str(caught.value) == str(data.changed(config, "runs/a", others, fingerprint))
+    assert f"their checksum is {others}, and that of the run's images {fingerprint}" in str(caught.value)
 
 
 def test_the_wing_imports_tensorflow_only_to_load():

@@ -44,7 +44,7 @@ def test_a_checkpoint_of_other_images_is_refused(tmp_path):
     first = make_trainer(tmp_path)
     first.run_chunk()
     first.save()
-    with pytest.raises(InputError, match=f"must be the images that {tmp_path / 'run'} was made with: they changed"):
+    with pytest.raises(InputError, match=f"must be the images that {tmp_path / 'run'} was made with, and these are"):
         make_trainer(tmp_path, make_dataset(seed=1)).restore()
 
 

@@ -35,13 +35,20 @@ class Context(NamedTuple):
 
     vae: VAE
     config: Config
-    dataset: Dataset
+    images_of_run: Dataset | None  # there are none for a task that needs none
+
+    @property
+    def dataset(self) -> Dataset:
+        """The run's images; raises ValueError where the task has said that it needs none."""
+        if self.images_of_run is None:
+            raise ValueError("dataset: must be there, and is not: the task's row says that it needs no data")
+        return self.images_of_run
 
 
 class TaskResult(NamedTuple):
     """What a task makes."""
 
-    images: np.ndarray  # the test images that it is of, [N, H, W, C]
+    images: np.ndarray | None  # the test images that it is of, [N, H, W, C]; None where it is of none
     rows: dict[str, dict[str, float]]  # each row by name, its values by column
     description: str
     picture: np.ndarray  # uint8 [H, W, 1 or 3]
@@ -52,7 +59,7 @@ def samples(context: Context) -> TaskResult:
     """Means of p(x|z) for z from the prior."""
     drawn = latents.samples(context.vae, _SAMPLES, context.config.seed)
     description = f"{_SAMPLES} means of p(x|z), z from the prior"
-    return TaskResult(context.dataset.test.array, {}, description, figures.tile(drawn, columns=10), drawn)
+    return TaskResult(None, {}, description, figures.tile(drawn, columns=10), drawn)
 
 
 def interpolation(context: Context) -> TaskResult:
@@ -141,10 +148,11 @@ TASKS: dict[str, Callable[[Context], TaskResult]] = {
 }
 
 
-def explore(config: Config, vae: VAE, step: int, dataset: Dataset, task: str) -> dict[str, Any]:
+def explore(config: Config, vae: VAE, step: int, dataset: Dataset | None, task: str) -> dict[str, Any]:
     """Does `task` with the VAE of `step`, its draws by `config.seed`; writes and prints what comes out.
 
-    Writes `<run>/explore/<task>.png`, `<task>.json` and, of samples, `<task>.npy`.
+    Writes `<run>/explore/<task>.png`, `<task>.json` and, of samples, `<task>.npy`. `dataset` may be None where the
+    task's row says that it needs no data.
 
     Returns:
         What the JSON file holds: `rows` of numbers, and `of`, what they are numbers of.
@@ -152,12 +160,11 @@ def explore(config: Config, vae: VAE, step: int, dataset: Dataset, task: str) ->
     Raises:
         InputError: the data set has no labels, which the task needs; nothing is written.
     """
-    check_task(config, task, dataset.has_labels)
+    check_task(config, task, dataset is None or dataset.has_labels)
     result = TASKS[task](Context(vae, config, dataset))
     of = {
         "dataset": config.dataset,
-        "split": "test",
-        "images": len(result.images),
+        **({} if result.images is None else {"split": "test", "images": len(result.images)}),
         "step": step,
         "seed": config.seed,
         "what": result.description,
@@ -180,9 +187,10 @@ def _write(folder: Path, task: str, result: TaskResult, of: dict[str, Any]) -> N
 
 
 def _print(path: Path, config: Config, result: TaskResult) -> None:
-    pixels = describe_pixels(config, result.images)
-    images = f"{config.dataset}, {len(result.images):,} test images, {pixels}, seed {config.seed}"
-    print(f"{path}.png: {images}: {result.description}", flush=True)
+    of = config.dataset
+    if result.images is not None:
+        of += f", {len(result.images):,} test images, {describe_pixels(config, result.images)}"
+    print(f"{path}.png: {of}, seed {config.seed}: {result.description}", flush=True)
     for number, (name, row) in enumerate(result.rows.items()):
         if number == 0:
             print(" " * 22 + "".join(f"{column:>27}" for column in row))

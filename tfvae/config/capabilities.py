@@ -42,6 +42,7 @@ class Objective(NamedTuple):
 class Task(NamedTuple):
     """What `tfvae.explore` does with a trained model: a function in `analysis/tasks.py`."""
 
+    needs_data: bool = True  # the run's images
     needs_prior: bool = False  # a plain autoencoder has no p(z)
     needs_labels: bool = False
     needs_element_log_prob: bool = False  # of the likelihood
@@ -80,7 +81,7 @@ OBJECTIVES = {
 NETWORKS = ("mlp", "conv")
 
 TASKS = {
-    "samples": Task(needs_prior=True),
+    "samples": Task(needs_data=False, needs_prior=True),
     "interpolation": Task(),
     "traversal": Task(needs_prior=True),
     "imputation": Task(needs_prior=True, needs_element_log_prob=True, needs_log_prob_of_any_z=True),

@@ -68,7 +68,7 @@ def _read_flags(content: str) -> dict[str, Any]:
     return values
 
 
-def _may_move(dataset: str) -> bool:
+def may_move(dataset: str) -> bool:
     """Whether the same images may well have another name by now: those of a file, or handed in from Python."""
     return dataset == ARRAYS or is_file_name(dataset)
 
@@ -87,7 +87,7 @@ def check_resumable(config: Config, recorded: Config) -> None:
     new_epochs = new["epochs"] or 0
     if new_epochs > old_epochs and new["lr_schedule"] != "cosine":
         old["epochs"] = new["epochs"]
-    if _may_move(old["dataset"]) and _may_move(new["dataset"]):
+    if may_move(old["dataset"]) and may_move(new["dataset"]):
         old["dataset"] = new["dataset"]  # that the images are the same is checked by itself
     names = [name for name in new if new[name] != old[name] and (name, new[name]) not in _LEFT_TO_THE_DATA]
     if not names:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.core import noise
 from tfvae.core.noise import Stream
-from tfvae.data import draws, pixels, sources
+from tfvae.data import draws, pixels, place, sources
 from tfvae.data.disk import DiskImages
 from tfvae.data.sources import Parts
 from tfvae.data.splits import Dataset, Split
@@ -49,16 +49,19 @@ def load_of_run(config: Config, fingerprint: str, parts: Parts | None = None) ->
         InputError: they have changed since, or can't be had.
     """
     if parts is None:
-        parts = sources.read(config)
+        parts = place.read(config)
     dataset = divide(config, parts)
     if dataset.fingerprint() != fingerprint:
-        raise changed(config, config.directory)
+        raise changed(config, config.directory, dataset.fingerprint(), fingerprint)
     return dataset
 
 
-def changed(config: Config, run_dir: str | os.PathLike[str]) -> InputError:
-    """What to raise where the images are not those of a run."""
-    return InputError(f"--dataset={config.dataset}: must be the images that {run_dir} was made with: they changed")
+def changed(config: Config, run_dir: str | os.PathLike[str], here: str, of_run: str) -> InputError:
+    """What to raise where the images are not those of a run; `here` and `of_run` are the fingerprints."""
+    return InputError(
+        f"--dataset={config.dataset}: must be the images that {run_dir} was made with, and these are others, or in "
+        f"another order: their checksum is {here}, and that of the run's images {of_run}"
+    )
 
 
 def _split(parts: Parts) -> tuple[Split, Split, Split]:

@@ -139,7 +139,7 @@ class Trainer:
         if checkpoints.steps(self.run_dir):
             saved = checkpoints.restore(self.run_dir, lambda _: self.state.variables())
             if saved["fingerprint"] != self.notes.fingerprint:
-                raise changed(self.config, self.run_dir)
+                raise changed(self.config, self.run_dir, self.notes.fingerprint, saved["fingerprint"])
             saved.setdefault("clock_seconds", saved["seconds"])  # older checkpoints know no other time
             self.notes = self.notes._replace(**{**saved, "image_shape": self.notes.image_shape})
         self.saved_step = self.step or None
