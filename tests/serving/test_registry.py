@@ -80,8 +80,9 @@ def test_a_directory_without_a_version_has_none(tmp_path):
 
 
 def test_names_that_are_no_versions_and_versions_that_are_not_whole_are_passed_over(model):
-    for name in ("latest", "-3", "3.5", ".4", "9" * 19):
+    for name in ("latest", "-3", "3.5", ".4", "9" * 19, "²", "٣", "05"):
         copy(model, name)
+    (model.base / "14").write_text("a file")
     (model.base / "13").mkdir()  # no saved_model.pb yet
     model.poll()
     assert states(model) == {1: "AVAILABLE"}

@@ -17,6 +17,7 @@ from exports import Exported
 from tfvae.config import Config
 from tfvae.core.vae import make_vae
 from tfvae.errors import RunError
+from tfvae.runtime.files import numbered_directories
 from tfvae.serving import saved_model, session, verify
 
 pytestmark = pytest.mark.usefixtures("verified_here")
@@ -152,10 +153,12 @@ def test_a_run_s_models_are_named_by_its_directory(tmp_path, monkeypatch):
 
 
 def test_versions_count_up_past_gaps_and_foreign_names(tmp_path, small):
-    (tmp_path / "7").mkdir()
-    (tmp_path / "notes").mkdir()
-    assert [export_encoder(small, tmp_path).name for _ in range(2)] == ["8", "9"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["7", "8", "9", "notes"]
+    foreign = ["notes", "²", "٣", "012"]
+    for name in ("7", *foreign):
+        (tmp_path / name).mkdir()
+    (tmp_path / "8").write_text("a file has that name")
+    assert [export_encoder(small, tmp_path).name for _ in range(2)] == ["9", "10"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["7", "8", "9", "10", *foreign])
 
 
 def test_a_number_that_another_export_takes_meanwhile_is_left_to_it(tmp_path, small, monkeypatch):
@@ -241,7 +244,7 @@ def test_a_loop_that_polls_never_sees_half_a_version(saved_by, versions, tmp_pat
     seen, faults, done = set(), [], threading.Event()
 
     def look():
-        for version in (p for p in tmp_path.iterdir() if p.name.isdigit() and p.name not in seen):
+        for version in (p for p in numbered_directories(tmp_path).values() if p.name not in seen):
             seen.add(version.name)
             files = sorted(str(p.relative_to(version)) for p in version.rglob("*"))
             if files != whole or not all(p.stat().st_size for p in version.rglob("*") if p.is_file()):

@@ -33,6 +33,7 @@ def run(capsys):
         (["--port=0"], 2, "must be given a directory first"),
         (["{0}/none"], 2, "must be a directory of exported versions"),
         (["{0}/vae/7"], 2, "must be a directory of exported versions"),
+        (["{0}/squared"], 2, "must be a directory of exported versions"),
         (["{0}/broken"], 1, "no version loads"),
         (["{0}/vae", "--port={1}"], 1, "Address already in use"),
         (["{0}/vae", "--max_rows=0"], 2, "must be a whole number"),
@@ -40,9 +41,9 @@ def run(capsys):
     ],
 )
 def test_what_can_t_be_served_is_told_in_one_line(run, base, arguments, status, reason):
-    broken = base.with_name("broken") / "1"
-    broken.mkdir(parents=True, exist_ok=True)
-    (broken / "saved_model.pb").write_bytes(b"")
+    for version in ("broken/1", "squared/²"):
+        (base.parent / version).mkdir(parents=True, exist_ok=True)
+        (base.parent / version / "saved_model.pb").write_bytes(b"")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         arguments = [argument.format(base.parent, taken.getsockname()[1]) for argument in arguments]
         code, error = run(*arguments)

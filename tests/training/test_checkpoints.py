@@ -53,6 +53,20 @@ def test_keeps_the_last_three(tmp_path: Path) -> None:
     assert values(state) == saved[101]
 
 
+def test_names_that_are_no_steps_are_passed_over_and_stay(tmp_path: Path) -> None:
+    others = ["²", "٣", "07", "notes", "9" * 19]
+    for name in others:
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    for name in ("50", "³"):
+        (tmp_path / "checkpoints" / name).write_text("a file")
+    saved = save_states(tmp_path, 10, 20, 30, 40)
+    assert steps(tmp_path) == [20, 30, 40]
+    state = make_state()
+    assert restore(tmp_path, lambda _: state.variables())["step"] == 40 and values(state) == saved[40]
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {*others, "50", "³", "20", "30", "40"}
+    assert not steps(tmp_path / "none")
+
+
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_damaged_newest_is_named_and_passed_over(
     tmp_path: Path, damage: Callable[[Path], Any], capfd: pytest.CaptureFixture

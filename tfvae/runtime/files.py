@@ -3,10 +3,31 @@
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from tfvae.errors import InputError
+
+_WHOLE_NUMBER = re.compile("0|[1-9][0-9]{0,17}")  # ASCII alone; more digits may not fit into 64 bits
+
+
+def whole_number(name: str) -> int | None:
+    """The version or step that a name is: 0 to 10^18 - 1, without a leading zero; None where it is another name.
+
+    `str.isdigit` would not do: it takes ², which `int` refuses.
+    """
+    return int(name) if _WHOLE_NUMBER.fullmatch(name) else None
+
+
+def numbered_directories(parent: Path) -> dict[int, Path]:
+    """The directories of a directory whose names are whole numbers, in order; none where `parent` can't be read."""
+    found = {}
+    for path in parent.glob("*"):
+        number = whole_number(path.name)
+        if number is not None and os.path.isdir(path):
+            found[number] = path
+    return dict(sorted(found.items()))
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

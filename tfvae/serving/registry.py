@@ -1,6 +1,5 @@
 """The models that are served: their versions, followed as they appear, and the REST API apart from HTTP."""
 
-import re
 import sys
 import weakref
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from google.protobuf.json_format import MessageToDict
 
+from tfvae.runtime.files import numbered_directories
 from tfvae.serving import contract
 from tfvae.serving.contract import Refused
 from tfvae.serving.session import DTYPES, Session
@@ -49,10 +49,7 @@ class ServedModel:
 
     def poll(self) -> None:
         """Loads the newest version that isn't broken beside the one that serves, and switches to it."""
-        try:
-            folders = {int(path.name): path for path in self.base.iterdir() if re.fullmatch("[0-9]{1,18}", path.name)}
-        except OSError:
-            return  # the directory is gone, perhaps for a moment: the version in memory goes on
+        folders = numbered_directories(self.base)  # none if it is gone: the version in memory goes on
         for version in sorted(folders, reverse=True):
             if self.serving and self.serving[0] == version:
                 return

@@ -24,7 +24,7 @@ from tfvae.config.config import is_file_name
 from tfvae.core import noise
 from tfvae.core.noise import Stream
 from tfvae.core.vae import VAE
-from tfvae.runtime.files import move_into_place
+from tfvae.runtime.files import move_into_place, whole_number
 from tfvae.serving import verify
 
 _ABANDONED_SECONDS = 600  # an export takes seconds: one this old was killed
@@ -236,11 +236,16 @@ def _write_expected(path: Path, signatures: dict[str, Signature]) -> None:
     np.savez(path, **expected)
 
 
+def _highest_number(directory: Path) -> int:
+    """The highest number that anything in a directory has for its name, a file too; 0 where nothing has."""
+    numbers = [whole_number(path.name) for path in directory.iterdir()]
+    return max((number for number in numbers if number is not None), default=0)
+
+
 def _publish(aside: Path, directory: Path) -> Path:
     """Moves a whole version to the next number below `directory`."""
     while True:
-        numbers = [int(path.name) for path in directory.iterdir() if path.name.isdigit()]
-        version = directory / str(1 + max(numbers, default=0))
+        version = directory / str(1 + _highest_number(directory))
         try:
             move_into_place(aside, version)
             return version

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from tfvae.errors import InputError, RunError
+from tfvae.runtime.files import numbered_directories
 from tfvae.serving.app import Limits, make_app
 from tfvae.serving.registry import RestApi, ServedModel
 
@@ -37,7 +38,8 @@ def serve(
         RunError: no version loads.
         OSError: it can't listen there.
     """
-    if not any(path.parent.name.isdigit() for path in base.glob("*/saved_model.pb")):
+    versions = numbered_directories(base).values()
+    if not any((version / "saved_model.pb").exists() for version in versions):
         raise InputError(f"{base}: must be a directory of exported versions, such as saved_models/NAME")
     base = base.resolve()
     models = _load(base)

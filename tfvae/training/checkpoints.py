@@ -21,7 +21,7 @@ from tfvae.config import Config
 from tfvae.config.flagfile import read_config
 from tfvae.core.vae import VAE, make_vae
 from tfvae.errors import InputError, RunError
-from tfvae.runtime.files import move_into_place, no_checkpoint
+from tfvae.runtime.files import move_into_place, no_checkpoint, numbered_directories
 
 _MOST_CHECKPOINTS = 3
 
@@ -30,7 +30,7 @@ Variables = dict[str, tf.Variable]  # by name
 
 def steps(run_dir: Path) -> list[int]:
     """The steps of which there is a checkpoint, in order."""
-    return sorted(int(p.name) for p in (run_dir / "checkpoints").glob("*") if p.name.isdigit())
+    return list(numbered_directories(run_dir / "checkpoints"))
 
 
 def save(run_dir: Path, variables: Variables, step: int, notes: dict[str, Any]) -> None:
