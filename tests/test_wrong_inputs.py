@@ -64,6 +64,10 @@ WRONG = {
     "endless": (lambda run: fit(tf.data.Dataset.from_tensor_slices(IMAGES).repeat()), "images: must be a finite"),
     "a NaN": (lambda run: fit(np.where(IMAGES == 7, np.nan, 0.5)), r"images: must be .* at \[\d+, \d, \d\], is nan"),
     "channels first": (lambda run: fit(np.zeros((20, 3, 9, 8))), r"images: .*, channels first: take its transpose\("),
+    "nowhere to export": (
+        lambda run: tfvae.fit(Config(**SETTINGS, run_dir="run", export_dir="/proc/nope"), IMAGES),
+        "export_dir=/proc/nope: must be a directory that can be written, and /proc can't",
+    ),
     "strings": (lambda run: fit(np.full((20, 4, 5), "a")), "images: must be images .* <U1"),
     "short labels": (lambda run: fit(IMAGES, labels=[1]), "labels: must be a whole number for each of the 100 images"),
 }

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tfvae.training.checkpoints import SavedRun
     from tfvae.training.strategy import Placement
 
+RUNS = Path("runs")  # where a run's directory is, unless it is given
+_WRITTEN_IN_A_RUN = ("checkpoints", "evaluation", "figures", "tensorboard")  # directories, while it trains
 _AUTO_IMAGES = 1_000_000  # that --epochs=auto passes over, in 10 epochs at least
 
 
@@ -70,6 +72,7 @@ def train_on(
             place.record(config)
         placement.say(f"{run_dir} is finished: {config.epochs:,} epochs")
     else:
+        _require_writable_places(config)
         results = _train_in(run_dir, config, dataset, placement)
     exported = Path(results["export"])
     placement.say(f"{report.table(results)}\n{report.next_commands(run_dir, exported, config.dataset == ARRAYS)}")
@@ -129,7 +132,7 @@ def _with_run_dir(config: Config, dataset: "Dataset") -> Config:
     name = config.name()
     if config.dataset == ARRAYS:  # other arrays are another run
         name += f"-{dataset.fingerprint()}"
-    return dataclasses.replace(config, run_dir=str(Path(config.run_dir or Path("runs") / name)))
+    return dataclasses.replace(config, run_dir=str(Path(config.run_dir or RUNS / name)))
 
 
 def _check_run_dir(config: Config) -> None:
@@ -139,6 +142,17 @@ def _check_run_dir(config: Config) -> None:
     run_dir = config.directory
     if (run_dir / FILE_NAME).exists():
         check_resumable(dataclasses.replace(config, run_dir=str(run_dir)), read_config(run_dir))
+
+
+def _require_writable_places(config: Config) -> None:
+    """Refuses a run or export directory that training can't write to; raises InputError, and nothing is written."""
+    require_writable("run_dir", config.directory, *_WRITTEN_IN_A_RUN)
+    _require_writable_exports(config)
+
+
+def _require_writable_exports(config: Config) -> None:
+    name = config.directory.resolve().name
+    require_writable("export_dir", config.export_dir, name, f"{name}-encoder")
 
 
 def _finished_results(run_dir: Path, config: Config, fingerprint: str) -> dict[str, Any] | None:
@@ -224,7 +238,7 @@ def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Sp
 
     config = place.absolute(config)
     run_dir = config.directory
-    require_writable("run_dir", run_dir)
+    require_writable("run_dir", run_dir, "evaluation")
     trained, dataset = _load_run_and_data(config, arrays)
     from tfvae.data.provenance import provenance
     from tfvae.training import evaluation, report
@@ -260,7 +274,7 @@ def explore(config: Config, task: str = "samples", arrays: "dict[str, Split] | N
     from tfvae.data import place
 
     config = place.absolute(config)
-    require_writable("run_dir", config.directory / "explore")
+    require_writable("run_dir", config.directory, "explore")
     check_task(config, task)
     dataset = None
     if TASKS[task].needs_data or place.is_new(config):
@@ -284,10 +298,11 @@ def export(config: Config, export_format: str = "saved_model", with_explorer: bo
     from tfvae.data import place
 
     config = place.absolute(config)
-    require_writable("export_dir", config.export_dir)
+    _require_writable_exports(config)
     run_dir = config.directory
     dataset = None
     if with_explorer or place.is_new(config):
+        require_writable("run_dir", run_dir)
         trained, dataset = _load_run_and_data(config)
     else:
         trained = _load_run(config)

@@ -11,14 +11,14 @@ from typing import Any
 from tfvae.config import Config
 from tfvae.config.flagfile import FILE_NAME, read_config
 from tfvae.flags import run_command
-from tfvae.run import train
+from tfvae.run import RUNS, train
 from tfvae.runtime.files import require_writable
 
 
 def main(given: dict[str, Any]) -> None:
     config = Config(**given)
+    require_writable("run_dir", config.run_dir or RUNS)
     if config.run_dir:
-        require_writable("run_dir", config.run_dir)
         if (Path(config.run_dir) / FILE_NAME).is_file():
             config = dataclasses.replace(read_config(config.run_dir), **given)  # an unset flag: the recorded value
     require_writable("export_dir", config.export_dir)

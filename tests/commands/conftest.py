@@ -70,6 +70,10 @@ def folder(tmp_path, monkeypatch):
     unlabelled = dataclasses.replace(RECORDED, dataset=str(tmp_path / "good.npy"), batch_size=1, validation_examples=3)
     Path("unlabelled/checkpoints").mkdir(parents=True)
     Path("unlabelled/config.flags").write_text(to_flagfile(unlabelled))
+    Path("full").mkdir()
+    Path("full/config.flags").write_text(to_flagfile(RECORDED))
+    for name in ("evaluation", "explore", "figures"):
+        Path("full", name).write_text("where a directory should be")
     Path("no_run").mkdir()
     Path("no_tfds").mkdir()
     return tmp_path

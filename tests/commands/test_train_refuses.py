@@ -126,6 +126,9 @@ BAD_LINES = {  # arguments, and what the line says besides
     "spoiled config.flags": (["--run_dir=spoiled"], "spoiled/config.flags: --latent_dim=many: must be"),
     "foreign config.flags": (["--run_dir=foreign"], "foreign/config.flags: "),
     "binary config.flags": (["--run_dir=binary"], "binary/config.flags: "),
+    "nowhere to export": ([DIGITS, "--export_dir=/proc/nope"], "--export_dir=/proc/nope: must be a directory"),
+    "nowhere to train": ([DIGITS, "--run_dir=/proc/nope"], "--run_dir=/proc/nope: must be a directory"),
+    "a file for pictures": ([DIGITS, "--run_dir=full"], "--run_dir=full: must be a directory that can be written, and"),
     "no workers named": (["--strategy=multi_worker"], "must have the workers' addresses in TF_CONFIG"),
     "devices for one": (["--strategy=one_device", "--logical_cpus=2"], "--logical_cpus=2: must be 1 with --strategy"),
 }

@@ -182,28 +182,49 @@ def test_a_run_directory_that_can_not_be_made_is_refused(tmp_path):
 
 
 def test_what_can_be_made_is_writable_and_is_not_made(tmp_path):
+    os.utime(tmp_path, ns=(1, 1))
     for path in (tmp_path, tmp_path / "a", str(tmp_path / "a" / "b")):
-        files.require_writable("run_dir", path)
-    assert not any(tmp_path.iterdir())
+        files.require_writable("run_dir", path, "c", "d")
+    assert not any(tmp_path.iterdir()) and tmp_path.stat().st_mtime_ns == 1
 
 
 @pytest.mark.parametrize(
     ("below", "reason"),
     [
-        ("file", "can't"),
-        ("file/a/b", "file can't"),
-        ("a" * 300, "File name too long"),
+        ("file", "file can't: it is no directory"),
+        ("file/a/b", "file can't: it is no directory"),
+        ("link/a", "link can't: it is no directory"),
+        ("a" * 300, ": File name too long"),
     ],
-    ids=["a file", "below a file", "a long name"],
+    ids=["a file", "below a file", "below a link to nothing", "a long name"],
 )
 def test_what_can_not_be_a_directory_is_refused(tmp_path, below, reason):
     (tmp_path / "file").write_text("")
     (tmp_path / "file").chmod(0o755)
+    (tmp_path / "link").symlink_to("nothing")
     with pytest.raises(InputError) as caught:
         files.require_writable("export_dir", tmp_path / below)
     message = str(caught.value)
     assert message.startswith(f"export_dir={tmp_path / below}: must be a directory that can be written")
     assert message.endswith(reason)
+
+
+def test_where_root_can_make_nothing_is_refused():
+    """os.access says of /proc that root may write there."""
+    for path, place in (("/proc/nope", "/proc"), ("/proc/nope/a", "/proc"), ("/proc", "/proc")):
+        with pytest.raises(InputError) as caught:
+            files.require_writable("export_dir", path)
+        assert str(caught.value).startswith(f"export_dir={path}: must be a directory that can be written, and {place}")
+
+
+def test_a_directory_in_it_that_can_not_be_written_is_refused(tmp_path):
+    (tmp_path / "figures").write_text("a file")
+    files.require_writable("run_dir", tmp_path, "checkpoints")
+    with pytest.raises(InputError) as caught:
+        files.require_writable("run_dir", tmp_path, "checkpoints", "figures")
+    problem = f"must be a directory that can be written, and {tmp_path / 'figures'} can't: it is no directory"
+    assert str(caught.value) == f"run_dir={tmp_path}: {problem}"
+    assert [path.name for path in tmp_path.iterdir()] == ["figures"]
 
 
 def test_what_another_user_owns_is_refused():
@@ -219,7 +240,7 @@ def test_what_another_user_owns_is_refused():
             command = [sys.executable, "-c", REQUIRER, str(user), f"{folder}{below}"]
             done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
             answers.append(done.stdout + done.stderr)
-    problem = f"must be a directory that can be written, and {folder} can't\n"
+    problem = f"must be a directory that can be written, and {folder} can't: Permission denied\n"
     assert answers == [f"run_dir={folder}{below}: {problem}" for below in ("", "/a", "/a/b")]
 
 

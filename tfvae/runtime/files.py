@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,13 +86,44 @@ def no_checkpoint(run_dir: Path) -> InputError:
     return InputError(f"--run_dir={run_dir}: must be the directory of a run that has a checkpoint")
 
 
-def require_writable(flag: str, path: str | os.PathLike[str]) -> None:
-    """Refuses a directory that can't be made or written to, before anything is; raises InputError."""
-    place = Path(path).absolute()
+def require_writable(flag: str, path: str | os.PathLike[str], *below: str) -> None:
+    """Refuses a directory that can't be made or written to, before anything is; raises InputError.
+
+    `below` are the names of what will be made or written in it as directories. Nothing stays that was not there.
+    """
+    for place in (Path(path), *(Path(path, name) for name in below)):
+        reason = _why_not_writable(place.absolute())
+        if reason:
+            raise InputError(f"--{flag}={path}: must be a directory that can be written{reason}")
+
+
+def _why_not_writable(place: Path) -> str:
+    """Makes a directory in `place`, or in the nearest directory above it that is there, and removes it; "" if it can.
+
+    Only making one tells: `os.access` allows root to write in /proc, where nothing can be made.
+    """
     try:
-        while not place.exists() and place != place.parent:
+        while not _is_there(place):
             place = place.parent
     except OSError as error:
-        raise InputError(f"--{flag}={path}: must be a directory that can be written: {error.strerror}") from None
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"--{flag}={path}: must be a directory that can be written, and {place} can't")
+        return f": {error.strerror}"
+    if not os.path.isdir(place):
+        return f", and {place} can't: it is no directory"
+    try:
+        before = place.stat()
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=place):  # no other process's name
+            pass
+    except OSError as error:
+        return f", and {place} can't: {error.strerror}"
+    with contextlib.suppress(OSError):  # another user's directory keeps the new time
+        os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return ""
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything of that name, a link to nothing too; raises OSError where that can't be told."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
