@@ -3,7 +3,7 @@
 from tfvae.config import Config
 
 MACHINE = {"run_dir", "strategy", "logical_cpus", "start_timeout", "memory_gb"}  # not of the run: not recorded
-FREE = MACHINE | {"data_dir", "export_dir", "checkpoint_every", "validate_every", "labels"}
+FREE = MACHINE | {"data_dir", "export_dir", "export_name", "checkpoint_every", "validate_every", "labels"}
 OTHER = {  # field: the value as text, and as it must be read
     "dataset": ("digits", "digits"),
     "data_dir": ("/data/my sets", "/data/my sets"),
@@ -37,6 +37,7 @@ OTHER = {  # field: the value as text, and as it must be read
     "validate_every": ("3", 3),
     "run_dir": ("runs/a b", "runs/a b"),
     "export_dir": ("out=put", "out=put"),
+    "export_name": ("mine", "mine"),
     "posterior": ("full", "full"),
     "prior": ("mixture", "mixture"),
     "prior_components": ("3", 3),

@@ -145,7 +145,7 @@ def test_export_gives_the_next_version_of_the_same_decoder(trained, monkeypatch)
     monkeypatch.chdir(folder)
     without_checking(monkeypatch)
     export.main({"run_dir": "runs/small"})
-    assert sorted(p.name for p in Path("saved_models/small").iterdir()) == ["1", "2"]
+    assert sorted(p.name for p in Path("saved_models/small").iterdir()) == ["1", "2", "run.json"]
     loaded = [tf.saved_model.load(f"saved_models/small/{v}") for v in (1, 2)]
     z = tf.random.stateless_normal([4, 2], [1, 2])
     first, second = (m.signatures["serving_default"](z=z)["image"] for m in loaded)

@@ -14,7 +14,7 @@ from tfvae.errors import InputError
 from tfvae.flags import of_config, run_command
 from tfvae.run import export
 
-FLAGS = of_config("run_dir", "export_dir", "dataset", "data_dir", "labels") | {
+FLAGS = of_config("run_dir", "export_dir", "export_name", "dataset", "data_dir", "labels") | {
     "export_format": field("saved_model", choice("saved_model", "onnx"), "onnx: the decoder also as decoder.onnx"),
     "explorer": field(False, true_or_false(), "also explorer.html: the latent space as one page that needs no network"),
     "verify": field(None, or_auto(text("a directory")), "only call this exported version, and compare its answers"),

@@ -20,6 +20,7 @@ from tfvae.config.rules import check_task
 from tfvae.errors import RunError
 from tfvae.runtime.files import locked, require_checkpoints, require_writable, write_atomically
 from tfvae.runtime.tensorflow import import_tensorflow
+from tfvae.serving import ownership
 
 if TYPE_CHECKING:
     from tfvae.core.vae import VAE
@@ -72,7 +73,7 @@ def train_on(
             place.record(config)
         placement.say(f"{run_dir} is finished: {config.epochs:,} epochs")
     else:
-        _require_writable_places(config)
+        _check_places(config, dataset.fingerprint())
         results = _train_in(run_dir, config, dataset, placement)
     exported = Path(results["export"])
     placement.say(f"{report.table(results)}\n{report.next_commands(run_dir, exported, config.dataset == ARRAYS)}")
@@ -144,15 +145,11 @@ def _check_run_dir(config: Config) -> None:
         check_resumable(dataclasses.replace(config, run_dir=str(run_dir)), read_config(run_dir))
 
 
-def _require_writable_places(config: Config) -> None:
-    """Refuses a run or export directory that training can't write to; raises InputError, and nothing is written."""
+def _check_places(config: Config, fingerprint: str) -> None:
+    """Refuses places that training can't write to, and another run's; raises InputError, and nothing is written."""
     require_writable("run_dir", config.directory, *_WRITTEN_IN_A_RUN)
-    _require_writable_exports(config)
-
-
-def _require_writable_exports(config: Config) -> None:
-    name = config.directory.resolve().name
-    require_writable("export_dir", config.export_dir, name, f"{name}-encoder")
+    require_writable("export_dir", config.export_dir, *ownership.names(config).values())
+    ownership.require_own(config, fingerprint)
 
 
 def _finished_results(run_dir: Path, config: Config, fingerprint: str) -> dict[str, Any] | None:
@@ -174,7 +171,7 @@ def _train_in(run_dir: Path, config: Config, dataset: "Dataset", placement: "Pla
     from tfvae.training.trainer import Trainer
 
     draw = functools.partial(draw_pictures, dataset=dataset, config=config)
-    export_trained = functools.partial(_export_models, config)
+    export_trained = functools.partial(_export_models, config, dataset.fingerprint())
     with locked(run_dir) if placement.chief else contextlib.nullcontext():
         try:
             with placement.together(lambda: checkpoints.safe_on_disk(run_dir)):
@@ -184,12 +181,13 @@ def _train_in(run_dir: Path, config: Config, dataset: "Dataset", placement: "Pla
             raise RunError(f"{type(error).__name__}: {reason}; {checkpoints.safe_on_disk(run_dir)}") from error
 
 
-def _export_models(config: Config, vae: "VAE", step: int, results: dict[str, Any]) -> Path:
-    """Exports the encoder and the decoder; returns the decoder's new version."""
+def _export_models(config: Config, fingerprint: str, vae: "VAE", step: int, results: dict[str, Any]) -> Path:
+    """Exports the encoder and the decoder of a run on images of that fingerprint; returns the decoder's new version."""
     from tfvae.serving import saved_model
 
-    base = saved_model.model_directory(config.export_dir, config.directory)
-    return saved_model.export(vae, base, saved_model.describe(config, step, results))
+    base = Path(config.export_dir, ownership.names(config)["decoder"])
+    claim = functools.partial(ownership.claim, config, fingerprint)
+    return saved_model.export(vae, base, saved_model.describe(config, step, results), claim)
 
 
 def _load_run(config: Config) -> "SavedRun":
@@ -292,13 +290,14 @@ def export(config: Config, export_format: str = "saved_model", with_explorer: bo
     The run's images are read for the explorer alone, and where `config` names another place of them than the run does.
 
     Raises:
-        InputError: it is no run directory, has no checkpoint, or its data can't be had.
+        InputError: it is no run directory, has no checkpoint, or its data can't be had; or another run's models have
+            its name in `config.export_dir`.
         RunError: the exported model doesn't answer as the trained one does; it is not there.
     """
     from tfvae.data import place
 
     config = place.absolute(config)
-    _require_writable_exports(config)
+    require_writable("export_dir", config.export_dir, *ownership.names(config).values())
     run_dir = config.directory
     dataset = None
     if with_explorer or place.is_new(config):
@@ -306,9 +305,10 @@ def export(config: Config, export_format: str = "saved_model", with_explorer: bo
         trained, dataset = _load_run_and_data(config)
     else:
         trained = _load_run(config)
+    ownership.require_own(config, trained.fingerprint)
     path = run_dir / "results.json"
     results = json.loads(path.read_text()) if path.is_file() else {}
-    exported = _export_models(config, trained.vae, trained.step, results)
+    exported = _export_models(config, trained.fingerprint, trained.vae, trained.step, results)
     base = exported.parent
     print(f"{exported}: the decoder of step {trained.step:,}; the encoder: {base}-encoder", flush=True)
     if export_format == "onnx":

@@ -143,15 +143,6 @@ def test_nothing_of_this_machine_is_inside(tmp_path, small):
         assert not [place for place in places if place.encode() in file.read_bytes()], file
 
 
-def test_a_run_s_models_are_named_by_its_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "link").symlink_to("mine")
-    for run_dir in ("runs/mine", "runs/mine/", Path("runs/mine"), ".//mine", "link"):
-        assert saved_model.model_directory("models", run_dir) == Path("models/mine")
-    assert saved_model.model_directory("models", ".") == Path("models") / tmp_path.name
-
-
 def test_versions_count_up_past_gaps_and_foreign_names(tmp_path, small):
     foreign = ["notes", "²", "٣", "012"]
     for name in ("7", *foreign):

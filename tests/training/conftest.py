@@ -11,7 +11,7 @@ from tfvae.analysis import pictures
 from tfvae.core import fast
 
 
-def export_answers(config, vae, step, results):
+def export_answers(config, fingerprint, vae, step, results):
     """In the place of `tfvae.run._export_models`: writes the decoder's answers to the next version's directory."""
     base = Path(config.export_dir) / Path(config.run_dir).name
     version = base / str(len(list(base.glob("*"))) + 1)

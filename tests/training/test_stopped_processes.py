@@ -19,6 +19,7 @@ import tensorflow as tf
 from runs import EPOCH_STEPS, PAUSING, final_state, wait_until
 
 from tfvae.errors import InputError
+from tfvae.runtime.files import numbered_directories
 from tfvae.training import checkpoints
 
 FLAGS = ("--dataset=digits", "--epochs=4", "--hidden_units=16", "--eval_samples=5")
@@ -71,7 +72,7 @@ def finish(folder, *flags):
 def versions(folder):
     """What a server would find in the export directory; each must be whole."""
     base = folder / "export" / "run"
-    names = sorted(p.name for p in base.iterdir() if not p.name.startswith("."))
+    names = sorted(path.name for path in numbered_directories(base).values())
     for name in names:
         loaded = tf.saved_model.load(str(base / name))
         images = loaded.signatures["serving_default"](z=tf.zeros([3, 2]))["image"].numpy()

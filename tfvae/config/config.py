@@ -13,6 +13,7 @@ from tfvae.config.fields import (
     SIGMA_RANGE,
     choice,
     field,
+    file_name,
     learning_rate_schedule,
     number,
     number_above,
@@ -189,6 +190,12 @@ class Config:
     )
     export_dir: str = field(
         "saved_models", text("a directory"), "the decoder goes to <export_dir>/<run>/<version>", free=True
+    )
+    export_name: str | None = field(
+        None,
+        or_auto(file_name()),
+        "the name of the models in --export_dir, where two runs' directories have one name; auto: the run directory's",
+        free=True,
     )
 
     def __post_init__(self) -> None:

@@ -156,6 +156,16 @@ def text(allowed: str, allowed_in_python: str = "") -> Kind:
     return Kind(allowed, str, valid, _plain_path, allowed_in_python)
 
 
+def file_name() -> Kind:
+    """A name of a file or directory, without those above it; no hidden one."""
+    in_text = text("a name without / that doesn't begin with a dot")
+
+    def valid(value: Any) -> bool:
+        return in_text.valid(value) and "/" not in value and "\0" not in value and not value.startswith(".")
+
+    return dataclasses.replace(in_text, valid=valid)
+
+
 def true_or_false() -> Kind:
     """A switch; absl reads its text."""
     return Kind("true or false", _read_bool, lambda value: isinstance(value, bool), _plain_bool, "True or False")

@@ -20,12 +20,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.config import Config
-from tfvae.config.config import is_file_name
 from tfvae.core import noise
 from tfvae.core.noise import Stream
 from tfvae.core.vae import VAE
 from tfvae.runtime.files import move_into_place, whole_number
 from tfvae.serving import verify
+from tfvae.serving.ownership import described_settings
 
 _ABANDONED_SECONDS = 600  # an export takes seconds: one this old was killed
 _WARM_UP_ROWS = (1, 8, 64)  # rows of the requests by which a server warms up
@@ -39,18 +39,13 @@ class Signature(NamedTuple):
     input: tf.TensorSpec
 
 
-def model_directory(export_dir: str, run_dir: str | Path) -> Path:
-    """`<export_dir>/<run>`, where the versions of a run's decoder are."""
-    return Path(export_dir) / Path(run_dir).resolve().name
-
-
 def describe(config: Config, step: int, results: dict[str, Any]) -> dict[str, Any]:
     """What is kept beside a model: its settings, step and test figures, without this machine's paths."""
-    dataset = Path(config.dataset).name if is_file_name(config.dataset) else config.dataset
+    settings = described_settings(config)
     figures: dict[str, Any] = {key: results[key] for key in ("of", "test", "versions") if key in results}
     if "of" in figures:
-        figures["of"] = {**figures["of"], "dataset": dataset}
-    return {"settings": {**config.settings(), "dataset": dataset}, "step": step, **figures}
+        figures["of"] = {**figures["of"], "dataset": settings["dataset"]}
+    return {"settings": settings, "step": step, **figures}
 
 
 class Model(NamedTuple):
@@ -86,16 +81,21 @@ def encoder_model(vae: VAE, directory: Path) -> Model:
     return Model(directory, vae.encoder.variables, {"serving_default": encode, "encode": encode})
 
 
-def export(vae: VAE, directory: Path, description: dict[str, Any] | None = None) -> Path:
+def export(
+    vae: VAE,
+    directory: Path,
+    description: dict[str, Any] | None = None,
+    before_publishing: Callable[[], None] = lambda: None,
+) -> Path:
     """Writes the encoder to `<directory>-encoder` and the decoder to `directory`; returns the decoder's new version.
 
-    `description` is kept beside them as JSON.
+    `description` is kept beside them as JSON. `before_publishing` is called when both are verified, and may raise.
 
     Raises:
         RunError: an exported model doesn't answer as `vae` does; neither is there.
     """
     encoder = encoder_model(vae, directory.with_name(f"{directory.name}-encoder"))
-    return export_models([encoder, decoder_model(vae, directory)], description)[1]
+    return export_models([encoder, decoder_model(vae, directory)], description, before_publishing)[1]
 
 
 def decoded_image(vae: VAE, z: tf.Tensor) -> tf.Tensor:
@@ -142,8 +142,12 @@ class _EncoderFunctions:
         return {"mean": posterior.mean, "log_variance": posterior.marginal_log_variance()}
 
 
-def export_models(models: list[Model], description: dict[str, Any] | None = None) -> list[Path]:
-    """Writes the next version of each, and returns these.
+def export_models(
+    models: list[Model],
+    description: dict[str, Any] | None = None,
+    before_publishing: Callable[[], None] = lambda: None,
+) -> list[Path]:
+    """Writes the next version of each, and returns these; `before_publishing` is called when all are verified.
 
     Raises:
         RunError: one of them doesn't answer as the trained model does; none is there.
@@ -153,6 +157,7 @@ def export_models(models: list[Model], description: dict[str, Any] | None = None
         for model, folder in zip(models, folders):
             _write(model, folder, description)
         checker.check(*folders)
+        before_publishing()
         published: list[Path] = []
         try:
             for model, folder in zip(models, folders):
