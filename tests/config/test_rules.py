@@ -45,6 +45,10 @@ CLASHES = [  # the options, the first of which is refused, and the reason
     ({"dequantize": True}, NO_DEQUANTIZING),
     ({"dequantize": True, "likelihood": "gaussian", "binarize": "threshold"}, NO_DEQUANTIZING),
     ({"adam_epsilon": 1e-4, "optimizer": "adagrad"}, "must not be set with --optimizer=adagrad"),
+    (
+        {"sigma": "optimal", "likelihood": "gaussian", "objective": "iwae"},
+        "must not be optimal with --objective=iwae: its maximum is closed for the elbo",
+    ),
     ({"sigma_floor": 0.1, "likelihood": "gaussian"}, "must not be set: --sigma is a number, and not learned"),
     ({"logical_cpus": 2, "strategy": "one_device"}, "must be 1 with --strategy=one_device"),
     ({"logical_cpus": 2, "strategy": "multi_worker"}, "must be 1 with --strategy=multi_worker"),
@@ -57,6 +61,7 @@ ALLOWED = [  # near what is refused
     {"objective": "dreg", "posterior": "logistic", "prior": "mixture", "num_samples": 3},
     {"dequantize": True, "likelihood": "gaussian"},
     {"sigma_floor": 0.1, "sigma": "learned"},
+    {"sigma": "optimal", "likelihood": "gaussian", "estimator": "score_function"},
     {"logical_cpus": 2, "strategy": "mirrored"},
 ]
 

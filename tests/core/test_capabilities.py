@@ -255,7 +255,7 @@ def allowed_configs(**fixed):
     return allowed
 
 
-LIKELIHOODS = [("bernoulli", 0.1), *(("gaussian", sigma) for sigma in (0.1, "learned", "per_pixel", "of_z"))]
+LIKELIHOODS = [("bernoulli", 0.1), *(("gaussian", sigma) for sigma in (0.1, "learned", "optimal", "per_pixel", "of_z"))]
 
 
 def test_the_grid_of_allowed_combinations_has_every_posterior_prior_and_objective():

@@ -43,6 +43,7 @@ ALIKE = {
     "importance-weighted, stochastic pixels": {"objective": "iwae", "num_samples": 5, "binarize": "stochastic"},
     "elbo": {},
     "gaussian": {"likelihood": "gaussian", "sigma": "learned", "dequantize": True, "posterior": "full"},
+    "optimal deviation": {"likelihood": "gaussian", "sigma": "optimal", "num_samples": 2, "binarize": "stochastic"},
     "sampled kl": {"kl": "monte_carlo", "beta": 0.5, "prior": "mixture", "binarize": "threshold"},
     "leave one out": {"estimator": "score_function", "num_samples": 3, "baseline": "leave_one_out"},
 }
@@ -50,6 +51,7 @@ TIERS = {  # nightly: other settings on the same path
     "importance-weighted, stochastic pixels": pytest.mark.slow,
     "elbo": pytest.mark.slow,
     "gaussian": pytest.mark.nightly,
+    "optimal deviation": pytest.mark.slow,
     "sampled kl": pytest.mark.nightly,
     "leave one out": pytest.mark.nightly,
 }

@@ -78,6 +78,7 @@ OTHERS = {
     "stochastic pixels, clipped": {"binarize": "stochastic", "clip_norm": 1.0},
     "of z, dequantized": {"likelihood": "gaussian", "sigma": "of_z", "dequantize": True},
     "learned deviation, normal prior": {"likelihood": "gaussian", "sigma": "learned", "prior": "normal"},
+    "optimal deviation, stochastic pixels": {"likelihood": "gaussian", "sigma": "optimal", "binarize": "stochastic"},
     "conv, mixture": {"network": "conv", "prior": "mixture", "prior_components": 3},
 }
 OBJECTIVES_OF = {f"{k}, {p}": {**o, "posterior": p} for p in POSTERIORS for k, o in OBJECTIVES.items()} | OTHERS
@@ -85,7 +86,13 @@ ESTIMATORS_OF = {f"{k}, {p}": {**o, "posterior": p} for p in POSTERIORS for k, o
 GRID = {f"{k}, sgd": ({**o, **SGD}, (1, 2, 4)) for k, o in OBJECTIVES_OF.items()}
 GRID |= {f"{k}, adam": (o, (1, 2, 4)) for k, o in OBJECTIVES_OF.items()}
 GRID |= {k: ({**o, **GRADIENT}, (1, 2, 4)) for k, o in ESTIMATORS_OF.items()}
-ONE_OF_EACH = ("iwae, laplace, sgd", "autoencoder, adam", "free bits, a rising kl, adam", "leave one out, full")
+ONE_OF_EACH = (
+    "optimal deviation, stochastic pixels, adam",
+    "iwae, laplace, sgd",
+    "autoencoder, adam",
+    "free bits, a rising kl, adam",
+    "leave one out, full",
+)
 FEWER = {name: (GRID[name][0], (1, 2)) for name in ONE_OF_EACH}
 CASES = {
     "quick": {NOISY: CORE[NOISY]},
@@ -134,7 +141,7 @@ class Recorder:
 
 
 def weights(state, moment):
-    return {f"{moment} {v.path}": v.numpy() for v in state.vae.trainable_variables}
+    return {f"{moment} {v.path}": v.numpy() for v in state.vae.variables}
 
 
 def move_from_the_start(state):

@@ -32,10 +32,10 @@ EPOCH_STEPS = 11  # of SMALL: 1,437 training images in batches of 128
 SMALL = {"dataset": "digits", "hidden_units": (16,), "eval_samples": 5, "epochs": 4}
 
 
-def make_program(images=IMAGES, **options):
+def make_program(images=IMAGES, start_stddev=None, **options):
     """A new state, and the program that trains it."""
     config = Config(**{**OPTIONS, **options})
-    state = create_state(config, images.shape[1:], len(images))
+    state = create_state(config, images.shape[1:], len(images), start_stddev=start_stddev)
     return state, TrainProgram(state, config, images)
 
 

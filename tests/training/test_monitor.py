@@ -19,6 +19,8 @@ VALIDATION = {
     "log_likelihood": -64.0,
     "kl": 6.25,
     "active_units": 2,
+    "rmse": 0.5,
+    "sigma": 0.25,
     "log_px": -69.0,
 }
 
@@ -71,6 +73,8 @@ def test_scalars_are_found_by_tensorboard_by_part_name_and_step(tmp_path):
         "log_likelihood": [(3, -64.0)],
         "kl": [(3, 6.25)],
         "active_units": [(3, 2.0)],
+        "rmse": [(3, 0.5)],
+        "sigma": [(3, 0.25)],
     }
 
 

@@ -109,10 +109,11 @@ class Config:
     sigma: float | str = field(
         0.1,
         sigma_kind(),
-        "the gaussian likelihood's deviation, x in [0, 1]: a number, one that is learned, one for each pixel, or a "
-        "function of z",
+        "the gaussian likelihood's deviation, x in [0, 1]: a number; one that is learned by its gradient; the optimal "
+        "one, which each step sets to its batch's root mean squared error; one learned for each pixel; or a function "
+        "of z",
     )
-    sigma_floor: float = field(0.01, number_from(*SIGMA_RANGE), "below which no learned --sigma falls")
+    sigma_floor: float = field(0.01, number_from(*SIGMA_RANGE), "below which no --sigma falls that is no number")
     dequantize: bool = field(
         False,
         true_or_false(),
@@ -219,6 +220,11 @@ class Config:
     def closed_kl(self) -> bool:
         """Whether the ELBO's KL is the closed one."""
         return self.kl == "analytic" or (self.kl == "auto" and has_closed_kl(self.posterior, self.prior))
+
+    @property
+    def learns_sigma(self) -> bool:
+        """Whether the likelihood has a deviation that is learned, or set by each step."""
+        return LIKELIHOODS[self.likelihood].has_sigma and isinstance(self.sigma, str)
 
     @property
     def directory(self) -> Path:

@@ -249,7 +249,7 @@ def _is_schedule(value: Any) -> bool:
         return False
 
 
-LEARNED_SIGMAS = ("learned", "per_pixel", "of_z")
+LEARNED_SIGMAS = ("learned", "optimal", "per_pixel", "of_z")
 SIGMA_RANGE = (1e-6, 1e6)  # of x in [0, 1]; far beyond it a density's square is 0 or infinite in float32
 
 

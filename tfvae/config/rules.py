@@ -28,8 +28,7 @@ def refusals(config: "Config") -> Iterator[tuple[str, str]]:
     yield from _of_dequantizing(config)
     if config.optimizer != "adam" and config.adam_epsilon != 1e-7:
         yield "adam_epsilon", f"must not be set with --optimizer={config.optimizer!r}"
-    if not isinstance(config.sigma, str) and config.sigma_floor != 0.01:
-        yield "sigma_floor", "must not be set: --sigma is a number, and not learned"
+    yield from _of_sigma(config)
     if config.logical_cpus > 1 and config.strategy in ("one_device", "multi_worker"):
         yield "logical_cpus", f"must be 1 with --strategy={config.strategy!r}"
 
@@ -87,6 +86,16 @@ def _of_the_objective(config: "Config") -> Iterator[tuple[str, str]]:
         yield "num_samples", f"must be 1: --objective={config.objective!r} draws no z"
     if PRIORS[config.prior].learned and not objective.has_prior:
         yield "prior", f"must be 'standard': --objective={config.objective!r} has no prior to learn"
+
+
+def _of_sigma(config: "Config") -> Iterator[tuple[str, str]]:
+    if not isinstance(config.sigma, str) and config.sigma_floor != 0.01:
+        yield "sigma_floor", "must not be set: --sigma is a number, and not learned"
+    if config.sigma == "optimal" and config.objective != "elbo":
+        yield (
+            "sigma",
+            f"must not be 'optimal' with --objective={config.objective!r}: its maximum is closed for the elbo",
+        )
 
 
 def _of_dequantizing(config: "Config") -> Iterator[tuple[str, str]]:

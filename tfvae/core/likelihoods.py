@@ -21,7 +21,7 @@ from tfvae.core import fast, noise
 from tfvae.core.distributions import bounded_log_variance, normal_log_density
 from tfvae.core.protocols import LearnedVariable, LikelihoodFamily
 
-_START_LOG_VARIANCE = 2 * math.log(0.5)  # of values, where it is learned
+_START_STDDEV = 0.5  # of values, where it is learned and the images' own deviation is not told
 _VARIANCE_FLOOR = 1e-4  # of a fitted density: some pixels have one value in all training images
 
 
@@ -62,6 +62,7 @@ class BernoulliFamily:
     """One output a value: its logit."""
 
     parameters_per_value = 1
+    sets_variance = False
     value_range = (0.0, 1.0)
     mean_activation = "sigmoid"
 
@@ -96,6 +97,12 @@ class Gaussian(NamedTuple):
         """x, by standard normal noise."""
         return self.mean + tf.exp(0.5 * self.log_variance) * noise
 
+    @property
+    def mean_variance(self) -> tf.Tensor:
+        """The mean over an image's values of their variance, [...]."""
+        variance = tf.broadcast_to(tf.exp(self.log_variance), tf.shape(self.mean))
+        return tf.reduce_mean(variance, axis=(-3, -2, -1))
+
     def fitted_to(self, mean: np.ndarray, variance: np.ndarray, examples: int) -> "Gaussian":
         """Independent values of these means and variances, the latter 1e-4 or more."""
         log_variance = np.log(np.maximum(variance, _VARIANCE_FLOOR))
@@ -107,11 +114,18 @@ class GaussianFamily:
     """The mean, and, where the stddev is a function of z, as many outputs again for its log-variance.
 
     `sigma` is the stddev: a number, or `learned` (one for all values), `per_pixel` (one each), `of_z` (a function of
-    z). A learned variance is `sigma_floor`^2 and more, so that the density is bounded.
+    z), or `optimal` (one for all values, which is set to the maximum of the likelihood: Rybkin et al. 2021, section
+    3.2). A variance that is no number is `sigma_floor`^2 and more, so that the density is bounded.
+
+    It starts from `start_stddev`^2, the images' own; None is 0.5, where older models started. `pace` says how many
+    times faster than any other variable the log-variance moves: what is learned is its change from the start, divided
+    by `pace`.
     """
 
     sigma: float | str
     sigma_floor: float
+    start_stddev: float | None = None
+    pace: float = 1.0
 
     value_range = (-math.inf, math.inf)
     mean_activation = "linear"
@@ -121,14 +135,27 @@ class GaussianFamily:
         """Outputs of the decoder for each value of x, the means first."""
         return 2 if self.sigma == "of_z" else 1
 
+    @property
+    def sets_variance(self) -> bool:
+        """Whether a step sets the log-variance to its maximum."""
+        return self.sigma == "optimal"
+
+    @property
+    def start_log_variance(self) -> float:
+        """Where a variance starts that is no number."""
+        return 2 * math.log(_START_STDDEV if self.start_stddev is None else self.start_stddev)
+
     def variables(self, image_shape: tuple[int, int, int]) -> list[LearnedVariable]:
-        """The log-variance, where it is learned beside the decoder's outputs."""
-        start = keras.initializers.Constant(_START_LOG_VARIANCE)
-        if self.sigma == "learned":
-            return [LearnedVariable("log_variance", (), start)]
-        if self.sigma == "per_pixel":
-            return [LearnedVariable("log_variance", image_shape, start)]
-        return []
+        """The log-variance, or its change, where there is one beside the decoder's outputs."""
+        start = keras.initializers.Constant(self.start_log_variance)
+        if self.sigma == "optimal":
+            return [LearnedVariable("log_variance", (), start, trainable=False)]
+        if self.sigma not in ("learned", "per_pixel"):
+            return []
+        shape = () if self.sigma == "learned" else image_shape
+        if self.start_stddev is None:  # older models learn the log-variance itself
+            return [LearnedVariable("log_variance", shape, start)]
+        return [LearnedVariable("log_variance_change", shape, keras.initializers.Zeros())]
 
     def from_parameters(self, raw: tf.Tensor, *learned: tf.Tensor) -> Gaussian:
         """p(x|z) of outputs [..., H, W, C * parameters_per_value] and of what `variables` lists."""
@@ -136,19 +163,41 @@ class GaussianFamily:
             return Gaussian(raw, tf.constant(2 * math.log(self.sigma)))
         if self.sigma == "of_z":
             channels = raw.shape[-1] // 2
-            mean, log_variance = raw[..., :channels], raw[..., channels:] + _START_LOG_VARIANCE
-        else:
-            mean = raw
-            [log_variance] = learned
+            return Gaussian(raw[..., :channels], self._above_floor(raw[..., channels:] + self.start_log_variance))
+        return Gaussian(raw, self.log_variance(*learned))
+
+    def log_variance(self, learned: tf.Tensor) -> tf.Tensor:
+        """The log-variance that the one variable of `variables` stands for, of the variable's shape."""
+        if self.sigma == "optimal":  # it is set to no less than the floor
+            return learned
+        if self.start_stddev is None:
+            return self._above_floor(learned)
+        return self._above_floor(self.start_log_variance + self.pace * learned)
+
+    def _above_floor(self, log_variance: tf.Tensor) -> tf.Tensor:
+        """That of the sum of this variance and of `sigma_floor`^2."""
         floor = tf.fill(tf.shape(log_variance), 2 * math.log(self.sigma_floor))
-        log_variance = tf.reduce_logsumexp([bounded_log_variance(log_variance), floor], axis=0)
-        return Gaussian(mean, log_variance)
+        return tf.reduce_logsumexp([bounded_log_variance(log_variance), floor], axis=0)
 
 
-def make_family(likelihood: str, sigma: float | str, sigma_floor: float) -> LikelihoodFamily:
+def optimal_log_variance(mean_squared_error: tf.Tensor, sigma_floor: float) -> tf.Tensor:
+    """The log-variance under which values with this error are the likeliest; no less than that of `sigma_floor`.
+
+    Rybkin et al. 2021, "Simple and effective VAE training with calibrated decoders", eq. 6.
+    """
+    return tf.math.log(tf.maximum(mean_squared_error, sigma_floor**2))
+
+
+def make_family(
+    likelihood: str,
+    sigma: float | str,
+    sigma_floor: float,
+    start_stddev: float | None = None,
+    sigma_pace: float = 1.0,
+) -> LikelihoodFamily:
     """The family of this name; raises ValueError where there is none."""
     if likelihood == "bernoulli":
         return BernoulliFamily()
     if likelihood == "gaussian":
-        return GaussianFamily(sigma, sigma_floor)
+        return GaussianFamily(sigma, sigma_floor, start_stddev, sigma_pace)
     raise ValueError(f"likelihood={likelihood!r}: must be one of {', '.join(capabilities.LIKELIHOODS)}")

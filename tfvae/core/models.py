@@ -8,16 +8,16 @@ Shapes: x [B, H, W, C] in [0, 1]; z and epsilon [..., L], any leading axes; q(z|
 """
 
 import zlib
-from typing import Any
+from typing import Any, cast
 
 import keras
 import tensorflow as tf
 
 from tfvae.core.inputs import InputRule, as_latents, to_unit
-from tfvae.core.likelihoods import make_family
+from tfvae.core.likelihoods import make_family, optimal_log_variance
 from tfvae.core.networks import NETWORKS, Architecture, Trunk
 from tfvae.core.posteriors import PosteriorHead
-from tfvae.core.protocols import Density, Posterior
+from tfvae.core.protocols import Density, HasVariance, Posterior
 
 
 def seed_of(layer: keras.Layer, seed: int, name: str) -> int:
@@ -131,7 +131,7 @@ class Encoder(_EncoderOrDecoder):
 class Decoder(_EncoderOrDecoder):
     """p(x|z): z [..., L] -> a density over x [..., H, W, C] of the family `likelihood`.
 
-    `sigma` and `sigma_floor` are those of a Gaussian likelihood: see `GaussianFamily`.
+    `sigma`, `sigma_floor`, `start_stddev` and `sigma_pace` are those of a Gaussian likelihood: see `GaussianFamily`.
     """
 
     def __init__(
@@ -140,17 +140,20 @@ class Decoder(_EncoderOrDecoder):
         likelihood: str = "bernoulli",
         sigma: float | str = 0.1,
         sigma_floor: float = 0.01,
+        start_stddev: float | None = None,
+        sigma_pace: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.likelihood, self.sigma, self.sigma_floor = likelihood, sigma, sigma_floor
-        self.family = make_family(likelihood, sigma, sigma_floor)
+        self.start_stddev, self.sigma_pace = start_stddev, sigma_pace
+        self.family = make_family(likelihood, sigma, sigma_floor, start_stddev, sigma_pace)
         self.trunk = NETWORKS[self.network].decoder(self.architecture, self.layer_options)
         self.output_layer: keras.layers.Layer | None = None  # `build` makes it, when it knows the features' shape
         self.learned: tuple[keras.Variable, ...] = ()
 
     def get_config(self) -> dict[str, Any]:
-        names = ("likelihood", "sigma", "sigma_floor")
+        names = ("likelihood", "sigma", "sigma_floor", "start_stddev", "sigma_pace")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     @property
@@ -175,8 +178,33 @@ class Decoder(_EncoderOrDecoder):
             self.output_layer = keras.layers.Dense(height * width * channels, **self.layer_options("pixels"))
         self.output_layer.build(features)
         for variable in self.family.variables(self.image_shape):
-            self.learned += (self.add_weight(**variable._asdict()),)
+            # what a step sets is the same on every replica
+            aggregation = "none" if variable.trainable else "only_first_replica"
+            self.learned += (self.add_weight(**variable._asdict(), aggregation=aggregation),)
         self.built = True
+
+    def set_variance(self, mean_squared_error: tf.Tensor) -> None:
+        """Sets the one log-variance to its maximum, of values with this error; an error that isn't finite is passed.
+
+        Raises:
+            ValueError: the likelihood's variance is not one that a step sets.
+        """
+        if not self.family.sets_variance:
+            raise ValueError(f"sigma={self.sigma!r}: must be 'optimal' to be set")
+        [variable] = self.learned
+        log_variance = optimal_log_variance(mean_squared_error, self.sigma_floor)
+        variable.assign(tf.where(tf.math.is_finite(log_variance), log_variance, variable.value))
+
+    def learned_stddev(self) -> float | None:
+        """The root of the values' mean variance, where it is a variable; None where it is a number, or depends on z."""
+        if not self.learned:
+            return None
+        height, width, channels = self.image_shape
+        outputs = tf.zeros([height, width, channels * self.family.parameters_per_value])
+        density = self.family.from_parameters(outputs, *(tf.convert_to_tensor(v) for v in self.learned))
+        if not hasattr(density, "mean_variance"):  # what is learned is something else
+            return None
+        return float(tf.sqrt(cast(HasVariance, density).mean_variance))
 
     def __call__(self, z: Any, *args: Any, **kwargs: Any) -> Density:
         """p(x|z); raises InputError where z is not finite numbers [..., L]."""

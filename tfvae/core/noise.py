@@ -30,6 +30,7 @@ class Stream(enum.IntEnum):
     EVALUATION = 4
     PRIOR = 5
     VALIDATION = 6  # in Keras's `evaluate`
+    VARIANCE = 7  # of the final pass of --sigma=optimal
 
 
 def seed_for(seed: int | tf.Tensor, stream: Stream, step: int | tf.Tensor = 0) -> tf.Tensor:

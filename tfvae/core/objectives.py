@@ -18,6 +18,7 @@ from typing import NamedTuple, cast
 import tensorflow as tf
 
 from tfvae.config import Config
+from tfvae.core import fast
 from tfvae.core.protocols import AnyDensity, ClosedKl, Posterior, Vae
 
 
@@ -82,6 +83,14 @@ def importance_weighted_bound(vae: Vae, x: tf.Tensor, epsilon: tf.Tensor) -> tf.
     """L_K, the importance-weighted bound (Burda et al. 2016, eq. 8): with a large K an estimate of log p(x)."""
     log_w, _ = log_weights(vae, vae.encode(x), x, epsilon)
     return log_mean_exp(log_w)
+
+
+def mean_squared_error(vae: Vae, x: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    """Of the mean of p(x|z) as a guess of x: the mean over values and over K samples z ~ q(z|x), [B]."""
+    z = vae.sampling(vae.encode(x), epsilon)
+    values = math.prod(x.shape[1:])
+    squared_error = fast.sum_over_values(tf.square(vae.decode(z).mean - x)) / values  # [K, B]
+    return tf.reduce_mean(squared_error, axis=0)
 
 
 # What training minimises. Each returns the loss [B], whose gradient is the estimate of the objective's, and the

@@ -19,6 +19,7 @@ class LearnedVariable(NamedTuple):
     name: str
     shape: tuple[int, ...]
     initializer: keras.initializers.Initializer
+    trainable: bool = True  # else each step sets it: `LikelihoodFamily.sets_variance`
 
 
 class Posterior(Protocol):
@@ -136,6 +137,11 @@ class LikelihoodFamily(Protocol):
         """sigmoid or linear: E[x|z] of those outputs, for the page of the latent explorer."""
         ...
 
+    @property
+    def sets_variance(self) -> bool:
+        """Whether a step sets the log-variance to its maximum (`--sigma=optimal`), and no gradient does."""
+        ...
+
     def variables(self, image_shape: tuple[int, int, int]) -> list[LearnedVariable]:
         """What is learned beside the decoder's outputs."""
         ...
@@ -172,6 +178,15 @@ class Density(Protocol):
 
     def fitted_to(self, mean: np.ndarray, variance: np.ndarray, examples: int) -> "Density":
         """The density of the same family, independent of z, of values with these moments over `examples` examples."""
+        ...
+
+
+class HasVariance(Protocol):
+    """A density whose values have a variance beside the mean: those of `has_sigma` in the capabilities."""
+
+    @property
+    def mean_variance(self) -> tf.Tensor:
+        """The mean over an image's values: [...]."""
         ...
 
 

@@ -210,8 +210,12 @@ class VAE(keras.Model):
         t = self.optimizer.iterations
         seed = self.encoder.seed
         x = self._drawn_pixels(images_of(x), noise.seed_for(seed, Stream.BINARIZE, t))
+        posterior_seed = noise.seed_for(seed, Stream.POSTERIOR, t)
+        if self.decoder.family.sets_variance:
+            squared_error = objectives.mean_squared_error(self, x, self._epsilon(x, posterior_seed))
+            self.decoder.set_variance(tf.reduce_mean(squared_error))
         with tf.GradientTape() as tape:
-            losses, terms = self._losses_of(x, noise.seed_for(seed, Stream.POSTERIOR, t))
+            losses, terms = self._losses_of(x, posterior_seed)
             loss = tf.reduce_sum(losses) / tf.cast(tf.shape(x)[0], tf.float32)
         gradients = tape.gradient(loss, self.trainable_variables, unconnected_gradients="zero")
         self.optimizer.apply(gradients, self.trainable_variables)
@@ -225,11 +229,15 @@ class VAE(keras.Model):
         return self.means.update(losses, terms)
 
     def _losses_of(self, x: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, objectives.Elbo]:
+        epsilon = self._epsilon(x, seed)
+        return objectives.training_loss(self.training_config, self, x, epsilon, self.training_config.beta)
+
+    def _epsilon(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Standard normal [K, B, L] for images [B, H, W, C]."""
         samples, latents = self.training_config.num_samples, self.encoder.latent_dim
         # the batch's size may change from call to call; XLA compiles each, and TensorFlow traces once
         epsilon = noise.normal(tf.stack([samples, tf.shape(x)[0], latents]), seed)
-        epsilon = tf.ensure_shape(epsilon, [samples, None, latents])
-        return objectives.training_loss(self.training_config, self, x, epsilon, self.training_config.beta)
+        return tf.ensure_shape(epsilon, [samples, None, latents])
 
     def _drawn_pixels(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """x as the settings binarize or dequantize it."""
@@ -297,17 +305,41 @@ class VAE(keras.Model):
             return super().predict(as_input(self.input_rule, x, "x"), **options)
 
 
-def make_vae(config: Config, image_shape: tuple[int, int, int], white: int = 255) -> VAE:
+_LOG_VARIANCE_STEP = 0.02  # by which a learned log-variance moves in a step, at most, under Adam and its like
+
+
+def _sigma_pace(config: Config) -> float:
+    """How many times faster than the weights a learned log-variance moves.
+
+    Under Adam, RMSprop and Adagrad a variable moves by the learning rate in a step, however steep the loss is: from
+    the images' own deviation down to a good model's, a log-variance would take thousands of steps. SGD's step grows
+    with the gradient, which is a sum over all values of an image, and needs no help.
+    """
+    if config.optimizer == "sgd":
+        return 1.0
+    return max(1.0, _LOG_VARIANCE_STEP / config.learning_rate)
+
+
+def make_vae(
+    config: Config, image_shape: tuple[int, int, int], white: int = 255, start_stddev: float | None = None
+) -> VAE:
     """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C].
 
-    `white` is that of `inputs.InputRule`.
+    `white` is that of `inputs.InputRule`. A learned deviation starts from `start_stddev`: that of the training images,
+    in x; None makes the model as older runs have it.
     """
     names = ("latent_dim", "network", "hidden_units", "filters", "activation", "seed")
     options = {name: getattr(config, name) for name in names}
     options |= {"image_shape": image_shape, "layer_dtype": config.dtype}
     encoder = Encoder(**options, posterior=config.posterior, white=white, name="encoder")
     decoder = Decoder(
-        **options, likelihood=config.likelihood, sigma=config.sigma, sigma_floor=config.sigma_floor, name="decoder"
+        **options,
+        likelihood=config.likelihood,
+        sigma=config.sigma,
+        sigma_floor=config.sigma_floor,
+        start_stddev=start_stddev,
+        sigma_pace=1.0 if start_stddev is None else _sigma_pace(config),
+        name="decoder",
     )
     # Keras's own names would count the models of the process
     objective = {name: getattr(config, name) for name in OBJECTIVE_SETTINGS}

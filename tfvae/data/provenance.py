@@ -28,6 +28,11 @@ def describe_pixels(config: Config, images: np.ndarray) -> str:
     return "grey values"
 
 
+def describe_sigma(config: Config) -> str:
+    """The deviation of p(x|z) in words, after a comma; nothing where it has none."""
+    return f", sigma {config.sigma}" if LIKELIHOODS[config.likelihood].has_sigma else ""
+
+
 def provenance(config: Config, images: np.ndarray, samples: int) -> dict[str, Any]:
     """What test figures are numbers of.
 
@@ -36,15 +41,12 @@ def provenance(config: Config, images: np.ndarray, samples: int) -> dict[str, An
     pixels = describe_pixels(config, images)
     if config.binarize == "stochastic" or config.dequantize:
         pixels += " (once, by a fixed seed)"
-    likelihood = config.likelihood
-    if LIKELIHOODS[config.likelihood].has_sigma:
-        likelihood += f", sigma {config.sigma}"
     return {
         "dataset": config.dataset,
         "split": "test",
         "images": len(images),
         "pixels": pixels,
-        "likelihood": likelihood,
+        "likelihood": config.likelihood + describe_sigma(config),
         "posterior": config.posterior,
         "prior": config.prior,
         "objective": config.objective,

@@ -5,6 +5,7 @@ whole or not at all. `variables.json` in it names every variable with its shape,
 would forget layers in lists and restore by position without a word.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -110,6 +111,14 @@ def _read_description(folder: Path) -> tuple[dict[str, list[int]], dict[str, Any
     return {current_name(name): shape for name, shape in content["variables"].items()}, content["notes"]
 
 
+def read_notes(run_dir: Path) -> dict[str, Any]:
+    """The notes of the newest checkpoint whose description can be read; nothing where there is none."""
+    for step in reversed(steps(run_dir)):
+        with contextlib.suppress(Exception):  # `restore` names the damaged ones
+            return _read_description(run_dir / "checkpoints" / str(step))[1]
+    return {}
+
+
 def current_name(name: str) -> str:
     """The name of a variable that an older version may have saved under another.
 
@@ -177,7 +186,8 @@ def load_run(run_dir: str | os.PathLike[str]) -> SavedRun:
     vaes: list[VAE] = []  # of the checkpoints that were tried
 
     def make(notes: dict[str, Any]) -> Variables:
-        vaes.append(make_vae(config, tuple(notes["image_shape"]), notes.get("white", 255)))
+        shape = tuple(notes["image_shape"])
+        vaes.append(make_vae(config, shape, notes.get("white", 255), notes.get("start_stddev")))
         return {v.path: v.value for v in vaes[-1].variables}
 
     notes = restore(Path(run_dir), make, prefix="vae/")

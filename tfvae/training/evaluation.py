@@ -23,7 +23,7 @@ import tqdm
 from tfvae.core import fast, noise, objectives
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
-from tfvae.core.protocols import ClosedKl, Posterior, Vae
+from tfvae.core.protocols import ClosedKl, HasVariance, Posterior, Vae
 from tfvae.data.new_images import NewImages
 from tfvae.runtime import files
 from tfvae.training.strategy import Placement, one_device
@@ -43,12 +43,15 @@ class PerImage(NamedTuple):
     log_px: np.ndarray  # L_S (Burda et al. 2016, eq. 8)
     log_px_variance: np.ndarray  # of log_px over draws of other samples, by the delta method: nats^2
     squared_error: np.ndarray  # of the reconstruction at the mean of q(z|x): mean over pixels, x in [0, 1]
+    sigma_squared: np.ndarray  # of p(x|z) there: mean over pixels; NaN of a likelihood that has none
     mean: np.ndarray  # of q(z|x): [N, L]
 
     def summary(self) -> dict[str, Any]:
         """Means over the images, their standard errors (of log p(x) the Monte-Carlo one too), and the active units."""
         names = ("log_likelihood", "kl", "log_px", "squared_error")
         terms = {name: float(np.mean(getattr(self, name), dtype=np.float64)) for name in names}
+        sigma = float(np.mean(self.sigma_squared, dtype=np.float64)) ** 0.5
+        beside_sigma = {} if math.isnan(sigma) else {"rmse": terms["squared_error"] ** 0.5, "sigma": sigma}
         monte_carlo_error = np.sum(self.log_px_variance, dtype=np.float64) ** 0.5 / len(self.log_px)
         return {
             "elbo": terms["log_likelihood"] - terms["kl"],
@@ -56,6 +59,7 @@ class PerImage(NamedTuple):
             **terms,
             "log_px_standard_error": _standard_error(self.log_px),
             "log_px_monte_carlo_error": float(monte_carlo_error),
+            **beside_sigma,
             "active_units": active_units(self.mean),
         }
 
@@ -106,6 +110,7 @@ class BlockSums(NamedTuple):
     log_sum_squared_w: np.ndarray
     kl: np.ndarray  # the closed one, or 0
     squared_error: np.ndarray
+    sigma_squared: np.ndarray
     mean: np.ndarray  # [B, L]
 
 
@@ -194,11 +199,15 @@ class Evaluator:
             within = functools.partial(_fits, last, count)
             s, sums = tf.while_loop(within, functools.partial(self._samples, x, q, seed, count), (s, sums))
         kl = cast(ClosedKl, q).kl(self.vae.prior) if self.closed_kl else tf.zeros([_BLOCK])
-        squared_error = tf.reduce_mean(tf.square(self.vae.decode(q.mean).mean - x), axis=(1, 2, 3))
+        reconstruction = self.vae.decode(q.mean)
+        squared_error = tf.reduce_mean(tf.square(reconstruction.mean - x), axis=(1, 2, 3))
+        sigma_squared = tf.fill([_BLOCK], float("nan"))
+        if hasattr(reconstruction, "mean_variance"):
+            sigma_squared = cast(HasVariance, reconstruction).mean_variance
         log_likelihood, log_w, w, squared_w = tf.unstack(sums.rows)
         log_sum_w = sums.largest + tf.math.log(w)
         log_sum_squared_w = 2 * sums.largest + tf.math.log(squared_w)
-        return BlockSums(log_likelihood, log_w, log_sum_w, log_sum_squared_w, kl, squared_error, q.mean)
+        return BlockSums(log_likelihood, log_w, log_sum_w, log_sum_squared_w, kl, squared_error, sigma_squared, q.mean)
 
     def _samples(
         self, x: tf.Tensor, q: Posterior, seed: tf.Tensor, count: int, s: tf.Tensor, sums: SampleSums
@@ -222,7 +231,13 @@ class Evaluator:
         kl = calls[0].kl if self.closed_kl else log_likelihood - log_w
         log_px = log_sum - np.log(samples)
         return PerImage(
-            np.asarray(log_likelihood), np.asarray(kl), log_px, variance, calls[0].squared_error, calls[0].mean
+            np.asarray(log_likelihood),
+            np.asarray(kl),
+            log_px,
+            variance,
+            calls[0].squared_error,
+            calls[0].sigma_squared,
+            calls[0].mean,
         )
 
     def _gather(self, column: tuple[np.ndarray, ...], images: int) -> np.ndarray:

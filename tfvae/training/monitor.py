@@ -68,8 +68,8 @@ class Monitor:
 
     def validation(self, figures: dict[str, Any], step: int) -> None:
         """Writes the figures of a validation."""
-        names = ("elbo", "log_likelihood", "kl", "active_units")
-        self.scalars("validation", {name: figures[name] for name in names}, step)
+        names = ("elbo", "log_likelihood", "kl", "active_units", "rmse", "sigma")
+        self.scalars("validation", {name: figures[name] for name in names if name in figures}, step)
 
     def print_line(self, step: int, elbo: float, validation: dict[str, Any] | None, images_per_second: float) -> None:
         """Prints a line on the epoch that ends at `step`, above the bar."""

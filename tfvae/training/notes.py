@@ -22,6 +22,8 @@ class Notes(NamedTuple):
     log_likelihood: float = 0.0
     kl: float = 0.0
     white: int = 255  # the whole number that is x = 1: `core.inputs.InputRule`
+    start_stddev: float | None = None  # where a learned sigma started; None is 0.5, in older runs
+    variance_is_final: bool = False  # whether --sigma=optimal is set to that of all training images
 
     def terms(self) -> dict[str, float]:
         """The ELBO and its terms by name."""
@@ -36,6 +38,7 @@ class Notes(NamedTuple):
             elbo=terms["elbo"],
             log_likelihood=terms["log_likelihood"],
             kl=terms["kl"],
+            variance_is_final=False,
         )
 
 

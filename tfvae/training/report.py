@@ -33,6 +33,8 @@ def table(results: dict[str, Any]) -> str:
         ("  Monte-Carlo", "log_px_monte_carlo_error", "12.4f", "its standard error over other draws of z"),
         ("bits per pixel", "bits_per_dimension", "12.4f", "minus log2 p(x) of the 256 levels"),
         ("squared error", "squared_error", "12.4f", "of the reconstruction at the mean of q(z|x), a pixel"),
+        ("  its root", "rmse", "12.4f", "beside the likelihood's deviation:"),
+        ("  sigma", "sigma", "12.4f", "root of the mean variance of p(x|z) at the mean of q(z|x)"),
         ("active units", "active_units", "7d", "latents whose posterior mean varies by more than 0.01"),
     ]
     lines = [

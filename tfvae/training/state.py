@@ -56,9 +56,15 @@ def make_optimizer(config: Config, epoch_steps: int) -> keras.optimizers.Optimiz
     return classes[config.optimizer](learning_rate, name="optimizer")
 
 
-def create_state(config: Config, image_shape: tuple[int, int, int], examples: int, white: int = 255) -> TrainState:
-    """A new VAE and its optimizer, at step 0; `white` is that of `core.inputs.InputRule`."""
-    vae = make_vae(config, image_shape, white)
+def create_state(
+    config: Config,
+    image_shape: tuple[int, int, int],
+    examples: int,
+    white: int = 255,
+    start_stddev: float | None = None,
+) -> TrainState:
+    """A new VAE and its optimizer, at step 0; `white` and `start_stddev` are those of `make_vae`."""
+    vae = make_vae(config, image_shape, white, start_stddev)
     optimizer = make_optimizer(config, steps_per_epoch(config, examples))
     optimizer.build(vae.trainable_variables)
     return TrainState(vae, optimizer, tf.Variable(0, dtype=tf.int64, trainable=False, name="step"))

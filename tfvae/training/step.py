@@ -77,12 +77,18 @@ class TrainStep:
         else:
             self.compiled_gradients = self.gradients
             self.compiled_update = self.update_copy
+        self.sets_variance = state.vae.decoder.family.sets_variance
+        self.compiled_squared_error = self.squared_error
+        if self.sets_variance and replicas > 1 and fast.use_xla(state.vae.convolutional):
+            self.compiled_squared_error = tf.function(self.squared_error, jit_compile=True, autograph=False)
 
     def run_in_replica(
         self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, sums: RunningSums
     ) -> RunningSums:
         """Makes step t in a replica's context: updates the variables, and returns the sums with this step's terms."""
         replica = tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group)
+        if self.sets_variance:
+            self.set_variance(self.compiled_squared_error(images, order, start, t, replica))
         gradients, terms, finite = self.compiled_gradients(images, order, start, t, replica)
         self.update(gradients)
         return sums.plus(terms, finite, t)
@@ -114,12 +120,33 @@ class TrainStep:
         warmup_steps = self.config.kl_warmup_epochs * self.epoch_steps
         return self.config.beta * tf.minimum(1.0, tf.cast(t, tf.float32) / warmup_steps)
 
+    def rows(self, replica: tf.Tensor) -> tf.Tensor:
+        """A replica's rows of the global batch: int32 [B / R]."""
+        return replica * self.per_replica_batch_size + tf.range(self.per_replica_batch_size)
+
+    def squared_error(
+        self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, replica: tf.Tensor
+    ) -> tf.Tensor:
+        """A replica's share of the global batch's mean squared error a value, at the z of step t."""
+        rows = self.rows(replica)
+        x = self.batch(images, order, start, t, rows)
+        squared_errors = objectives.mean_squared_error(self.state.vae, x, self.epsilon(t, rows))
+        return tf.reduce_sum(squared_errors) / self.config.batch_size
+
+    def set_variance(self, share: tf.Tensor) -> None:
+        """Sets --sigma=optimal by the replicas' shares of the batch's error, before the gradient, which needs no term
+        for it: at a maximum in sigma the objective has no slope there (the envelope theorem).
+        """
+        if self.replicas > 1:
+            share = tf.distribute.get_replica_context().all_reduce("SUM", share)
+        self.state.vae.decoder.set_variance(share)
+
     def gradients(
         self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, replica: tf.Tensor
     ) -> tuple[list[tf.Tensor], objectives.Elbo, tf.Tensor]:
         """A replica's shares of the global mean loss's gradient and of the mean terms; whether they are finite."""
         batch_size = self.config.batch_size
-        rows = replica * self.per_replica_batch_size + tf.range(self.per_replica_batch_size)
+        rows = self.rows(replica)
         x = self.batch(images, order, start, t, rows)
         epsilon = self.epsilon(t, rows)
         beta = self.beta(t)

@@ -20,8 +20,9 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.config.flagfile import FILE_NAME, to_flagfile
 from tfvae.core.vae import VAE, make_vae
+from tfvae.data import moments
 from tfvae.data.dataset import changed
-from tfvae.data.provenance import describe_pixels, provenance
+from tfvae.data.provenance import describe_pixels, describe_sigma, provenance
 from tfvae.data.splits import Dataset
 from tfvae.errors import RunError
 from tfvae.runtime import files
@@ -34,6 +35,7 @@ from tfvae.training.painter import DrawPictures
 from tfvae.training.state import create_state, steps_per_epoch
 from tfvae.training.step import EpochMeans, TrainProgram, mean_of_parts
 from tfvae.training.strategy import Placement
+from tfvae.training.variance import VariancePass
 
 _CHUNK_SECONDS = 1.0
 _FIRST_CHUNK = 10  # steps, before their speed is known
@@ -57,11 +59,12 @@ class Trainer:
         self.config, self.dataset, self.run_dir, self.placement = config, dataset, run_dir, placement
         self.draw_pictures, self.export = draw_pictures, export
         examples = len(dataset.train.images)
+        start_stddev = _start_stddev(config, dataset, run_dir)
         with placement.strategy.scope():
-            self.state = create_state(config, dataset.image_shape, examples, dataset.white)
+            self.state = create_state(config, dataset.image_shape, examples, dataset.white, start_stddev)
         self.epoch_steps = steps_per_epoch(config, examples)
         self.total_steps = config.epoch_count * self.epoch_steps
-        self.notes = Notes(dataset.image_shape, dataset.fingerprint(), white=dataset.white)
+        self.notes = Notes(dataset.image_shape, dataset.fingerprint(), white=dataset.white, start_stddev=start_stddev)
         self.program = TrainProgram(self.state, config, dataset.train.images, placement)
         self.evaluator = evaluation.Evaluator(
             self.state.vae, config.latent_dim, config.seed, config.closed_kl, placement
@@ -102,6 +105,8 @@ class Trainer:
                 self.monitor.pictures(self.state.vae, self.step)  # a process that was stopped here may have left none
             while self.step < self.total_steps and not self._hear_signals():
                 self.run_chunk()
+            if self.owes_final_variance():
+                self.set_final_variance()
             if self.step != self.saved_step:
                 self.save()
         self.read_clock()  # the last pictures are there
@@ -120,7 +125,9 @@ class Trainer:
 
     def make_monitor(self) -> Monitor:
         """What shows this run."""
-        make_own_vae = functools.partial(make_vae, self.config, self.dataset.image_shape, self.dataset.white)
+        make_own_vae = functools.partial(
+            make_vae, self.config, self.dataset.image_shape, self.dataset.white, self.notes.start_stddev
+        )
         return Monitor(
             self.run_dir, self.config, self.step, self.total_steps, make_own_vae, self.draw_pictures, self.is_stopping
         )
@@ -151,9 +158,12 @@ class Trainer:
     def _announce(self) -> None:
         begins = f"goes on from step {self.step:,}" if self.step else "starts from step 0"
         pixels = describe_pixels(self.config, self.dataset.test.array)
+        likelihood = f"{self.config.likelihood} likelihood{describe_sigma(self.config)}"
+        if self.notes.start_stddev is not None:
+            likelihood += f" (from {self.notes.start_stddev:.3f}, the training images' own deviation)"
         self.placement.say(
             f"{self.run_dir}: {begins} of {self.total_steps:,} steps{self.placement.describe()}; "
-            f"{pixels}, {self.config.likelihood} likelihood, seed {self.config.seed}; ELBO in nats an image"
+            f"{pixels}, {likelihood}, seed {self.config.seed}; ELBO in nats an image"
         )
 
     def _hear_signals(self) -> bool:
@@ -193,6 +203,9 @@ class Trainer:
                 "compiled_images_per_second": count * self.config.batch_size / seconds,
                 "learning_rate": learning_rate,
             }
+            sigma = self.state.vae.decoder.learned_stddev()
+            if sigma is not None:
+                scalars["sigma"] = sigma
             self.monitor.scalars("train", scalars, self.step)
             self.monitor.advance(count, self.step, self.notes.elbo)
         if self.step % self.epoch_steps == 0:
@@ -227,7 +240,7 @@ class Trainer:
         if self.monitor and self._is_pictured():
             self.monitor.print_line(self.step, self.notes.elbo, validation, self.speed_of_lines.read(self.step))
         is_time = time.monotonic() - self.saved_at >= self.config.checkpoint_every
-        if is_last or is_time:
+        if is_time or (is_last and not self.owes_final_variance()):
             self.save()
         if self.monitor and self._is_pictured():  # after the checkpoint, for it may wait for the round before, or fail
             self.monitor.pictures(self.state.vae, self.step)
@@ -239,6 +252,23 @@ class Trainer:
         for notes in ends:
             of_last = validation if notes is ends[-1] else None
             self.history.append(notes.step // self.epoch_steps, notes.step, notes.terms(), of_last)
+
+    def owes_final_variance(self) -> bool:
+        """Whether all steps are made, and --sigma=optimal is still that of the last batch."""
+        sets_variance = self.state.vae.decoder.family.sets_variance
+        return sets_variance and self.step == self.total_steps and not self.notes.variance_is_final
+
+    def set_final_variance(self) -> None:
+        """Sets --sigma=optimal to that of all training images, unless a signal comes: then the next start does."""
+        variance_pass = VariancePass(self.config, self.state.vae, self.dataset.train.images, self.placement)
+        mean_squared_error = variance_pass.mean_squared_error(self._hear_signals)
+        if mean_squared_error is None:
+            return
+        self.state.vae.decoder.set_variance(tf.constant(mean_squared_error, tf.float32))
+        self.notes = self.notes._replace(variance_is_final=True)
+        self.saved_step = None  # what is saved of this step, if it is, has another variance
+        sigma = self.state.vae.decoder.learned_stddev()
+        self.placement.say(f"sigma {sigma:.4f}: the root mean squared error of all training images, at sampled z")
 
     def save(self) -> None:
         """Writes a checkpoint, if this is the chief."""
@@ -293,6 +323,15 @@ class Trainer:
             "fingerprint": self.notes.fingerprint,
             "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
         }
+
+
+def _start_stddev(config: Config, dataset: Dataset, run_dir: Path) -> float | None:
+    """Where a learned sigma starts: at the training images' own deviation; None in runs that were made before that."""
+    if not config.learns_sigma:
+        return None
+    if checkpoints.steps(run_dir):
+        return checkpoints.read_notes(run_dir).get("start_stddev")
+    return moments.stddev(dataset.train.images)
 
 
 def _pictured_epochs(epochs: int, interval: int) -> set[int]:

@@ -1,0 +1,75 @@
+"""The last step of --sigma=optimal: the variance of all training images, where the steps before it set that of a batch.
+
+Shapes: images in blocks of B = batch_size; K = num_samples draws of z for each.
+"""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.config import Config
+from tfvae.core import fast, noise, objectives
+from tfvae.core.inputs import to_unit
+from tfvae.core.keras_fit import uniform_like
+from tfvae.core.noise import Stream
+from tfvae.core.vae import VAE
+from tfvae.data.disk import DiskImages
+from tfvae.errors import InputError, RunError
+from tfvae.training.strategy import Placement
+
+
+class VariancePass:
+    """A pass over the training images, which takes the mean squared error of p(x|z)'s mean, at sampled z.
+
+    Its noise is a function of the seed and of a block's place. The workers of `placement` take the blocks in turns, on
+    one device each, so the sum is the same on any number of replicas to within float64's rounding.
+    """
+
+    def __init__(self, config: Config, vae: VAE, images: np.ndarray | DiskImages, placement: Placement) -> None:
+        self.config, self.vae, self.images, self.placement = config, vae, images, placement
+        self.blocks = -(-len(images) // config.batch_size)
+        jit_compile = fast.use_xla(vae.convolutional)
+        self._compiled_errors = tf.function(self._squared_errors, jit_compile=jit_compile, autograph=False)
+
+    def mean_squared_error(self, is_stopping: Callable[[], bool]) -> float | None:
+        """The mean over all training images, a value; None where `is_stopping()` has ended the pass.
+
+        Raises:
+            RunError: images that are read from disk can't be.
+        """
+        own_total = 0.0
+        for first in range(0, self.blocks, self.placement.workers):
+            if is_stopping():
+                return None
+            block = first + self.placement.index
+            if block < self.blocks:
+                own_total += self._sum_over_images(block)
+        return float(self.placement.all_gather(np.array([own_total])).sum()) / len(self.images)
+
+    def _sum_over_images(self, block: int) -> float:
+        """The sum of the mean squared errors of a block's images."""
+        first = block * self.config.batch_size
+        rows = np.arange(first, first + self.config.batch_size)
+        is_image = rows < len(self.images)
+        images = self._read(np.minimum(rows, len(self.images) - 1))  # the last block is filled up
+        errors = self._compiled_errors(tf.constant(images), tf.constant(block)).numpy()
+        return float(np.sum(errors[is_image], dtype=np.float64))
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        if not isinstance(self.images, DiskImages):
+            return self.images[rows]
+        try:
+            return self.images.read(rows)
+        except (InputError, OSError) as error:
+            raise RunError(str(error)) from None
+
+    def _squared_errors(self, images: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
+        """The mean squared error a value of each image of a block, in the graph: [B]."""
+        seed = noise.seed_for(self.config.seed, Stream.VARIANCE, block)
+        x = to_unit(images)
+        draw = functools.partial(uniform_like, x)
+        x = noise.drawn_pixels(x, self.config.binarize, self.config.dequantize, noise.fold_in(seed, 1), draw)
+        shape = (self.config.num_samples, self.config.batch_size, self.config.latent_dim)
+        return objectives.mean_squared_error(self.vae, x, noise.normal(shape, seed))
