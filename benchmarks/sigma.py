@@ -1,6 +1,6 @@
 """A Gaussian likelihood's deviation, learned, optimal and fixed: python -m benchmarks.sigma [--frey=FILE]
 
-On Frey faces (FILE: 1,965 frames, as .npy or .npz), the digits, and crops of scikit-learn's two colour photographs, each
+On Frey faces (FILE: 1,965 frames, as .npy or .npz), the digits, and crops of scikit-learn's two colour pictures, each
 deviation trains for the same epochs from three seeds, in runs/sigma/. The linear model is compared with probabilistic
 PCA. Writes the table of docs/sigma.md. Stop it at any moment: the same command goes on.
 """
