@@ -138,7 +138,7 @@ BAD_CLUSTERS = {
     "on two lines": '{"cluster":\n 2}',
     "a number": "2",
     "a list": "[]",
-    "nothing in it": "{}",
+    "a misspelled key": json.dumps({"clutser": WORKERS}),
     "no task": json.dumps({"cluster": WORKERS}),
     "no index": json.dumps({"cluster": WORKERS, "task": {"type": "worker"}}),
     "third of two": json.dumps({"cluster": WORKERS, "task": {"type": "worker", "index": 2}}),

@@ -33,6 +33,9 @@ def cluster(task, index, **tasks):
     [
         (None, None),
         ("  ", None),
+        ("{}", None),
+        (' {"cluster": {}} ', None),
+        ('{"cluster": {}, "task": {}, "environment": "cloud"}', None),
         (cluster("worker", 1, worker=["a:1", "b:2"]), (["a:1", "b:2"], 1)),
         (cluster("worker", "0", worker=["a:1", "b:2"]), (["a:1", "b:2"], 0)),
         (cluster("worker", 0, worker=["a:1"], chief=["c:3"]), (["c:3", "a:1"], 1)),
@@ -52,7 +55,8 @@ def test_the_workers_addresses_are_read_the_chief_s_first(monkeypatch, text, exp
         "{",
         "3",
         "[]",
-        "{}",
+        '{"clutser": {}}',
+        '{"cluster": [], "task": {"type": "worker", "index": 0}}',
         cluster("worker", 2, worker=["a:1", "b:2"]),
         cluster("worker", -1, worker=["a:1", "b:2"]),
         cluster("worker", "first", worker=["a:1", "b:2"]),
@@ -83,10 +87,11 @@ def test_a_worker_is_one_of_several_or_was_asked_to_be(monkeypatch):
         assert strategy.is_multi_worker(Config()) == expected
         assert strategy.is_multi_worker(Config(strategy="multi_worker"))
         assert not strategy.is_multi_worker(Config(strategy="mirrored"))
-    monkeypatch.delenv("TF_CONFIG")
-    assert not strategy.is_multi_worker(Config())
-    with pytest.raises(InputError, match="^strategy=multi_worker: must have the workers' addresses in TF_CONFIG"):
-        strategy.is_multi_worker(Config(strategy="multi_worker"))
+    for empty in ("", "{}"):
+        monkeypatch.setenv("TF_CONFIG", empty)
+        assert not strategy.is_multi_worker(Config())
+        with pytest.raises(InputError, match="^strategy=multi_worker: must have the workers' addresses in TF_CONFIG"):
+            strategy.is_multi_worker(Config(strategy="multi_worker"))
 
 
 @pytest.mark.parametrize(

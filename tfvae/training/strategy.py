@@ -133,7 +133,9 @@ def one_device() -> Placement:
 
 
 def read_cluster() -> tuple[list[str], int] | None:
-    """The workers' addresses in `TF_CONFIG`, the chief's first, and which of them this process is; None without it.
+    """The workers' addresses in `TF_CONFIG`, the chief's first, and which of them this process is; None without any.
+
+    Schedulers set an empty one, `{}` or `{"cluster": {}}`, for a job of one machine.
 
     Raises:
         InputError: it isn't of the form {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker",
@@ -143,7 +145,10 @@ def read_cluster() -> tuple[list[str], int] | None:
     if not text:
         return None
     try:
-        return _parse_cluster(json.loads(text))
+        content = json.loads(text)
+        if _names_nothing(content):
+            return None
+        return _parse_cluster(content)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         text = " ".join(text.split())
         raise InputError(
@@ -152,11 +157,16 @@ def read_cluster() -> tuple[list[str], int] | None:
         ) from None
 
 
+def _names_nothing(content: dict[str, Any]) -> bool:
+    """Whether there is neither a cluster nor a task; a misspelled key is something."""
+    return not (content.get("cluster") or content.get("task") or content.keys() - {"cluster", "task", "environment"})
+
+
 def own_cluster() -> tuple[list[str], int]:
     """`read_cluster` of a worker, which has one; raises RunError where it has none."""
     cluster = read_cluster()
     if cluster is None:
-        raise RunError("TF_CONFIG: must name the workers, and is not set")
+        raise RunError("TF_CONFIG: must name the workers, and has none")
     return cluster
 
 
@@ -185,7 +195,7 @@ def is_multi_worker(config: Config) -> bool:
         return False
     cluster = read_cluster()
     if cluster is None and config.strategy == "multi_worker":
-        raise InputError("--strategy=multi_worker: must have the workers' addresses in TF_CONFIG, which is not set")
+        raise InputError("--strategy=multi_worker: must have the workers' addresses in TF_CONFIG, which has none")
     if cluster is None:
         return False
     addresses, _ = cluster
