@@ -131,6 +131,13 @@ def test_test_images_are_bounded_and_from_all_over(shape, size, count):
     assert len(labels) == len(set(labels)) == count and labels[0] == 0 and labels[-1] == size - 1
 
 
+@pytest.mark.parametrize(
+    ("channels", "shown"), [(1, ""), (3, ""), (4, "pictures show channels 1 to 3 of 4, as colour")]
+)
+def test_the_page_says_which_channels_it_shows(channels, shown):
+    assert model_of(page_of(random_vae((2, 2, channels), hidden_units=(2,))))["shown"] == shown
+
+
 def test_images_of_floats_without_labels():
     vae = random_vae()
     images = np.random.default_rng(0).uniform(size=(6, *SHAPE)).astype("f")

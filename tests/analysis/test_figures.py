@@ -1,6 +1,7 @@
 """The pictures: each pixel at its place."""
 
 import numpy as np
+import pytest
 import scipy.stats
 
 from tfvae.analysis import figures
@@ -21,6 +22,21 @@ def test_tile_enlarges_small_images_and_keeps_colour():
     assert picture.shape == (82, 42, 3)
     np.testing.assert_array_equal(picture[71:81, 31:41], np.broadcast_to([128, 255, 255], (10, 10, 3)))
     assert not picture[1:71, 1:31].any()
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(2, 1), (4, 3), (5, 1)])
+def test_channels_that_are_left_away_are_named_below_the_grid(channels, shown):
+    images = np.random.default_rng(0).integers(0, 256, (30, 40, 40, channels), dtype=np.uint8)
+    picture = figures.tile(images, columns=10)
+    grid = figures.tile(images[..., :shown], columns=10)
+    height, width, _ = grid.shape
+    assert picture.shape == (height + 20, width, shown)
+    np.testing.assert_array_equal(picture[:height], grid)
+    ink = (picture[height:] < 128).any(axis=-1)
+    assert 200 < ink.sum() < 2_000 and not ink[:, :3].any() and not ink[:, -3:].any()  # text, and none of it cut off
+    narrow = figures.tile(images[:1], columns=1)
+    np.testing.assert_array_equal((narrow[42:] < 128).any(axis=-1).sum(), ink.sum())
+    np.testing.assert_array_equal(narrow[:42, :42], figures.tile(images[:1, ..., :shown], columns=1))
 
 
 def test_reconstructions_stand_below_their_images():

@@ -141,3 +141,17 @@ def test_the_wing_imports_tensorflow_only_to_load():
     dataset = wing.load(Config(dataset="digits"))
     assert isinstance(dataset, splits.Dataset)
     assert dataset.fingerprint() == load("digits").fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("channels", "shown"),
+    [
+        (1, ""),
+        (2, "; pictures show channel 1 of 2, as grey"),
+        (3, ""),
+        (4, "; pictures show channels 1 to 3 of 4, as colour"),
+    ],
+)
+def test_a_data_sets_line_says_which_channels_pictures_leave_away(tmp_path, channels, shown):
+    dataset = load(npy(tmp_path, np.zeros((20, 5, 7, channels), np.uint8)))
+    assert dataset.describe() == f"16 train, 2 validation, 2 test images of 5x7x{channels}{shown}"

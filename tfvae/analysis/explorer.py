@@ -19,6 +19,7 @@ from tfvae.config.config import is_file_name
 from tfvae.core.inputs import to_unit
 from tfvae.core.models import Decoder
 from tfvae.core.vae import VAE
+from tfvae.data.pixels import shown_channels
 from tfvae.data.provenance import provenance
 from tfvae.data.splits import Dataset, Split
 
@@ -61,6 +62,7 @@ def _model(vae: VAE, config: Config, dataset: Dataset) -> dict[str, Any]:
     return {
         "mean_activation": decoder.family.mean_activation,
         "image": dataset.image_shape,
+        "shown": shown_channels(dataset.image_shape[-1])[1],
         "latents": config.latent_dim,
         "small": _size_of_first_features(decoder),
         "layers": _layers(decoder),

@@ -10,7 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure  # never pyplot, which keeps every figure of a long run alive
 from matplotlib.lines import Line2D
 
+from tfvae.data.pixels import shown_channels
+
 _CELL = 40  # narrower images are enlarged to about this many pixels
+_CAPTION = 20  # pixels of its height
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
@@ -22,11 +25,14 @@ def _pixels(images: np.ndarray) -> np.ndarray:
 
 
 def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
-    """Images row by row in a grid on white: uint8 [rows * (H + gap) + gap, columns * (W + gap) + gap, 1 or 3]."""
+    """Images row by row in a grid on white: uint8 [rows * (H + gap) + gap, columns * (W + gap) + gap, 1 or 3].
+
+    Where `shown_channels` leaves some away, a caption below the grid says so.
+    """
     images = _pixels(images)
     n, height, width, channels = images.shape
-    if channels not in (1, 3):
-        images, channels = images[..., :1], 1
+    channels, caption = shown_channels(channels)
+    images = images[..., :channels]
     scale = max(1, _CELL // width)
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = images.shape[1:3]
@@ -35,7 +41,19 @@ def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
     for i, image in enumerate(images):
         top, left = (i // columns) * (height + gap) + gap, (i % columns) * (width + gap) + gap
         canvas[top : top + height, left : left + width] = image
-    return canvas
+    return _captioned(canvas, caption) if caption else canvas
+
+
+def _captioned(picture: np.ndarray, caption: str) -> np.ndarray:
+    """The picture [H, W, 1 or 3] with a line of text below it, for which it is widened if need be."""
+    height, width, channels = picture.shape
+    wide = max(width, 8 * len(caption))
+    figure = Figure(figsize=(wide / 100, _CAPTION / 100), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    figure.text(4 / wide, 0.5, caption, fontsize=9, va="center")
+    widened = np.full((height, wide, channels), 255, np.uint8)
+    widened[:, :width] = picture
+    return np.concatenate([widened, _rasterized(canvas)[..., :channels]])
 
 
 def reconstructions(images: np.ndarray, reconstructed: np.ndarray, columns: int = 10) -> np.ndarray:

@@ -72,6 +72,18 @@ def _from_floats(source: str, array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32, copy=False)
 
 
+def shown_channels(channels: int) -> tuple[int, str]:
+    """How many of its channels a picture of an image shows, 3 as colour or 1 as grey, and in words which, if not all.
+
+    Of four, as RGBA has them, the last is left away; of any other number the first alone is shown.
+    """
+    if channels in (1, 3):
+        return channels, ""
+    if channels == 4:
+        return 3, "pictures show channels 1 to 3 of 4, as colour"
+    return 1, f"pictures show channel 1 of {channels}, as grey"
+
+
 def is_zeros_and_ones(array: np.ndarray) -> bool:
     """Whether no value is above 1; reads no further than the first block of images that has one."""
     if array.dtype == bool:

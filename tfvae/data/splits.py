@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfvae.data.disk import DiskImages
+from tfvae.data.pixels import shown_channels
 
 PARTS = ("train", "validation", "test")  # the names that a source gives its splits
 
@@ -100,10 +101,13 @@ class Dataset:
         return f"{checksum:08x}"
 
     def describe(self) -> str:
-        """The sizes of the parts and of an image, in words."""
+        """The sizes of the parts and of an image, and what pictures leave away of it, in words."""
         train, validation, test = (f"{len(split.images):,}" for split in self)
         shape = "x".join(map(str, self.image_shape))
         sizes = f"{train} train, {validation} validation, {test} test images of {shape}"
+        _, shown = shown_channels(self.image_shape[-1])
+        if shown:
+            sizes += f"; {shown}"
         if isinstance(self.train.images, DiskImages):
             return f"{sizes}; training images are read from disk"
         return sizes
