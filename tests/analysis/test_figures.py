@@ -68,6 +68,26 @@ def test_latent_scatter_colours_by_label():
     assert has_green(coloured) and not has_green(plain)
 
 
+def extent(picture):
+    """(height, width) in pixels of what the dots cover."""
+    dots = (np.ptp(picture.astype(int), axis=-1) > 40)[:, :580]  # coloured, and not in the legend
+    rows, columns = np.flatnonzero(dots.any(axis=1)), np.flatnonzero(dots.any(axis=0))
+    return np.ptp(rows), np.ptp(columns)
+
+
+@pytest.mark.parametrize("scale", [(1, 1e-4), (1e-3, 2), (1e-5, 1e-5)])
+def test_a_latent_that_has_nearly_collapsed_is_no_line(scale):
+    mean = (np.random.default_rng(0).normal(size=(60, 2)) * scale + 0.03).astype("f")
+    height, width = extent(figures.latent_scatter(mean, None, "a title"))
+    assert min(height, width) > 300
+
+
+def test_a_length_is_the_same_along_both_axes_where_no_latent_has_collapsed():
+    mean = (np.random.default_rng(0).normal(size=(60, 2)) * (1, 0.2)).astype("f")
+    height, width = extent(figures.latent_scatter(mean, None, "a title"))
+    assert abs(height / width - np.ptp(mean[:, 1]) / np.ptp(mean[:, 0])) < 0.02
+
+
 def test_accuracies_are_bars_of_their_heights():
     picture = figures.accuracies({"a": {"x": 1.0, "y": 0.25}, "b": {"x": 0.5, "y": 0.75}}, "a title")
     assert picture.shape == (400, 660, 3) and picture.dtype == np.uint8

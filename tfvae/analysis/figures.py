@@ -14,6 +14,7 @@ from tfvae.data.pixels import shown_channels
 
 _CELL = 40  # narrower images are enlarged to about this many pixels
 _CAPTION = 20  # pixels of its height
+_LARGEST_RATIO = 8  # of the ranges of two latents that are drawn to one scale: beyond it one of them is a line
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
@@ -72,13 +73,22 @@ def manifold_latents(side: int = 20) -> np.ndarray:
 
 
 def latent_scatter(mean: np.ndarray, labels: np.ndarray | None, title: str) -> np.ndarray:
-    """The first two coordinates of the posterior means [N, L], coloured by label: uint8 [600, 660, 3]."""
+    """The first two coordinates of the posterior means [N, L], coloured by label: uint8 [600, 660, 3].
+
+    A length is the same along both axes, unless one latent has nearly collapsed: then each axis has a scale of its own,
+    and the title says so.
+    """
     figure = Figure(figsize=(6.6, 6.0), dpi=100)
     canvas = FigureCanvasAgg(figure)
     # at fixed places: to find a place by the labels' sizes takes longer than all the drawing
-    axes = figure.add_axes((0.125, 0.09, 0.755, 0.85), xlabel="z[0]", ylabel="z[1]")
-    axes.set_title(title, y=1.0)
-    axes.set_aspect("equal", adjustable="datalim")
+    axes = figure.add_axes((0.125, 0.09, 0.755, 0.83), xlabel="z[0]", ylabel="z[1]")
+    axes.locator_params(nbins=7)  # that their numbers do not overlap, however many digits they need
+    ranges = sorted(np.ptp(mean[:, :2], axis=0))
+    if ranges[0] * _LARGEST_RATIO < ranges[1]:
+        title += "; scales differ"
+    else:
+        axes.set_aspect("equal", adjustable="datalim")
+    axes.set_title(title, y=1.025)  # above what Matplotlib writes there, where an axis's numbers have an offset
     colors = np.full(len(mean), "C0", dtype=object)
     classes = np.zeros(0) if labels is None else np.unique(labels)
     if 1 < len(classes) <= 20:
