@@ -167,6 +167,50 @@ def test_a_number_that_another_export_takes_meanwhile_is_left_to_it(tmp_path, sm
     assert (tmp_path / "1" / "saved_model.pb").read_bytes() == b"another's"
 
 
+def numbers(base):
+    """The versions of the decoder and of the encoder."""
+    return [sorted(numbered_directories(base.with_name(name))) for name in (base.name, f"{base.name}-encoder")]
+
+
+def test_an_encoder_and_a_decoder_that_belong_together_have_one_number(tmp_path, small):
+    base = tmp_path / "run"
+    saved_model.export(small, base)
+    shutil.rmtree(base / "1")
+    assert numbers(base) == [[], [1]]  # as a kill between the two leaves it
+    assert saved_model.export(small, base).name == "2"
+    assert numbers(base) == [[2], [1, 2]]
+
+
+def test_a_pair_of_which_one_number_is_taken_meanwhile_has_the_next(tmp_path, small, monkeypatch):
+    base = tmp_path / "run"
+    real = saved_model.move_into_place
+
+    def after_another(aside, version):
+        if version == base / "1":
+            version.mkdir()
+            (version / "saved_model.pb").touch()
+        real(aside, version)
+
+    monkeypatch.setattr(saved_model, "move_into_place", after_another)
+    assert saved_model.export(small, base).name == "2"
+    assert numbers(base) == [[1, 2], [2]]
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=repr)
+def test_of_a_pair_there_are_both_or_none(error, tmp_path, small, monkeypatch):
+    real = saved_model.move_into_place
+
+    def fail_at_the_decoder(aside, version):
+        if version.parent.name == "run":
+            raise error
+        real(aside, version)
+
+    monkeypatch.setattr(saved_model, "move_into_place", fail_at_the_decoder)
+    with pytest.raises(type(error)):
+        saved_model.export(small, tmp_path / "run")
+    assert numbers(tmp_path / "run") == [[], []] and not list(tmp_path.glob("*/.*"))
+
+
 def test_a_failed_export_leaves_nothing_and_an_abandoned_one_is_removed(tmp_path, small, monkeypatch):
     abandoned, recent = tmp_path / ".123.tmp", tmp_path / ".456.tmp"
     for folder in (abandoned, recent):

@@ -9,6 +9,7 @@ Shapes: N rows, L latents, images H W C.
 import contextlib
 import json
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -147,7 +148,9 @@ def export_models(
     description: dict[str, Any] | None = None,
     before_publishing: Callable[[], None] = lambda: None,
 ) -> list[Path]:
-    """Writes the next version of each, and returns these; `before_publishing` is called when all are verified.
+    """Writes the next version of each, with one number for all, and returns these.
+
+    `before_publishing` is called when all are verified.
 
     Raises:
         RunError: one of them doesn't answer as the trained model does; none is there.
@@ -158,15 +161,7 @@ def export_models(
             _write(model, folder, description)
         checker.check(*folders)
         before_publishing()
-        published: list[Path] = []
-        try:
-            for model, folder in zip(models, folders):
-                published.append(_publish(folder, model.directory))
-        except OSError:
-            for version in published:
-                shutil.rmtree(version, ignore_errors=True)
-            raise
-        return published
+        return _publish(folders, [model.directory for model in models])
 
 
 @contextlib.contextmanager
@@ -241,19 +236,29 @@ def _write_expected(path: Path, signatures: dict[str, Signature]) -> None:
     np.savez(path, **expected)
 
 
+def _publish(folders: list[Path], directories: list[Path]) -> list[Path]:
+    """Moves whole versions to the next number, the same for all, below their directories; all or none."""
+    while True:
+        number = 1 + max(map(_highest_number, directories))
+        versions = [directory / str(number) for directory in directories]
+        moved = 0
+        try:
+            for folder, version in zip(folders, versions):
+                move_into_place(folder, version)
+                moved += 1
+            return versions
+        except BaseException as error:  # a signal too
+            for folder, version in zip(folders[:moved], versions):
+                os.rename(version, folder)
+            is_taken = isinstance(error, OSError) and versions[moved].exists()  # by another export, meanwhile
+            if not is_taken:
+                raise
+
+
 def _highest_number(directory: Path) -> int:
-    """The highest number that anything in a directory has for its name, a file too; 0 where nothing has."""
+    """The highest number that anything in a directory has for its name, a file too; 0 where nothing has.
+
+    After a kill between two moves, an encoder has a number that no decoder has: the next pair's is above both.
+    """
     numbers = [whole_number(path.name) for path in directory.iterdir()]
     return max((number for number in numbers if number is not None), default=0)
-
-
-def _publish(aside: Path, directory: Path) -> Path:
-    """Moves a whole version to the next number below `directory`."""
-    while True:
-        version = directory / str(1 + _highest_number(directory))
-        try:
-            move_into_place(aside, version)
-            return version
-        except OSError:
-            if not version.exists():  # else another export took this number meanwhile: take the next
-                raise
