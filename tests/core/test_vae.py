@@ -150,3 +150,12 @@ def test_an_older_saved_config_still_makes_a_vae(vae):
     del config["encoder"]["config"]["white"]
     again = VAE.from_config(config)
     assert again.input_rule.white == 255 and again.objective == {}
+
+
+@pytest.mark.parametrize("compile", [lambda f: f, tf.function, lambda f: tf.function(f, autograph=False)])
+def test_decode_of_another_number_of_latents_names_both(compile):
+    vae = make_vae(Config(hidden_units=(8,), latent_dim=3), (4, 4, 1))
+    with pytest.raises(Exception, match=r"z: must be latents \[\.\.\., 3\], and has the shape \[2, 5\]"):
+        compile(vae.decode)(tf.zeros([2, 5]))
+    unknown = tf.function(vae.decode, input_signature=[tf.TensorSpec([None, None])])
+    assert unknown(tf.zeros([2, 3])).mean.shape == (2, 4, 4, 1)

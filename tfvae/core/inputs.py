@@ -134,9 +134,7 @@ def as_latents(z: Any, latent_dim: int, name: str = "z") -> tf.Tensor:
     """
     if not tf.is_tensor(z):
         z = as_array(z, name)
-    shape = list(z.shape)
-    if not shape or shape[-1] != latent_dim:
-        raise InputError(f"{name}: must be latents [..., {latent_dim}], and has the shape {shape}")
+    require_latents(z.shape, latent_dim, name)
     dtype = _numpy_type(z)
     if dtype.kind not in "iuf":
         raise InputError(f"{name}: must be numbers, and has the type {dtype}")
@@ -144,6 +142,17 @@ def as_latents(z: Any, latent_dim: int, name: str = "z") -> tf.Tensor:
     if not tf.reduce_all(tf.math.is_finite(z)):
         raise InputError(f"{name}: must be finite numbers, and has some that are not")
     return z
+
+
+def require_latents(shape: Any, latent_dim: int, name: str = "z") -> None:
+    """Refuses a shape whose last axis is not L = `latent_dim`; of a graph's tensor it may be None, which passes.
+
+    Raises:
+        InputError: names both.
+    """
+    sizes = list(shape)
+    if not sizes or sizes[-1] not in (latent_dim, None):
+        raise InputError(f"{name}: must be latents [..., {latent_dim}], and has the shape {sizes}")
 
 
 def as_array(values: Any, name: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import keras
 import tensorflow as tf
 
-from tfvae.core.inputs import InputRule, as_latents, to_unit
+from tfvae.core.inputs import InputRule, as_latents, require_latents, to_unit
 from tfvae.core.likelihoods import make_family, optimal_log_variance
 from tfvae.core.networks import NETWORKS, Architecture, Trunk
 from tfvae.core.posteriors import PosteriorHead
@@ -210,6 +210,8 @@ class Decoder(_EncoderOrDecoder):
         """p(x|z); raises InputError where z is not finite numbers [..., L]."""
         if tf.executing_eagerly() and not isinstance(z, keras.KerasTensor):
             z = as_latents(z, self.latent_dim)
+        elif hasattr(z, "shape"):
+            require_latents(z.shape, self.latent_dim)
         return super().__call__(z, *args, **kwargs)
 
     def call(self, z: tf.Tensor) -> Density:

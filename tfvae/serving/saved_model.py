@@ -75,7 +75,7 @@ def encoder_model(vae: VAE, directory: Path) -> Model:
     """The encoder.
 
     `serving_default` = `encode`: `x` float32 [N, H, W, C] in [0, 1] -> `mean` and `log_variance` [N, L] of q(z|x), of
-    each latent by itself.
+    each latent by itself. An x of another shape or range is an error.
     """
     x = tf.TensorSpec([None, *vae.encoder.image_shape], tf.float32, name="x")
     encode = Signature(_EncoderFunctions(vae).encode, x)
@@ -118,10 +118,11 @@ class _DecoderFunctions:
         self.vae, self.latent_dim = vae, vae.encoder.latent_dim
 
     def decode(self, z: tf.Tensor) -> dict[str, tf.Tensor]:
-        z = tf.ensure_shape(z, [None, self.latent_dim])  # TensorFlow Serving leaves that to the graph
+        z = tf.ensure_shape(z, [None, self.latent_dim])  # servers feed what they get: the graph must check it
         return {"image": decoded_image(self.vae, tf.debugging.check_numerics(z, "z must be finite"))}
 
     def sample(self, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        seed = tf.ensure_shape(seed, [None])
         z = tf.map_fn(self._draw, seed, fn_output_signature=tf.TensorSpec([self.latent_dim], tf.float32))
         return {"image": decoded_image(self.vae, z), "z": z}
 
@@ -139,8 +140,23 @@ class _EncoderFunctions:
         self.vae = vae
 
     def encode(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-        posterior = self.vae.encode(tf.debugging.check_numerics(x, "x must be finite"))
+        posterior = self.vae.encode(_checked_images(x, self.vae.encoder.image_shape))
         return {"mean": posterior.mean, "log_variance": posterior.marginal_log_variance()}
+
+
+def _checked_images(x: tf.Tensor, image_shape: tuple[int, ...]) -> tf.Tensor:
+    """`x`, in a graph that fails with InvalidArgumentError where it is not [N, H, W, C] of numbers in [0, 1].
+
+    Servers feed what they get: whole numbers from 0 to 255 would give latents, and wrong ones.
+    """
+    x = tf.ensure_shape(x, [None, *image_shape])
+    x = tf.debugging.check_numerics(x, "x must be finite")
+    lowest = tf.strings.as_string(tf.reduce_min(x), shortest=True)
+    highest = tf.strings.as_string(tf.reduce_max(x), shortest=True)
+    message = tf.strings.join(["x must be fractions in [0, 1], and has numbers from ", lowest, " to ", highest])
+    is_within = tf.reduce_all((x >= 0) & (x <= 1))
+    with tf.control_dependencies([tf.debugging.Assert(is_within, [message])]):
+        return tf.identity(x)
 
 
 def export_models(
