@@ -127,7 +127,7 @@ def test_every_recipe_parses():
         ("beta", "nan", "finite number"),
         ("beta", "1e400", "finite number"),
         ("beta", "-0.1", "not below 0"),
-        ("sigma", "0", "above 0"),
+        ("sigma", "0", "from 1e-6 to 1e6"),
         ("learning_rate", "-inf", "above 0"),
         ("adam_epsilon", "0", "above 0"),
         ("checkpoint_every", "soon", "finite number"),
