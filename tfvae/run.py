@@ -147,6 +147,12 @@ def _check_run_dir(config: Config) -> None:
 
 def _check_places(config: Config, fingerprint: str) -> None:
     """Refuses places that training can't write to, and another run's; raises InputError, and nothing is written."""
+    from tfvae.data.dataset import changed
+    from tfvae.training import checkpoints
+
+    of_run = checkpoints.read_notes(config.directory).get("fingerprint", fingerprint)
+    if of_run != fingerprint:
+        raise changed(config, config.directory, fingerprint, of_run)
     require_writable("run_dir", config.directory, *_WRITTEN_IN_A_RUN)
     require_writable("export_dir", config.export_dir, *ownership.names(config).values())
     ownership.require_own(config, fingerprint)

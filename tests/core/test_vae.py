@@ -67,14 +67,17 @@ def test_gradients_flow_to_x_and_z(vae):
 
 
 REFUSED = {
-    "grey floats": (lambda vae: vae.encode(IMAGES * 1.0), r"x: must be fractions in \[0, 1\], or whole numbers from 0"),
-    "of the model": (lambda vae: vae(IMAGES.astype("f")), r"x: must be fractions in \[0, 1\]"),
-    "of the encoder": (lambda vae: vae.encoder(IMAGES.astype("f")), r"x: must be fractions in \[0, 1\]"),
+    "grey floats": (
+        lambda vae: vae.encode(IMAGES * 0.99),
+        r"x: must be fractions in \[0, 1\], or whole numbers from 0",
+    ),
+    "of the model": (lambda vae: vae(IMAGES * np.float32(0.99)), r"x: must be fractions in \[0, 1\]"),
+    "of the encoder": (lambda vae: vae.encoder(IMAGES * np.float32(0.99)), r"x: must be fractions in \[0, 1\]"),
     "one image": (lambda vae: vae.encode(IMAGES[0]), r"x: .* is a single one: take x\[None\]"),
     "a shape": (lambda vae: vae(IMAGES[:, :5]), r"x: must be images \[N, 6, 5, 1\], and has the shape \[7, 5, 5, 1\]"),
     "colour": (lambda vae: vae(np.zeros((7, 6, 5, 3))), r"has the shape \[7, 6, 5, 3\]"),
     "rows of values": (lambda vae: vae(X.reshape(7, 30)), r"has the shape \[7, 30\]"),
-    "infinite": (lambda vae: vae(X / 0.0), "x: must be finite numbers"),
+    "infinite": (lambda vae: vae(X / 0.0), r"x: must be .* the first wrong one, at \[0, 0, 0, 0\], is inf"),
     "None": (lambda vae: vae.encode(None), "x: must be an array, and is a NoneType"),
     "more latents": (
         lambda vae: vae.decode(np.zeros((4, 3))),
