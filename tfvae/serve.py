@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tfvae.config.fields import field, number_above, text, whole
+from tfvae.config.fields import field, number_above, or_auto, text, whole
 from tfvae.errors import InputError
 from tfvae.flags import run_command
 
@@ -20,6 +20,12 @@ FLAGS = {
     "max_rows": field(1024, whole(1), "rows of a request, above which it is refused"),
     "max_concurrency": field(128, whole(1), "predictions at a time, above which one is refused"),
     "timeout": field(10.0, number_above(0), "seconds that a client may take to send a request or read an answer"),
+    "allowed_hosts": field(
+        None,
+        or_auto(text("names separated by commas, or *")),
+        "names besides localhost by which clients may call it, in Host; auto: no others where --host is a loopback "
+        "address, against DNS rebinding, otherwise any",
+    ),
     "poll_seconds": field(1.0, number_above(0), "seconds between looks for new versions"),
 }
 

@@ -58,7 +58,7 @@ def raw(url, *parts):
 
 
 def head(length, path=PREDICT):
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n".encode()
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n".encode()
 
 
 def resident_mb(process):

@@ -88,7 +88,7 @@ def hostile_requests():
 def send_all(url, requests):
     for method, path, body in requests:
         with contextlib.suppress(ConnectionError):  # hung up on while it still sends
-            line = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".encode("latin-1", "replace")
+            line = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".encode("latin-1", "replace")
             answer = raw(url, line + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             assert answer[9:12].isdigit(), (method, path, body[:80], answer[:300])
             assert 200 <= int(answer[9:12]) < 500, (method, path, body[:80], answer[:300])

@@ -1,6 +1,8 @@
 """tfvae.serve as its clients see it: real processes, real sockets, on the loopback alone."""
 
 import contextlib
+import gzip
+import json
 import os
 import shutil
 import signal
@@ -75,9 +77,56 @@ def test_limits_and_what_is_no_json(strict):
     assert request(url, PREDICT, {"instances": [[1, 2]] * 5}) == (400, {"error": rows})
     large = "the body must be at most 10485 bytes, see --max_body_mb"
     assert request(url, PREDICT, b" " * 10_486) == (413, {"error": large})
-    chunks = b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" % PREDICT.encode()
+    chunks = b"POST %s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" % PREDICT.encode()
     assert b" 413 " in raw(url, chunks, *[b"1000\r\n" + b" " * 4096 + b"\r\n"] * 3).partition(b"\r\n")[0]
     assert len(request(url, PREDICT, {"a" * 5000: 1, "instances": 1})[1]["error"]) < 1100  # no echo of it all
+
+
+def post(body, *headers):
+    """The bytes of a request by a client that sends it all before it looks for an answer, and then hangs up."""
+    lines = [f"POST {PREDICT} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, *headers, "", ""]).encode() + body
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/v1/models/vae", "/other"])
+def test_a_client_that_is_still_sending_sees_the_refusal(strict, path):
+    url, _ = strict
+    status = {PREDICT: b"413", "/v1/models/vae": b"400", "/other": b"404"}[path]
+    for _ in range(3):  # a reset may come after the answer
+        with connect(url) as client:
+            client.sendall(post(b" " * 9_000_000).replace(PREDICT.encode(), path.encode(), 1))
+            answer = b""
+            while chunk := client.recv(65536):
+                answer += chunk
+        assert answer.startswith(b"HTTP/1.1 " + status) and answer.endswith(b"}")
+
+
+def test_gzip_is_taken_and_bounded(strict):
+    url, _ = strict
+    good, gzipped = json.dumps(ONE).encode(), "Content-Encoding: gzip"
+    assert raw(url, post(gzip.compress(good), gzipped)).startswith(b"HTTP/1.1 200 ")
+    assert raw(url, post(gzip.compress(b" " * 1_000_000), gzipped)).startswith(b"HTTP/1.1 413 ")  # of 1,000 bytes
+    assert b"must be one whole gzip stream" in raw(url, post(good, gzipped))
+
+
+def test_head_is_get_without_the_body(strict):
+    url, _ = strict
+    for path in ("/", "/healthz", "/v1/models/vae", "/v1/models/vae/metadata"):
+        answer = raw(url, f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        top, _, content = answer.partition(b"\r\n\r\n")
+        assert top.startswith(b"HTTP/1.1 200 ") and b"content-length: " in top.lower() and content == b""
+        assert request(url, path)[0] == 200
+
+
+def test_a_page_of_another_site_can_t_call_it(strict):
+    url, _ = strict
+    port = url.rpartition(":")[2]
+    for path in ("/", "/v1/models/vae"):
+        for host in ("localhost", f"127.0.0.1:{port}", f"[::1]:{port}"):
+            answer = raw(url, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            assert answer.startswith(b"HTTP/1.1 200 ")
+        answer = raw(url, f"GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 403 ") and b"Host: evil.example: must be one of localhost, " in answer
 
 
 def test_slow_clients_are_cut_off_and_others_go_on(strict):

@@ -4,10 +4,10 @@ import asyncio
 import html
 import re
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Collection
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 import orjson
@@ -15,18 +15,16 @@ from fastapi import FastAPI, Response
 
 from tfvae.serving.contract import Refused
 from tfvae.serving.registry import RestApi
+from tfvae.serving.requests import AllowedHosts, Body, Receive, Scope, Send, send_json, uncompressed
 
 _NUMBER_OR_LABEL = "(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _PREDICT = re.compile(rf"/v1/models/([^/:]+){_NUMBER_OR_LABEL}:(classify|regress|predict)", re.IGNORECASE | re.ASCII)
 _STATUS = re.compile(rf"/v1/models(?:/([^/:]+))?{_NUMBER_OR_LABEL}(?:/(metadata))?", re.IGNORECASE | re.ASCII)
-_PATHS = {"POST": _PREDICT, "GET": _STATUS}  # the groups of both: name, version, label, method
+_PATHS = {"POST": _PREDICT, "GET": _STATUS, "HEAD": _STATUS}  # the groups of both: name, version, label, method
+_TOO_SLOW = 408
 _NO_EXPLORER = """<!doctype html><title>{name}</title><h1>{name}</h1>
 <p>There is no explorer yet: <code>python -m tfvae.export --run_dir=runs/{name} --explorer</code> makes one.
 <p>The model's <a href="/v1/models/{link}">versions</a> and <a href="/v1/models/{link}/metadata">signatures</a>."""
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Limits(NamedTuple):
@@ -77,57 +75,50 @@ class Application:
         self.running = 0  # predictions; of the event loop's thread alone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = Body(scope, receive)
         status = 200
         try:
-            body = await self.answer(scope, receive)
+            content = await self.answer(scope, body)
         except Refused as error:
-            status, body = error.status, orjson.dumps({"error": str(error)})
+            status, content = error.status, orjson.dumps({"error": str(error)})
         except Exception:
             traceback.print_exc()
-            status, body = 500, b'{"error":"an error of the server\'s own, which it has logged"}'
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            status, content = 500, b'{"error":"an error of the server\'s own, which it has logged"}'
+        if status != _TOO_SLOW:
+            await body.discard(self.limits.timeout)
+        await send_json(send, status, content)  # of which uvicorn keeps the head alone for HEAD
 
-    async def answer(self, scope: Scope, receive: Receive) -> bytes:
+    async def answer(self, scope: Scope, body: Body) -> bytes:
         """The JSON that answers a request; raises Refused."""
         path = scope["raw_path"].partition(b"?")[0].decode("latin-1")
         target = parse_path(scope["method"], path)
         if target.method == "predict":
-            return await self.predict(target, scope, receive)
+            return await self.predict(target, body)
         if target.method == "metadata":
             return orjson.dumps(self.api.metadata(target.name, target.version))
         return orjson.dumps(self.api.status(target.name, target.version))
 
-    async def predict(self, target: Target, scope: Scope, receive: Receive) -> bytes:
+    async def predict(self, target: Target, body: Body) -> bytes:
         """The JSON that answers a body; raises Refused, also where too many are being answered."""
         if self.running >= self.limits.concurrency:
             raise Refused(503, f"{self.running} requests are being answered already, see --max_concurrency")
         self.running += 1
         try:
             async with asyncio.timeout(self.limits.timeout):
-                body = await self.read_body(scope, receive)
+                content = await body.read(self.limits.body_bytes)
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self.pool, self.api.predict, target.name, target.version, body)
+            return await loop.run_in_executor(self.pool, self.compute, target, content, body.is_gzip)
         except TimeoutError:
-            raise Refused(408, f"the body did not arrive in {self.limits.timeout:g} s, see --timeout") from None
+            seconds = f"{self.limits.timeout:g} s"
+            raise Refused(_TOO_SLOW, f"the body did not arrive in {seconds}, see --timeout") from None
         finally:
             self.running -= 1
 
-    async def read_body(self, scope: Scope, receive: Receive) -> bytes:
-        """A request's body; raises Refused as soon as it is, or says that it is, too large."""
-        declared = [int(value) for name, value in scope["headers"] if name == b"content-length"]
-        chunks, size, more = [], 0, True
-        while more and max(size, *declared, 0) <= self.limits.body_bytes:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Refused(499, "the client has gone")
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            more = message.get("more_body", False)
-        if more:
-            raise Refused(413, f"the body must be at most {self.limits.body_bytes} bytes, see --max_body_mb")
-        return b"".join(chunks)
+    def compute(self, target: Target, content: bytes, is_gzip: bool) -> bytes:
+        """The JSON that answers a body's content; raises Refused."""
+        if is_gzip:
+            content = uncompressed(content, self.limits.body_bytes)
+        return self.api.predict(target.name, target.version, content)
 
 
 class ExplorerPage:
@@ -142,9 +133,16 @@ class ExplorerPage:
         return Response(content, media_type="text/html")
 
 
-def make_app(api: RestApi, base: Path, limits: Limits, pool: Executor) -> FastAPI:
-    """`/` is the explorer's page; all else is the contract's."""
+async def healthz() -> Response:
+    """What a load balancer asks for: it answers, so a version serves, for without one the server doesn't start."""
+    return Response(b'{"status":"ok"}', media_type="application/json")
+
+
+def make_app(api: RestApi, base: Path, limits: Limits, pool: Executor, hosts: Collection[str] | None = None) -> FastAPI:
+    """`/` is the explorer's page, `/healthz` for load balancers; all else is the contract's. `hosts`: AllowedHosts."""
     app = FastAPI(openapi_url=None)
-    app.add_api_route("/", ExplorerPage(base).get, methods=["GET"])
+    app.add_middleware(AllowedHosts, hosts=hosts, timeout=limits.timeout)
+    app.add_api_route("/", ExplorerPage(base).get, methods=["GET", "HEAD"])
+    app.add_api_route("/healthz", healthz, methods=["GET", "HEAD"])
     app.mount("", Application(api, limits, pool))
     return app

@@ -1,6 +1,7 @@
 """The server: versions followed in a thread of their own, HTTP by uvicorn, predictions in a pool of threads."""
 
 import asyncio
+import ipaddress
 import os
 import socket
 import threading
@@ -15,9 +16,10 @@ from tfvae.errors import InputError, RunError
 from tfvae.runtime.files import numbered_directories
 from tfvae.serving.app import Limits, make_app
 from tfvae.serving.registry import RestApi, ServedModel
+from tfvae.serving.requests import DISCARDED_BYTES
 
 _HEAD_BYTES = 2**18  # that are taken of a request's head
-_REFUSED_BYTES = 2**26  # that are taken of a body that is refused
+_OWN_NAMES = ("localhost", "127.0.0.1", "::1")  # of any machine, for itself
 _MORE_CONNECTIONS = 512  # than there may be predictions
 
 
@@ -30,6 +32,7 @@ def serve(
     max_concurrency: int,
     timeout: float,
     poll_seconds: float,
+    allowed_hosts: str | None = None,
 ) -> None:
     """Serves until a signal, which ends it once the requests that run are answered.
 
@@ -49,7 +52,8 @@ def serve(
     watcher.start()
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            server = _uvicorn_server(make_app(RestApi(models, max_rows), base, limits, pool), limits)
+            hosts = allowed_names(host, listening.getsockname()[0], allowed_hosts)
+            server = _uvicorn_server(make_app(RestApi(models, max_rows), base, limits, pool, hosts), limits)
             address = f"[{host}]" if ":" in host else host
             print(f"tfvae.serve: http://{address}:{listening.getsockname()[1]}/v1/models/{base.name}", flush=True)
             server.run(sockets=[listening])
@@ -65,6 +69,20 @@ def _load(base: Path) -> list[ServedModel]:
     if models[0].serving is None:
         raise RunError(f"{base}: no version loads")
     return models
+
+
+def allowed_names(host: str, address: str, allowed_hosts: str | None) -> list[str] | None:
+    """The hosts of `requests.AllowedHosts`: this machine's names for itself where it listens on the loopback alone.
+
+    `host` is what was asked for, `address` where it listens; `allowed_hosts` are names separated by commas that are
+    given in addition, `*` is any.
+    """
+    if allowed_hosts is None and not ipaddress.ip_address(address).is_loopback:
+        return None
+    given = [name.strip().lower() for name in (allowed_hosts or "").split(",")]
+    if "*" in given:
+        return None
+    return [name for name in dict.fromkeys([*_OWN_NAMES, host.lower(), address, *given]) if name]
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -132,7 +150,7 @@ def make_protocol(parent: type[asyncio.Protocol], timeout: float) -> type[asynci
                 return
             self.bytes_received += len(data)
             is_rest_of_refused_body = self.cycle is not None and self.cycle.more_body
-            if self.bytes_received > (_REFUSED_BYTES if is_rest_of_refused_body else _HEAD_BYTES):
+            if self.bytes_received > (DISCARDED_BYTES if is_rest_of_refused_body else _HEAD_BYTES):
                 self.transport.abort()
             elif self.head_timer is None:
                 self.head_timer = self.loop.call_later(timeout, self.transport.abort)
