@@ -14,6 +14,7 @@ from tfvae.analysis.blocks import in_blocks
 from tfvae.analysis.latents import posterior_means
 from tfvae.core import fast, noise
 from tfvae.core.inputs import to_unit
+from tfvae.core.keras_globals import float32_by_default
 from tfvae.core.noise import Stream
 from tfvae.core.vae import VAE
 from tfvae.data.splits import Split
@@ -60,11 +61,12 @@ class _FineTuning:
         self.classes, labels = np.unique(train.known_labels, return_inverse=True)
         self.encoder = type(vae.encoder).from_config({**vae.encoder.get_config(), "seed": seed})
         self.encoder.build()
-        self.head = keras.layers.Dense(len(self.classes), kernel_initializer="zeros")
+        self.head = keras.layers.Dense(len(self.classes), kernel_initializer="zeros", dtype="float32")
         self.head.build((None, self.encoder.latent_dim))
-        self.optimizer = keras.optimizers.Adam(1e-3)
         self.weights = self.encoder.trainable_variables + self.head.trainable_variables
-        self.optimizer.build(self.weights)
+        with float32_by_default():
+            self.optimizer = keras.optimizers.Adam(1e-3)
+            self.optimizer.build(self.weights)
         self.variables = [variable.value for variable in self.weights + self.optimizer.variables]
         self.first_values = [variable.numpy() for variable in self.variables]
         order = noise.permutation(len(labels), noise.seed_for(seed, Stream.SHUFFLE))

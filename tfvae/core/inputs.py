@@ -5,6 +5,7 @@ Shapes: images [N, H, W, C]; x float32 [N, H, W, C] in [0, 1].
 
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -26,6 +27,16 @@ def to_unit(images: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
     if tf.is_tensor(images):
         return tf.cast(images, tf.float32) * _LEVEL
     return images.astype(np.float32) * _LEVEL
+
+
+def is_from_outside(values: Any) -> bool:
+    """Whether a model must check what it is called on: in a graph it is the package's own.
+
+    So is a float32 tensor where TensorFlow is told to run functions eagerly, to debug: within one, x may be any number.
+    """
+    if not tf.executing_eagerly() or isinstance(values, keras.KerasTensor):
+        return False
+    return not (tf.config.functions_run_eagerly() and tf.is_tensor(values) and values.dtype == tf.float32)
 
 
 class InputRule(NamedTuple):

@@ -23,7 +23,7 @@ class Means:
     """
 
     def __init__(self) -> None:
-        self.metrics = [keras.metrics.Mean(name) for name in ("loss", *objectives.Elbo._fields)]
+        self.metrics = [keras.metrics.Mean(name, dtype="float32") for name in ("loss", *objectives.Elbo._fields)]
 
     @property
     def images(self) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """The parts of a VAE: `Encoder` x -> q(z|x), `Sampling` of z, `Decoder` z -> p(x|z). `core/vae.py` puts them together.
 
 Called eagerly, encoder and decoder check what they are given; in a graph (training, evaluation, an export) they take x
-and z as they come.
+and z as they come: `inputs.is_from_outside`.
 
 Shapes: x [B, H, W, C] in [0, 1]; z and epsilon [..., L], any leading axes; q(z|x) over [B, L]; p(x|z) over
 [..., H, W, C].
@@ -13,7 +13,8 @@ from typing import Any, cast
 import keras
 import tensorflow as tf
 
-from tfvae.core.inputs import InputRule, as_latents, require_latents, to_unit
+from tfvae.core.inputs import InputRule, as_latents, is_from_outside, require_latents, to_unit
+from tfvae.core.keras_globals import DATA_FORMAT
 from tfvae.core.likelihoods import make_family, optimal_log_variance
 from tfvae.core.networks import NETWORKS, Architecture, Trunk
 from tfvae.core.posteriors import PosteriorHead
@@ -29,7 +30,7 @@ class _EncoderOrDecoder(keras.Model):
     """What `Encoder` and `Decoder` share: their settings, kept so that saving and loading repeat them.
 
     Without a `get_config` of its own a subclassed keras.Model silently saves the default arguments. `layer_dtype` is
-    the dtype of the layers' products; their weights are of float32 in any case.
+    the dtype of the layers' products; their weights are of float32 in any case, and so are inputs and outputs.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class _EncoderOrDecoder(keras.Model):
         layer_dtype: str = "float32",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"dtype": "float32", **kwargs})
         height, width, channels = image_shape
         self.image_shape = (height, width, channels)
         self.latent_dim, self.network = latent_dim, network
@@ -57,7 +58,7 @@ class _EncoderOrDecoder(keras.Model):
         return {
             "name": name,
             "kernel_initializer": keras.initializers.GlorotUniform(seed_of(self, self.seed, name)),
-            "dtype": "mixed_bfloat16" if self.layer_dtype == "bfloat16" else None,
+            "dtype": "mixed_bfloat16" if self.layer_dtype == "bfloat16" else "float32",
         }
 
     def get_config(self) -> dict[str, Any]:
@@ -94,7 +95,9 @@ class Encoder(_EncoderOrDecoder):
         self.posterior = posterior
         self.input_rule = InputRule(self.image_shape, white)
         self.trunk = NETWORKS[self.network].encoder(self.architecture, self.layer_options)
-        self.head = PosteriorHead(posterior, self.latent_dim, seed_of(self, self.seed, "mean"), name="head")
+        self.head = PosteriorHead(
+            posterior, self.latent_dim, seed_of(self, self.seed, "mean"), name="head", dtype="float32"
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "posterior": self.posterior, "white": self.input_rule.white}
@@ -116,7 +119,7 @@ class Encoder(_EncoderOrDecoder):
 
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Posterior:
         """q(z|x) of images; raises InputError where they don't follow `input_rule`."""
-        if tf.executing_eagerly() and not isinstance(x, keras.KerasTensor):
+        if is_from_outside(x):
             x = self.input_rule.to_unit(x)
         return super().__call__(x, *args, **kwargs)
 
@@ -172,7 +175,7 @@ class Decoder(_EncoderOrDecoder):
         channels *= self.family.parameters_per_value
         if len(features) == 4:
             self.output_layer = keras.layers.Conv2DTranspose(
-                channels, 3, padding="same", **self.layer_options("pixels")
+                channels, 3, padding="same", data_format=DATA_FORMAT, **self.layer_options("pixels")
             )
         else:
             self.output_layer = keras.layers.Dense(height * width * channels, **self.layer_options("pixels"))
@@ -208,7 +211,7 @@ class Decoder(_EncoderOrDecoder):
 
     def __call__(self, z: Any, *args: Any, **kwargs: Any) -> Density:
         """p(x|z); raises InputError where z is not finite numbers [..., L]."""
-        if tf.executing_eagerly() and not isinstance(z, keras.KerasTensor):
+        if is_from_outside(z):
             z = as_latents(z, self.latent_dim)
         elif hasattr(z, "shape"):
             require_latents(z.shape, self.latent_dim)

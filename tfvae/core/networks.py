@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import keras
 
+from tfvae.core.keras_globals import DATA_FORMAT
+
 Trunk = tuple[keras.layers.Layer, ...]
 
 
@@ -24,12 +26,14 @@ class Architecture(NamedTuple):
     activation: str
 
 
-LayerOptions = Callable[[str], dict[str, Any]]  # a layer's name -> its name, initial weights and dtype, for Keras
+# A layer's name -> its name, initial weights and dtype, for Keras. Layers without weights are given their dtype, and
+# those of images DATA_FORMAT: what a layer is not given, it takes from the user's global settings of Keras.
+LayerOptions = Callable[[str], dict[str, Any]]
 
 
 def mlp_encoder(sizes: Architecture, options: LayerOptions) -> Trunk:
     """Dense layers of `hidden_units`."""
-    return (keras.layers.Flatten(), *_dense_layers(sizes.hidden_units, sizes.activation, options))
+    return (_flatten(), *_dense_layers(sizes.hidden_units, sizes.activation, options))
 
 
 def mlp_decoder(sizes: Architecture, options: LayerOptions) -> Trunk:
@@ -39,13 +43,12 @@ def mlp_decoder(sizes: Architecture, options: LayerOptions) -> Trunk:
 
 def conv_encoder(sizes: Architecture, options: LayerOptions) -> Trunk:
     """3x3 convolutions of `filters`, stride 2 each, then dense layers of `hidden_units`."""
+    common = {"strides": 2, "padding": "same", "activation": sizes.activation, "data_format": DATA_FORMAT}
     convolutions = tuple(
-        keras.layers.Conv2D(
-            filters, 3, strides=2, padding="same", activation=sizes.activation, **options(f"convolution_{i}")
-        )
+        keras.layers.Conv2D(filters, 3, **common, **options(f"convolution_{i}"))
         for i, filters in enumerate(sizes.filters)
     )
-    return (*convolutions, keras.layers.Flatten(), *_dense_layers(sizes.hidden_units, sizes.activation, options))
+    return (*convolutions, _flatten(), *_dense_layers(sizes.hidden_units, sizes.activation, options))
 
 
 def conv_decoder(sizes: Architecture, options: LayerOptions) -> Trunk:
@@ -58,13 +61,16 @@ def conv_decoder(sizes: Architecture, options: LayerOptions) -> Trunk:
     smallest = (math.ceil(height / scale), math.ceil(width / scale), sizes.filters[-1])
     [dense] = _dense_layers((math.prod(smallest),), sizes.activation, options)
     reshape = keras.layers.Reshape(smallest, dtype=options("reshape")["dtype"])
+    common = {"strides": 2, "padding": "same", "activation": sizes.activation, "data_format": DATA_FORMAT}
     convolutions = tuple(
-        keras.layers.Conv2DTranspose(
-            filters, 3, strides=2, padding="same", activation=sizes.activation, **options(f"convolution_{i}")
-        )
+        keras.layers.Conv2DTranspose(filters, 3, **common, **options(f"convolution_{i}"))
         for i, filters in enumerate(sizes.filters[::-1])
     )
     return (dense, reshape, *convolutions)
+
+
+def _flatten() -> keras.layers.Flatten:
+    return keras.layers.Flatten(data_format=DATA_FORMAT, dtype="float32")
 
 
 def _dense_layers(units: tuple[int, ...], activation: str, options: LayerOptions) -> Trunk:

@@ -10,6 +10,7 @@ Shapes: a seed is int32 [2].
 
 import enum
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -43,9 +44,26 @@ def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
     return tf.random.fold_in(seed, tf.cast(data, tf.int32), alg=_ALGORITHM)
 
 
-@tf.function(jit_compile=True, autograph=False)
 def normal(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
-    """Standard normal float32 of this shape; jitted, so that it is the same wherever it is called.
+    """Standard normal float32 of this shape; jitted, so that it is the same wherever it is called."""
+    return _jitted(_normal, shape, seed)
+
+
+def step_uniform(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
+    """The distribution of `uniform` by other numbers, which XLA alone can draw, and ten times as fast."""
+    return _jitted(_step_uniform, shape, seed)
+
+
+def _jitted(draw: Any, shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
+    """What a jitted function draws, also where TensorFlow is told to run all functions eagerly, to debug."""
+    if tf.config.functions_run_eagerly():
+        draw = draw.get_concrete_function(shape, seed)  # which is run as it was compiled
+    return draw(shape, seed)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _normal(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
+    """Standard normal: a quantile of integer bits.
 
     One bit of an integer is the sign, the others are a probability in (0, 1/2], whose quantile is the size. Such
     probabilities are exact near 0, so the tail reaches 6.2 stddevs; `fast.upper_normal_quantile` gives the error.
@@ -70,8 +88,7 @@ def normal_like(mean: tf.Tensor, epsilon: tf.Tensor | None, seed: int | None) ->
 
 
 @tf.function(jit_compile=True, autograph=False)
-def step_uniform(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
-    """The distribution of `uniform` by other numbers, which XLA alone can draw, and ten times as fast."""
+def _step_uniform(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
     return uniform(shape, seed, _XLA_ALGORITHM)
 
 

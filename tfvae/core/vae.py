@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.core import fast, noise, objectives
-from tfvae.core.inputs import InputRule
+from tfvae.core.inputs import InputRule, is_from_outside
 from tfvae.core.keras_fit import (
     Means,
     as_input,
@@ -27,6 +27,7 @@ from tfvae.core.keras_fit import (
     refused_batches,
     uniform_like,
 )
+from tfvae.core.keras_globals import float32_by_default
 from tfvae.core.models import Decoder, Encoder, Sampling, seed_of
 from tfvae.core.noise import Stream
 from tfvae.core.priors import PRIORS
@@ -66,8 +67,8 @@ class VAE(keras.Model):
         objective: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.encoder, self.sampling, self.decoder = encoder, Sampling(), decoder
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.encoder, self.sampling, self.decoder = encoder, Sampling(dtype="float32"), decoder
         self.prior_name, self.components = prior, components
         self.objective = dict(objective or {})
         self.prior_family = PRIORS[prior](encoder.latent_dim, components)
@@ -134,7 +135,7 @@ class VAE(keras.Model):
 
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
         """The mean of p(x|z) at the mean of q(z|x) [B, H, W, C]; raises InputError where x breaks `input_rule`."""
-        if tf.executing_eagerly() and not isinstance(x, keras.KerasTensor):
+        if is_from_outside(x):
             x = self.input_rule.to_unit(x)
         return super().__call__(x, *args, **kwargs)
 
@@ -143,6 +144,7 @@ class VAE(keras.Model):
 
     # What Keras's `fit` and `evaluate` do.
 
+    @float32_by_default()
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer = "adam",
@@ -197,6 +199,7 @@ class VAE(keras.Model):
         config = super().get_compile_config()
         return {name: config[name] for name in ("optimizer", "run_eagerly", "steps_per_execution") if name in config}
 
+    @float32_by_default()
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
 
@@ -246,6 +249,7 @@ class VAE(keras.Model):
             x = tf.cast(x > 0.5, tf.float32)
         return noise.drawn_pixels(x, config.binarize, config.dequantize, seed, functools.partial(uniform_like, x))
 
+    @float32_by_default()
     def fit(
         self,
         x: Any,
@@ -283,6 +287,7 @@ class VAE(keras.Model):
                 **options,
             )
 
+    @float32_by_default()
     def evaluate(self, x: Any, y: None = None, **options: Any) -> Any:
         """Keras's `evaluate` on images alone: the loss, which is minus the objective, the ELBO and its terms.
 
@@ -295,6 +300,7 @@ class VAE(keras.Model):
         with refused_batches():
             return super().evaluate(x, **options)
 
+    @float32_by_default()
     def predict(self, x: Any, **options: Any) -> np.ndarray:
         """The reconstructions, float32 [N, H, W, C], in batches.
 

@@ -6,13 +6,19 @@ import os
 import sys
 from collections.abc import Iterator
 
+from tfvae.runtime.keras_settings import require_tensorflow_backend
+
 
 def import_tensorflow() -> None:
     """Imports TensorFlow without its start-up lines, which no log level hides; TF_CPP_MIN_LOG_LEVEL=0 shows them.
 
     What it compiles is kept for the next process (`compile_cache.keep`), where errors of its log are hidden too: it
     logs one for each kept program that it reads, since it tries a text format first.
+
+    Raises:
+        InputError: Keras is told to take another backend.
     """
+    require_tensorflow_backend()
     log_level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if log_level == "3" and "tensorflow" not in sys.modules:  # which reads the level when it is imported
         from tfvae.runtime import compile_cache  # here, for it takes a moment that --help need not wait

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.config.fields import read_steps
+from tfvae.core.keras_globals import Float32Schedule, float32_by_default
 from tfvae.core.vae import VAE, make_vae
 
 
@@ -43,9 +44,12 @@ def make_learning_rate(config: Config, epoch_steps: int) -> float | keras.optimi
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
 
 
+@float32_by_default()
 def make_optimizer(config: Config, epoch_steps: int) -> keras.optimizers.Optimizer:
     """The optimizer that `config` names."""
     learning_rate = make_learning_rate(config, epoch_steps)
+    if isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        learning_rate = Float32Schedule(learning_rate)
     if config.optimizer == "adam":
         return keras.optimizers.Adam(learning_rate, epsilon=config.adam_epsilon, name="optimizer")
     classes = {
@@ -66,5 +70,6 @@ def create_state(
     """A new VAE and its optimizer, at step 0; `white` and `start_stddev` are those of `make_vae`."""
     vae = make_vae(config, image_shape, white, start_stddev)
     optimizer = make_optimizer(config, steps_per_epoch(config, examples))
-    optimizer.build(vae.trainable_variables)
+    with float32_by_default():
+        optimizer.build(vae.trainable_variables)
     return TrainState(vae, optimizer, tf.Variable(0, dtype=tf.int64, trainable=False, name="step"))
