@@ -22,6 +22,7 @@ from tfvae.core.distributions import bounded_log_variance, normal_log_density
 from tfvae.core.protocols import LearnedVariable, LikelihoodFamily
 
 _START_STDDEV = 0.5  # of values, where it is learned and the images' own deviation is not told
+_LOG_VARIANCE_STEP = 0.02  # by which a learned log-variance moves in a step, at least, under Adam and its like
 _VARIANCE_FLOOR = 1e-4  # of a fitted density: some pixels have one value in all training images
 
 
@@ -178,6 +179,18 @@ class GaussianFamily:
         """That of the sum of this variance and of `sigma_floor`^2."""
         floor = tf.fill(tf.shape(log_variance), 2 * math.log(self.sigma_floor))
         return tf.reduce_logsumexp([bounded_log_variance(log_variance), floor], axis=0)
+
+
+def sigma_pace(optimizer: str, learning_rate: float) -> float:
+    """How many times faster than the weights a learned log-variance moves: `pace`.
+
+    Under Adam, RMSprop and Adagrad a variable moves by the learning rate in a step, however steep the loss is: from
+    the images' own deviation down to a good model's, a log-variance would take thousands of steps. SGD's step grows
+    with the gradient, which is a sum over all values of an image, and needs no help.
+    """
+    if optimizer == "sgd":
+        return 1.0
+    return max(1.0, _LOG_VARIANCE_STEP / learning_rate)
 
 
 def optimal_log_variance(mean_squared_error: tf.Tensor, sigma_floor: float) -> tf.Tensor:

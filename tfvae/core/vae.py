@@ -28,6 +28,7 @@ from tfvae.core.keras_fit import (
     uniform_like,
 )
 from tfvae.core.keras_globals import float32_by_default
+from tfvae.core.likelihoods import sigma_pace
 from tfvae.core.models import Decoder, Encoder, Sampling, seed_of
 from tfvae.core.noise import Stream
 from tfvae.core.priors import PRIORS
@@ -311,21 +312,6 @@ class VAE(keras.Model):
             return super().predict(as_input(self.input_rule, x, "x"), **options)
 
 
-_LOG_VARIANCE_STEP = 0.02  # by which a learned log-variance moves in a step, at most, under Adam and its like
-
-
-def _sigma_pace(config: Config) -> float:
-    """How many times faster than the weights a learned log-variance moves.
-
-    Under Adam, RMSprop and Adagrad a variable moves by the learning rate in a step, however steep the loss is: from
-    the images' own deviation down to a good model's, a log-variance would take thousands of steps. SGD's step grows
-    with the gradient, which is a sum over all values of an image, and needs no help.
-    """
-    if config.optimizer == "sgd":
-        return 1.0
-    return max(1.0, _LOG_VARIANCE_STEP / config.learning_rate)
-
-
 def make_vae(
     config: Config, image_shape: tuple[int, int, int], white: int = 255, start_stddev: float | None = None
 ) -> VAE:
@@ -344,7 +330,7 @@ def make_vae(
         sigma=config.sigma,
         sigma_floor=config.sigma_floor,
         start_stddev=start_stddev,
-        sigma_pace=1.0 if start_stddev is None else _sigma_pace(config),
+        sigma_pace=1.0 if start_stddev is None else sigma_pace(config.optimizer, config.learning_rate),
         name="decoder",
     )
     # Keras's own names would count the models of the process
