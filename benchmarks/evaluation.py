@@ -22,10 +22,10 @@ import tensorflow as tf  # noqa: E402
 
 from tfvae.config import Config  # noqa: E402
 from tfvae.core.vae import make_vae  # noqa: E402
-from tfvae.training import evaluation  # noqa: E402
+from tfvae.training import block_plan, evaluation  # noqa: E402
 
 SIZES, IMAGES, SAMPLES, ROUNDS = (50, 200, 200, 784), 512, 1_000, 7
-ROWS = evaluation._BLOCK * evaluation._SAMPLES_AT_ONCE  # of a decoder's product
+ROWS = block_plan.TILE * block_plan.SAMPLES_AT_ONCE  # of a decoder's product
 MEMORY_SAMPLES = (5, 50, 500, 5_000)
 
 

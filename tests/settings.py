@@ -3,7 +3,15 @@
 from tfvae.config import Config
 
 MACHINE = {"run_dir", "strategy", "logical_cpus", "start_timeout", "memory_gb"}  # not of the run: not recorded
-FREE = MACHINE | {"data_dir", "export_dir", "export_name", "checkpoint_every", "validate_every", "labels"}
+FREE = MACHINE | {
+    "data_dir",
+    "export_dir",
+    "export_name",
+    "checkpoint_every",
+    "validate_every",
+    "labels",
+    "eval_memory_gb",
+}
 OTHER = {  # field: the value as text, and as it must be read
     "dataset": ("digits", "digits"),
     "data_dir": ("/data/my sets", "/data/my sets"),
@@ -34,6 +42,7 @@ OTHER = {  # field: the value as text, and as it must be read
     "start_timeout": ("0.5", 0.5),
     "memory_gb": ("0", 0.0),
     "checkpoint_every": ("0.5", 0.5),
+    "eval_memory_gb": ("0.5", 0.5),
     "validate_every": ("3", 3),
     "run_dir": ("runs/a b", "runs/a b"),
     "export_dir": ("out=put", "out=put"),

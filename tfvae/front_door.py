@@ -221,11 +221,15 @@ class Run:
         Raises:
             InputError: `x` is not images as the training images were, or `samples` is out of range.
         """
+        from tfvae.training.block_plan import plan_blocks
         from tfvae.training.evaluation import Evaluator
 
         samples = whole(1).argument("samples", self.config.eval_samples if samples is None else samples)
         if self._evaluator is None:
-            self._evaluator = Evaluator(self.vae, self.config.latent_dim, self.config.seed, self.config.closed_kl)
+            plan = plan_blocks(self.vae, self.config.eval_memory_gb)
+            self._evaluator = Evaluator(
+                self.vae, self.config.latent_dim, self.config.seed, self.config.closed_kl, plan=plan
+            )
         per_image = self._evaluator.evaluate(self._images(x), samples)
         if self.config.objective == "autoencoder":
             return Scores(None, None, None, None, None, per_image.squared_error)

@@ -244,21 +244,24 @@ def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Sp
     run_dir = config.directory
     require_writable("run_dir", run_dir, "evaluation")
     trained, dataset = _load_run_and_data(config, arrays)
+    from tfvae.analysis import baselines
     from tfvae.data.provenance import provenance
-    from tfvae.training import evaluation, report
+    from tfvae.training import block_plan, evaluation, report
 
+    if with_baselines:
+        baselines.check_size(dataset.image_shape)
     images, samples = dataset.test.array, config.eval_samples
-    evaluator = evaluation.Evaluator(trained.vae, config.latent_dim, config.seed, config.closed_kl)
-    kept_blocks = evaluation.KeptBlocks(run_dir, trained.step, samples)
+    plan = block_plan.plan_blocks(trained.vae, config.eval_memory_gb)
+    evaluator = evaluation.Evaluator(trained.vae, config.latent_dim, config.seed, config.closed_kl, plan=plan)
+    kept_blocks = evaluation.KeptBlocks(run_dir, trained.step, samples, plan.block_size(len(images)))
     summary = evaluation.evaluate_run(evaluator, images, samples, kept_blocks).summary()
     results = {
         "of": {**provenance(config, images, samples), "step": trained.step},
         "test": report.meaningful_figures(config, summary, dataset.image_shape),
+        "evaluation": {"images_together": plan.block_size(len(images))},
     }
     print(f"{run_dir}, step {trained.step:,}: {report.table(results)}", flush=True)
     if with_baselines:
-        from tfvae.analysis import baselines
-
         results["baselines"] = baselines.compare(config, dataset, float(summary["squared_error"]))
         print(baselines.table(results["of"], results["baselines"]), flush=True)
     write_atomically(run_dir / "evaluation.json", json.dumps(results, indent=1) + "\n")

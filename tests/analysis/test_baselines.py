@@ -14,6 +14,7 @@ from tfvae.config.flagfile import to_flagfile
 from tfvae.core import noise
 from tfvae.core.noise import Stream
 from tfvae.data.provenance import provenance
+from tfvae.errors import InputError
 from tfvae.training import checkpoints
 from tfvae.training.state import create_state
 
@@ -48,6 +49,12 @@ def untrained_run(tmp_path_factory):
 def test_probabilistic_pca_is_the_maximum_likelihood_written_out(latents, rows):
     pca = baselines.fit_pca(TRAIN[:rows], latents)
     np.testing.assert_allclose(pca.score_samples(TEST), by_hand(TRAIN[:rows], TEST, latents), rtol=1e-6)
+
+
+def test_images_whose_covariance_is_too_large_are_refused():
+    baselines.check_size((64, 64, 3))
+    with pytest.raises(InputError, match="at most 12,288 values, and these have 786,432: .* take 4,948 GB"):
+        baselines.check_size((512, 512, 3))
 
 
 def test_no_other_noise_is_likelier():

@@ -87,3 +87,15 @@ def test_binary_pixels_filled_by_means_have_the_likelihood_of_independent_pixels
     chance, sure = (3 + 0.5) / 10, (9 + 0.5) / 10  # half an example more of either value, so that no chance is 0 or 1
     np.testing.assert_allclose(result.log_prob, np.log([chance * sure, (1 - chance) * sure]), rtol=1e-5)
     np.testing.assert_allclose(result.filled[:, :, :, 0], [[[1 / 3, 1], [1, 1]]] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("together", [1, 5, 40], ids=["one z", "some z's of an image", "some images"])
+def test_fewer_z_together_are_the_same_by_the_same_noise(together):
+    """As large images are: 7 of a tile of 20, 13 of the next; each z, or each image, by itself or in parts."""
+    images = np.tile(IMAGES[:1], (20, 1, 1, 1))[:13]
+    observed = np.broadcast_to(MASKS["same"], images.shape).astype("f")
+    imputer = imputation.Imputer(LinearGaussian(shift=0.2), samples=8, seed=2)
+    whole = imputer.condition(images, observed)
+    imputer.latents_together = together
+    for column, expected in zip(imputer.condition(images, observed), whole):
+        np.testing.assert_allclose(column, expected, rtol=1e-4, atol=1e-5)

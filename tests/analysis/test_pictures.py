@@ -28,6 +28,15 @@ def test_there_is_a_manifold_where_there_are_two_latents():
     assert list(pictures_of(latent_dim=3)[2]) == ["reconstructions", "samples"]
 
 
+def test_of_large_images_there_are_fewer_in_a_picture():
+    config = Config(hidden_units=(2,))
+    split = Split(np.zeros((45, 400, 512, 1), np.uint8), None)
+    vae = make_vae(config, (400, 512, 1))
+    pictures = dict(draw_pictures(vae, Dataset(split, split, split), config))
+    assert pictures["samples"].shape == (2 * 401 + 1, 10 * 513 + 1, 1)
+    assert pictures["manifold"].shape == (4 * 401 + 1, 4 * 513 + 1, 1)
+
+
 def test_forty_test_images_stand_above_their_reconstructions():
     vae, images, pictures = pictures_of()
     picture = pictures["reconstructions"]
@@ -50,7 +59,7 @@ def test_the_samples_are_a_function_of_the_seed():
 @pytest.mark.parametrize("column, row", [(0, 0), (19, 3), (7, 19)])
 def test_the_manifold_decodes_the_grid_of_latents(column, row):
     vae, _, pictures = pictures_of()
-    z = figures.manifold_latents()[20 * row + column]
+    z = figures.manifold_latents(20)[20 * row + column]
     expected = vae.decode(z[None]).mean[0].numpy() * 255
     cell = pictures["manifold"][51 * row + 1 : 51 * row + 51, 41 * column + 1 : 41 * column + 41]
     np.testing.assert_allclose(cell, expected, atol=0.51)

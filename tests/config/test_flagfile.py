@@ -86,7 +86,7 @@ def test_a_file_of_version_0_1_0_is_read_and_would_be_written_with_a_later_flag_
     )
     assert read_config(tmp_path) == config
     written = to_flagfile(config)
-    for later_flag in ("--validate_every=auto\n", "--labels=auto\n", "--export_name=auto\n"):
+    for later_flag in ("--validate_every=auto\n", "--labels=auto\n", "--export_name=auto\n", "--eval_memory_gb=1.0\n"):
         written = written.replace(later_flag, "")
     assert written == WRITTEN_BEFORE
 

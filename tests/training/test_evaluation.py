@@ -11,6 +11,7 @@ from tfvae.core import fast, noise, objectives
 from tfvae.core.noise import Stream
 from tfvae.core.vae import make_vae
 from tfvae.training import evaluation
+from tfvae.training.block_plan import BlockPlan, plan_blocks
 from tfvae.training.evaluation import Evaluator, KeptBlocks, PerImage, SampleSums
 
 GREY = np.random.default_rng(0).integers(0, 256, (600, 6, 5, 1), dtype=np.uint8)
@@ -113,24 +114,62 @@ def test_active_units_are_those_whose_means_vary_by_more_than_a_hundredth():
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 7])
-def test_the_length_of_a_call_changes_nothing(shifted, chunk, monkeypatch):
+def test_the_length_of_a_call_changes_nothing(shifted, chunk):
     whole = shifted.evaluate(IMAGES, 7)
-    monkeypatch.setattr(evaluation, "_CHUNK", chunk)
-    for a, b in zip(whole, shifted.evaluate(IMAGES, 7)):
+    short_calls = Evaluator(shifted.vae, latent_dim=2, seed=0, plan=BlockPlan(samples_in_call=chunk))
+    for a, b in zip(whole, short_calls.evaluate(IMAGES, 7)):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+# Blocks by the memory that they may take.
+
+
+@pytest.mark.parametrize("plan", [BlockPlan(64), BlockPlan(4, 5, 5), BlockPlan(1, 1, 3)], ids=["64", "4", "1"])
+def test_smaller_blocks_gather_their_noise_from_the_whole_tile_s(plan):
+    vae = make_vae(Config(hidden_units=(8,)), (6, 5, 1))
+    images = GREY[250:270]  # of a tile, and not from its first image on
+    images = np.concatenate([GREY[:250], images])
+    whole = Evaluator(vae, latent_dim=2, seed=3).evaluate(images, 7)
+    in_parts = Evaluator(vae, latent_dim=2, seed=3, plan=plan).evaluate(images, 7)
+    for name, column, expected in zip(PerImage._fields, in_parts, whole):
+        np.testing.assert_allclose(column, expected, rtol=2e-5, atol=1e-5, err_msg=name)
+
+
+def test_few_images_are_not_filled_up_to_a_large_block():
+    assert [BlockPlan().block_size(images) for images in (1, 2, 3, 100, 256, 10_000)] == [1, 2, 4, 128, 256, 256]
+    assert BlockPlan(16).block_size(100) == 16
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [((28, 28, 1), {}), ((28, 28, 1), {"network": "conv"}), ((32, 32, 3), {"network": "conv"}), ((28, 20, 1), {})],
+    ids=["mnist", "mnist conv", "cifar conv", "frey"],
+)
+def test_the_data_sets_of_the_field_are_evaluated_in_whole_tiles(shape, options):
+    plan = plan_blocks(make_vae(Config(**options), shape), memory_gb=1.0)
+    assert (plan.images, plan.samples_at_once) == (256, 5)
+    assert plan.samples_in_call >= 20
+
+
+def test_a_block_s_activations_fit_into_the_memory():
+    vae = make_vae(Config(network="conv", filters=(8, 16), latent_dim=2, hidden_units=(4,)), (64, 48, 3))
+    # of the decoder: 12 KB, 48 KB and 96 KB of features, of the dense layer and its image, 36 KB of means
+    z_bytes = 4 * (2 * 16 * 12 * 16 + 32 * 24 * 16 + 64 * 48 * 8 + 64 * 48 * 3 + 8 * 64 * 48 * 3)
+    for images, samples in ((256, 5), (64, 5), (1, 5), (1, 1)):
+        plan = plan_blocks(vae, memory_gb=images * samples * z_bytes / 1e9 * 1.001)
+        assert (plan.images, plan.samples_at_once) == (images, samples)
 
 
 # The sums over samples.
 
 
-def test_sums_of_samples_are_log_sum_exp_also_where_weights_would_overflow(monkeypatch):
-    monkeypatch.setattr(evaluation, "_BLOCK", 4)
+def test_sums_of_samples_are_log_sum_exp_also_where_weights_would_overflow():
     generator = np.random.default_rng(0)
     # weights of e^-700 and e^700 are 0 and infinity in float32
     log_w = generator.normal(0, 3, (9, 4)) + [0, -700, 700, 100]
     log_w[6] += 30  # a new largest one, late
     log_likelihood = generator.normal(-50, 5, (9, 4))
-    sums = SampleSums.zero()
+    sums = SampleSums.zero(4)
     for first, last in ((0, 5), (5, 6), (6, 9)):
         parts = (part[first:last].astype(np.float32) for part in (log_likelihood, log_w))
         sums = sums.plus(*(tf.constant(part) for part in parts))
@@ -223,6 +262,7 @@ def test_blocks_that_are_quickly_computed_are_not_kept(evaluators, tmp_path, mon
 def test_forgetting_leaves_another_evaluation_s_blocks(tmp_path):
     columns = PerImage(*(np.arange(3.0) for _ in PerImage._fields))
     ours, theirs = KeptBlocks(tmp_path, 30, 3), KeptBlocks(tmp_path, 30, 5_000)
+    assert KeptBlocks(tmp_path, 30, 3, 64).folder not in (ours.folder, theirs.folder)
     for kept_blocks in (ours, theirs):
         kept_blocks.write(7, columns)
     ours.forget()

@@ -3,6 +3,7 @@
 Shapes: N images of D pixels, x float64 [N, D]; L components. Log densities are of real-valued pixels, in nats an image.
 """
 
+import math
 import warnings
 from typing import Any
 
@@ -16,12 +17,24 @@ from tfvae.core import noise
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.data.splits import Dataset
+from tfvae.errors import InputError
 
 _MIXTURE_IMAGES = 10_000  # training images at most that the mixture is fitted to
 _COMPONENTS = 10
 _VARIANCE_FLOOR = 1e-3  # added to each of the mixture's variances
 _LEAST_GAIN = 1e-2  # nats an image of a step of EM: below, it has converged
+_MOST_VALUES = 64 * 64 * 3  # of an image
 _DRAW_SEED = 0  # of training pixels that training draws anew at each visit
+
+
+def check_size(image_shape: tuple[int, int, int]) -> None:
+    """Refuses images whose covariance matrix would not fit into memory; raises InputError."""
+    values = math.prod(image_shape)
+    if values > _MOST_VALUES:
+        raise InputError(
+            f"--baselines=true: must be of images of at most {_MOST_VALUES:,} values, and these have {values:,}: their "
+            f"covariance would take {values**2 * 8 / 1e9:,.0f} GB"
+        )
 
 
 def fit_pca(x: np.ndarray, latent_dim: int) -> PCA:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfvae.analysis.latents import posterior_means
 from tfvae.config import Config
 from tfvae.config.capabilities import OBJECTIVES
 from tfvae.config.config import is_file_name
@@ -56,7 +57,7 @@ def _model(vae: VAE, config: Config, dataset: Dataset) -> dict[str, Any]:
     """What the page's script reads: the decoder, the prior, test images and what all of it is of."""
     decoder, test = vae.decoder, _shown_images(dataset)
     x = to_unit(test.array)
-    means = vae.encode(x).mean.numpy()
+    means = posterior_means(vae, test.array)
     name = Path(config.dataset).name if is_file_name(config.dataset) else config.dataset
     facts = {**provenance(config, test.array, 0), "dataset": name, "images": len(dataset.test.images)}
     return {

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfvae.analysis.blocks import in_blocks
+from tfvae.analysis.blocks import in_blocks, rows_together
 from tfvae.analysis.latents import posterior_means
 from tfvae.core import fast, noise
 from tfvae.core.inputs import to_unit
@@ -58,6 +58,7 @@ class _FineTuning:
 
     def __init__(self, vae: VAE, train: Split, seed: int, steps: int) -> None:
         self.seed, self.steps = seed, steps
+        self.rows_together = rows_together(vae)
         self.classes, labels = np.unique(train.known_labels, return_inverse=True)
         self.encoder = type(vae.encoder).from_config({**vae.encoder.get_config(), "seed": seed})
         self.encoder.build()
@@ -100,7 +101,9 @@ class _FineTuning:
 
     def accuracy(self, test: Split) -> float:
         """The fraction of the images whose label is predicted."""
-        [logits] = in_blocks(lambda number, x: (self.head(self.encoder(x).mean),), to_unit(test.array))
+        [logits] = in_blocks(
+            lambda images: (self.head(self.encoder(to_unit(images)).mean),), test.array, block_size=self.rows_together
+        )
         return float(np.mean(self.classes[logits.argmax(axis=-1)] == test.labels))
 
 

@@ -63,7 +63,7 @@ def reconstructions(images: np.ndarray, reconstructed: np.ndarray, columns: int 
     return tile(np.concatenate([_pixels(images), line, _pixels(reconstructed)], axis=1), columns, gap=3)
 
 
-def manifold_latents(side: int = 20) -> np.ndarray:
+def manifold_latents(side: int) -> np.ndarray:
     """float32 [side * side, 2]: a grid over the unit square taken through the normal's inverse distribution function.
 
     Equal steps of prior probability (Kingma & Welling 2014, figure 4), the first latent to the right, the second up.

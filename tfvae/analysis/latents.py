@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvae.analysis.blocks import in_blocks
+from tfvae.analysis.blocks import in_blocks, rows_together
 from tfvae.core import noise
 from tfvae.core.distributions import draw
 from tfvae.core.inputs import to_unit
@@ -25,7 +25,7 @@ _OUTER_PROBABILITIES = (0.025, 0.975)  # of the prior, between which a traversal
 
 def decode(vae: Vae, z: np.ndarray) -> np.ndarray:
     """The means of p(x|z): [..., H, W, C] for z [..., L]."""
-    [images] = in_blocks(lambda number, z: (vae.decode(z).mean,), z.reshape(-1, z.shape[-1]))
+    [images] = in_blocks(lambda z: (vae.decode(z).mean,), z.reshape(-1, z.shape[-1]), block_size=rows_together(vae))
     return images.reshape(*z.shape[:-1], *images.shape[1:])
 
 
@@ -38,10 +38,10 @@ class Latents(NamedTuple):
 
 def encode(vae: Vae, images: np.ndarray | NewImages) -> Latents:
     """q(z|x) of the images."""
-    return Latents(*in_blocks(functools.partial(_encode_block, vae), images))
+    return Latents(*in_blocks(functools.partial(_encode_block, vae), images, block_size=rows_together(vae)))
 
 
-def _encode_block(vae: Vae, number: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _encode_block(vae: Vae, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     q = vae.encode(to_unit(images))
     return q.mean, q.marginal_log_variance()
 
@@ -53,7 +53,9 @@ def posterior_means(vae: Vae, images: np.ndarray) -> np.ndarray:
 
 def reconstructions(vae: Vae, images: np.ndarray | NewImages) -> np.ndarray:
     """The means of p(x|z) at the means of q(z|x): [N, H, W, C]."""
-    [means] = in_blocks(lambda number, images: (vae.decode(vae.encode(to_unit(images)).mean).mean,), images)
+    [means] = in_blocks(
+        lambda images: (vae.decode(vae.encode(to_unit(images)).mean).mean,), images, block_size=rows_together(vae)
+    )
     return means
 
 

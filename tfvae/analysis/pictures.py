@@ -1,22 +1,21 @@
 """The pictures that show a VAE while it is trained: on fixed inputs, so that those of two steps can be compared."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 
-from tfvae.analysis import figures
+from tfvae.analysis import figures, latents
 from tfvae.config import Config
-from tfvae.core import noise
-from tfvae.core.distributions import draw
-from tfvae.core.inputs import to_unit
-from tfvae.core.noise import Stream
 from tfvae.core.vae import VAE
 from tfvae.data.splits import Dataset
 
 _RECONSTRUCTED_IMAGES = 40
 _SCATTERED_IMAGES = 5_000
 _SAMPLES = 100
+_COLUMNS = 10
+_MANIFOLD_SIDE = 20  # images
+_MOST_PIXELS = 2**22  # of a picture's images: of large ones it shows fewer
 
 
 def draw_pictures(vae: VAE, dataset: Dataset, config: Config) -> Iterator[tuple[str, np.ndarray]]:
@@ -24,24 +23,25 @@ def draw_pictures(vae: VAE, dataset: Dataset, config: Config) -> Iterator[tuple[
 
     They are of test images, and of z drawn from the prior by `config.seed`.
     """
-    images = dataset.test.rows(slice(_RECONSTRUCTED_IMAGES)).array
-    reconstructed = vae(to_unit(images)).numpy()
-    yield "reconstructions", figures.reconstructions(images, reconstructed)
-    z = draw(vae.prior, (_SAMPLES, config.latent_dim), noise.seed_for(config.seed, Stream.PRIOR))
-    yield "samples", figures.tile(vae.decode(z).mean.numpy(), columns=10)
+    height, width, _ = dataset.image_shape
+    rows = max(1, _MOST_PIXELS // (height * width * _COLUMNS))  # of images
+    images = dataset.test.rows(slice(min(_RECONSTRUCTED_IMAGES, rows * _COLUMNS))).array
+    yield "reconstructions", figures.reconstructions(images, latents.reconstructions(vae, images))
+    drawn = latents.samples(vae, min(_SAMPLES, rows * _COLUMNS), config.seed)
+    yield "samples", figures.tile(drawn, _COLUMNS)
     if config.latent_dim == 2:
-        yield "manifold", _manifold(vae)
+        side = min(_MANIFOLD_SIDE, math.isqrt(rows * _COLUMNS))
+        yield "manifold", _manifold(vae, side)
         yield "latent_scatter", _latent_scatter(vae, dataset)
 
 
-def _manifold(vae: VAE) -> np.ndarray:
-    """The means of p(x|z) on a grid of the two latents."""
-    means = vae.decode(tf.constant(figures.manifold_latents())).mean.numpy()
-    return figures.tile(means, columns=20)
+def _manifold(vae: VAE, side: int) -> np.ndarray:
+    """The means of p(x|z) on a grid of the two latents, `side` images high and wide."""
+    return figures.tile(latents.decode(vae, figures.manifold_latents(side)), columns=side)
 
 
 def _latent_scatter(vae: VAE, dataset: Dataset) -> np.ndarray:
     """The means of q(z|x) of test images."""
     split = dataset.test.rows(slice(_SCATTERED_IMAGES))
-    means = vae.encode(to_unit(split.array)).mean.numpy()
+    means = latents.posterior_means(vae, split.array)
     return figures.latent_scatter(means, split.labels, f"posterior means of {len(means):,} test images")

@@ -162,6 +162,13 @@ class Config:
         0.0, number(0), "the gradient's norm over all weights and images of a step that it is scaled down to; 0: none"
     )
     eval_samples: int = field(200, whole(1, 10_000_000), "S: importance samples an image for log p(x)")
+    eval_memory_gb: float = field(
+        1.0,
+        number_above(0),
+        "what the activations of an evaluation may take, by which images and samples are evaluated together; other "
+        "values change figures in their last digits alone",
+        free=True,
+    )
     seed: int = field(0, whole(0), "of the weights, the order of the images and all noise")
     strategy: str = field(
         "auto",

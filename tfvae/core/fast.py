@@ -8,6 +8,8 @@ import math
 
 import tensorflow as tf
 
+_LONGEST_PRODUCT = 2**14  # values that a product adds up in turn: of 800,000, float32 loses 0.4 %
+
 
 def computes_on_gpu() -> bool:
     """Whether this process computes on a GPU."""
@@ -47,10 +49,14 @@ def plain_sum_over_values(values: tf.Tensor) -> tf.Tensor:
 
 
 def sum_by_product(values: tf.Tensor) -> tf.Tensor:
-    """`plain_sum_over_values` as a product with a matrix of ones."""
+    """`plain_sum_over_values` as a product with a matrix of ones; of a large image, one for each of its rows."""
     size = math.prod(values.shape[-3:])
-    sums = tf.matmul(tf.reshape(values, [-1, size]), tf.ones([size, 1], values.dtype))
-    return tf.reshape(sums, tf.shape(values)[:-3])
+    if size <= _LONGEST_PRODUCT:
+        sums = tf.matmul(tf.reshape(values, [-1, size]), tf.ones([size, 1], values.dtype))
+        return tf.reshape(sums, tf.shape(values)[:-3])
+    height = values.shape[-3]
+    of_rows = tf.matmul(tf.reshape(values, [-1, size // height]), tf.ones([size // height, 1], values.dtype))
+    return tf.reduce_sum(tf.reshape(of_rows, tf.concat([tf.shape(values)[:-3], [height]], axis=0)), axis=-1)
 
 
 @tf.custom_gradient

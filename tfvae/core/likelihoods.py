@@ -44,9 +44,10 @@ class Bernoulli(NamedTuple):
         """log p of each value by itself, within the rounding of its logit: `log_prob` is more exact at far logits."""
         return self.logits * x - tf.math.softplus(self.logits)
 
-    def noise(self, seed: tf.Tensor) -> tf.Tensor:
+    @staticmethod
+    def noise(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
         """Uniform on [0, 1)."""
-        return noise.uniform(tuple(self.logits.shape), seed)
+        return noise.uniform(shape, seed)
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """x in {0, 1}, by uniform noise."""
@@ -90,9 +91,10 @@ class Gaussian(NamedTuple):
         """log density of each value by itself."""
         return normal_log_density(x, self.mean, self.log_variance)
 
-    def noise(self, seed: tf.Tensor) -> tf.Tensor:
+    @staticmethod
+    def noise(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
         """Standard normal."""
-        return noise.normal(tuple(self.mean.shape), seed)
+        return noise.normal(shape, seed)
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """x, by standard normal noise."""

@@ -168,8 +168,9 @@ class Density(Protocol):
         """log p of each value of x by itself: [..., H, W, C]."""
         ...
 
-    def noise(self, seed: tf.Tensor) -> tf.Tensor:
-        """What `sample` needs, of x's shape: a function of `seed`, int32 [2]."""
+    @staticmethod
+    def noise(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
+        """What `sample` needs for x of this shape: a function of `seed`, int32 [2]."""
         ...
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,8 @@
 
 All figures are means over images, never over batches; a short last block is filled up and its filling thrown away.
 
-Shapes: N images in blocks of B; S importance samples, drawn a few at a time, so memory doesn't grow with S.
+Shapes: N images in blocks of B, a power of two up to 256 that `BlockPlan` chooses; S importance samples, drawn a few at
+a time, so memory doesn't grow with S. The noise is that of tiles of 256 images and 5 samples, whatever B is.
 """
 
 import contextlib
@@ -26,11 +27,9 @@ from tfvae.core.noise import Stream
 from tfvae.core.protocols import ClosedKl, HasVariance, Posterior, Vae
 from tfvae.data.new_images import NewImages
 from tfvae.runtime import files
+from tfvae.training.block_plan import SAMPLES_AT_ONCE, TILE, WHOLE_TILES, BlockPlan
 from tfvae.training.strategy import Placement, one_device
 
-_BLOCK = 256  # images a block: part of the numbers, for the noise is drawn by block
-_SAMPLES_AT_ONCE = 5  # that are decoded together, for larger matrix products are faster; part of the numbers as well
-_CHUNK = 200 * _SAMPLES_AT_ONCE  # samples a call: float32 sums stay exact, and a signal is heard
 _WORTH_KEEPING = 1.0  # seconds that a block took, from which on it is kept for a restart
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 
@@ -87,9 +86,9 @@ class SampleSums(NamedTuple):
     largest: tf.Tensor
 
     @classmethod
-    def zero(cls) -> "SampleSums":
-        """Before the first sample."""
-        return cls(tf.zeros([4, _BLOCK]), tf.fill([_BLOCK], -float("inf")))
+    def zero(cls, images: int) -> "SampleSums":
+        """Before the first sample of so many images."""
+        return cls(tf.zeros([4, images]), tf.fill([images], -float("inf")))
 
     def plus(self, log_likelihood: tf.Tensor, log_w: tf.Tensor) -> "SampleSums":
         """After more samples, [K, B] each."""
@@ -117,13 +116,20 @@ class BlockSums(NamedTuple):
 class Evaluator:
     """Evaluation of `vae`, compiled, its noise a function of `seed`; without `closed_kl` the KL is sampled too.
 
-    The replicas of `placement` (None: one) take a block each at a time; their number changes nothing.
+    The replicas of `placement` (None: one) take a block each at a time; their number changes nothing. `plan` says what
+    is computed together.
     """
 
     def __init__(
-        self, vae: Vae, latent_dim: int, seed: int, closed_kl: bool = True, placement: Placement | None = None
+        self,
+        vae: Vae,
+        latent_dim: int,
+        seed: int,
+        closed_kl: bool = True,
+        placement: Placement | None = None,
+        plan: BlockPlan = WHOLE_TILES,
     ) -> None:
-        self.vae, self.latent_dim, self.seed, self.closed_kl = vae, latent_dim, seed, closed_kl
+        self.vae, self.latent_dim, self.seed, self.closed_kl, self.plan = vae, latent_dim, seed, closed_kl, plan
         self.placement = placement or one_device()
         self.strategy = self.placement.strategy
         jit_compile = fast.use_xla(vae.convolutional)
@@ -144,12 +150,13 @@ class Evaluator:
         """
         replicas = self.strategy.num_replicas_in_sync
         local_replicas = self.placement.local_replicas
+        size = self.plan.block_size(len(images))
         finished = []  # this worker's blocks
-        for first_block in range(0, math.ceil(len(images) / _BLOCK), replicas):
+        for first_block in range(0, math.ceil(len(images) / size), replicas):
             own_first = first_block + self.placement.index * local_replicas
             finished += self._finish(images, samples, list(range(own_first, own_first + local_replicas)), kept_blocks)
             if on_block:
-                on_block(min(replicas * _BLOCK, len(images) - first_block * _BLOCK))
+                on_block(min(replicas * size, len(images) - first_block * size))
         return PerImage(*(self._gather(column, len(images)) for column in zip(*finished)))
 
     def _finish(
@@ -162,26 +169,29 @@ class Evaluator:
             if len(whole) == len(blocks):
                 return whole
         start = time.monotonic()
+        size = self.plan.block_size(len(images))
+        first_images = [block * size for block in blocks]
         # rows past the end repeat the last image; `_gather` cuts them off
-        rows = [np.minimum(block * _BLOCK + np.arange(_BLOCK), len(images) - 1) for block in blocks]
+        rows = [np.minimum(first_image + np.arange(size), len(images) - 1) for first_image in first_images]
         images_of_blocks = [images[r] for r in rows]
         calls = []
-        for first in range(0, samples, _CHUNK):
-            calls.append(self._call(images_of_blocks, blocks, first, min(first + _CHUNK, samples)))
+        for first in range(0, samples, self.plan.samples_in_call):
+            last = min(first + self.plan.samples_in_call, samples)
+            calls.append(self._call(images_of_blocks, first_images, first, last))
         finished = [self._combine(list(calls_of_block), samples) for calls_of_block in zip(*calls)]
         if kept_blocks and time.monotonic() - start >= _WORTH_KEEPING:
             for block, of_block in zip(blocks, finished):
                 kept_blocks.write(block, of_block)
         return finished
 
-    def _call(self, images: list[np.ndarray], blocks: list[int], first: int, last: int) -> list[BlockSums]:
-        """Samples first .. last-1 of a block on each of this worker's replicas."""
+    def _call(self, images: list[np.ndarray], first_images: list[int], first: int, last: int) -> list[BlockSums]:
+        """Samples first .. last-1 of a block, which begins with this image, on each of this worker's replicas."""
         limits = (tf.constant(first), tf.constant(last))
         if self.strategy.num_replicas_in_sync == 1:
-            results = [self._compiled_block(tf.constant(images[0]), tf.constant(blocks[0]), *limits)]
+            results = [self._compiled_block(tf.constant(images[0]), tf.constant(first_images[0]), *limits)]
         else:
             per_replica = self.placement.per_replica
-            results = self._compiled_blocks(per_replica(images), per_replica(blocks), *limits)
+            results = self._compiled_blocks(per_replica(images), per_replica(first_images), *limits)
         return [BlockSums(*(value.numpy() for value in sums)) for sums in results]
 
     def _blocks_of_replicas(self, *arguments: Any) -> list[BlockSums]:
@@ -189,19 +199,20 @@ class Evaluator:
         per_replica = self.strategy.run(lambda *own: self._compiled_block(*own), args=arguments)
         return self.strategy.experimental_local_results(per_replica)
 
-    def _block(self, images: tf.Tensor, block: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> BlockSums:
+    def _block(self, images: tf.Tensor, first_image: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> BlockSums:
         """Samples first .. last-1 of a block of images, in the graph."""
         x = to_unit(images)
+        size = images.shape[0]
         q = self.vae.encode(x)
-        seed = noise.seed_for(self.seed, Stream.EVALUATION, block)
-        s, sums = first, SampleSums.zero()
-        for count in (_SAMPLES_AT_ONCE, 1):  # as long as five remain, then one at a time
+        s, sums = first, SampleSums.zero(size)
+        for count in sorted({self.plan.samples_at_once, 1}, reverse=True):  # as long as five remain, then one at a time
             within = functools.partial(_fits, last, count)
-            s, sums = tf.while_loop(within, functools.partial(self._samples, x, q, seed, count), (s, sums))
-        kl = cast(ClosedKl, q).kl(self.vae.prior) if self.closed_kl else tf.zeros([_BLOCK])
+            add_samples = functools.partial(self._samples, x, q, first_image, count)
+            s, sums = tf.while_loop(within, add_samples, (s, sums))
+        kl = cast(ClosedKl, q).kl(self.vae.prior) if self.closed_kl else tf.zeros([size])
         reconstruction = self.vae.decode(q.mean)
         squared_error = tf.reduce_mean(tf.square(reconstruction.mean - x), axis=(1, 2, 3))
-        sigma_squared = tf.fill([_BLOCK], float("nan"))
+        sigma_squared = tf.fill([size], float("nan"))
         if hasattr(reconstruction, "mean_variance"):
             sigma_squared = cast(HasVariance, reconstruction).mean_variance
         log_likelihood, log_w, w, squared_w = tf.unstack(sums.rows)
@@ -210,12 +221,16 @@ class Evaluator:
         return BlockSums(log_likelihood, log_w, log_sum_w, log_sum_squared_w, kl, squared_error, sigma_squared, q.mean)
 
     def _samples(
-        self, x: tf.Tensor, q: Posterior, seed: tf.Tensor, count: int, s: tf.Tensor, sums: SampleSums
+        self, x: tf.Tensor, q: Posterior, first_image: tf.Tensor, count: int, s: tf.Tensor, sums: SampleSums
     ) -> tuple[tf.Tensor, SampleSums]:
-        """Adds samples s .. s+count-1, whose noise is drawn five at a time whatever `count` is."""
-        shape = (_SAMPLES_AT_ONCE, _BLOCK, self.latent_dim)
-        epsilon = noise.normal(shape, noise.fold_in(seed, s // _SAMPLES_AT_ONCE))
-        epsilon = tf.gather(epsilon, s % _SAMPLES_AT_ONCE + tf.range(count))
+        """Adds samples s .. s+count-1, whose noise is drawn by the tile, whatever their count and the images' is."""
+        seed = noise.seed_for(self.seed, Stream.EVALUATION, first_image // TILE)
+        shape = (SAMPLES_AT_ONCE, TILE, self.latent_dim)
+        epsilon = noise.normal(shape, noise.fold_in(seed, s // SAMPLES_AT_ONCE))
+        epsilon = tf.gather(epsilon, s % SAMPLES_AT_ONCE + tf.range(count))
+        size = x.shape[0]
+        if size < TILE:
+            epsilon = tf.gather(epsilon, first_image % TILE + tf.range(size), axis=1)
         log_w, log_likelihood = objectives.log_weights(self.vae, q, x, epsilon)
         return s + count, sums.plus(log_likelihood, log_w)
 
@@ -256,8 +271,11 @@ def _fits(last: tf.Tensor, count: int, s: tf.Tensor, sums: SampleSums) -> tf.Ten
 class KeptBlocks:
     """Finished blocks of an evaluation on disk, with which it goes on after it was killed."""
 
-    def __init__(self, run_dir: Path, step: int, samples: int) -> None:
-        self.folder = run_dir / "evaluation" / f"{step}-{samples}"
+    def __init__(self, run_dir: Path, step: int, samples: int, block_size: int = TILE) -> None:
+        name = f"{step}-{samples}"
+        if block_size != TILE:
+            name += f"-{block_size}"
+        self.folder = run_dir / "evaluation" / name
 
     def write(self, block: int, of_block: PerImage) -> None:
         """Keeps a block."""

@@ -28,6 +28,7 @@ from tfvae.errors import RunError
 from tfvae.runtime import files
 from tfvae.runtime.signals import signals_held
 from tfvae.training import checkpoints, evaluation, report
+from tfvae.training.block_plan import plan_blocks
 from tfvae.training.history import History
 from tfvae.training.monitor import Monitor
 from tfvae.training.notes import Notes, Speedometer
@@ -66,8 +67,9 @@ class Trainer:
         self.total_steps = config.epoch_count * self.epoch_steps
         self.notes = Notes(dataset.image_shape, dataset.fingerprint(), white=dataset.white, start_stddev=start_stddev)
         self.program = TrainProgram(self.state, config, dataset.train.images, placement)
+        plan = plan_blocks(self.state.vae, config.eval_memory_gb)
         self.evaluator = evaluation.Evaluator(
-            self.state.vae, config.latent_dim, config.seed, config.closed_kl, placement
+            self.state.vae, config.latent_dim, config.seed, config.closed_kl, placement, plan
         )
         self.pictured_epochs = _pictured_epochs(config.epoch_count, config.epochs_a_validation)
         self.chunk = _FIRST_CHUNK  # steps
@@ -291,7 +293,8 @@ class Trainer:
         """Evaluates the test images, exports, and writes `results.json`, which it returns."""
         samples = self.config.eval_samples
         images = self.dataset.test.array
-        kept_blocks = evaluation.KeptBlocks(self.run_dir, self.step, samples)
+        block_size = self.evaluator.plan.block_size(len(images))
+        kept_blocks = evaluation.KeptBlocks(self.run_dir, self.step, samples, block_size)
         try:
             per_image = evaluation.evaluate_run(
                 self.evaluator, images, samples, kept_blocks, show_progress=self.placement.chief
@@ -320,6 +323,7 @@ class Trainer:
                 "steps": self.step,
                 "epochs": self.config.epochs,
             },
+            "evaluation": {"images_together": self.evaluator.plan.block_size(len(self.dataset.test.images))},
             "fingerprint": self.notes.fingerprint,
             "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
         }
