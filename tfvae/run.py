@@ -244,11 +244,12 @@ def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Sp
     run_dir = config.directory
     require_writable("run_dir", run_dir, "evaluation")
     trained, dataset = _load_run_and_data(config, arrays)
-    from tfvae.analysis import baselines
     from tfvae.data.provenance import provenance
     from tfvae.training import block_plan, evaluation, report
 
     if with_baselines:
+        from tfvae.analysis import baselines
+
         baselines.check_size(dataset.image_shape)
     images, samples = dataset.test.array, config.eval_samples
     plan = block_plan.plan_blocks(trained.vae, config.eval_memory_gb)
