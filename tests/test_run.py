@@ -26,7 +26,6 @@ from tfvae import data, evaluate, export, run, train  # noqa: E402
 from tfvae.config import Config  # noqa: E402
 from tfvae.config.flagfile import read_config  # noqa: E402
 from tfvae.data import sources  # noqa: E402
-from tfvae.data.sources import Sizes  # noqa: E402
 from tfvae.data.splits import Dataset, Split  # noqa: E402
 from tfvae.serving import verify  # noqa: E402
 from tfvae.training.state import create_state  # noqa: E402
@@ -160,15 +159,6 @@ def test_config_flags_repeats_the_run(trained):
         validate_every=1, run_dir=str(folder / "runs/small"),
     )  # fmt: skip
     assert read_config(folder / "runs/small") == expected
-
-
-def test_epochs_auto_is_a_million_images_and_ten_passes_at_least():
-    """Of the digits' 1,437 training images 696 epochs; of 200,000 ten."""
-    for examples, epochs in ((1_437, 696), (200_000, 10)):
-        config = run._with_resolved_settings(Config(dataset="digits"), Sizes(examples, 7, 3))
-        assert config.epochs == epochs and config.validation_examples == 7
-    given = run._with_resolved_settings(Config(dataset="digits", epochs=4), Sizes(20, 7, 3))
-    assert given.epochs == 4
 
 
 def test_a_run_directory_is_named_by_the_settings():

@@ -7,12 +7,11 @@ import contextlib
 import dataclasses
 import functools
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tfvae.config import Config
+from tfvae.config import Config, left_to_data
 from tfvae.config.capabilities import TASKS
 from tfvae.config.config import ARRAYS
 from tfvae.config.flagfile import FILE_NAME, check_resumable, read_config
@@ -24,14 +23,12 @@ from tfvae.serving import ownership
 
 if TYPE_CHECKING:
     from tfvae.core.vae import VAE
-    from tfvae.data.sources import Sizes
     from tfvae.data.splits import Dataset, Split
     from tfvae.training.checkpoints import SavedRun
     from tfvae.training.strategy import Placement
 
 RUNS = Path("runs")  # where a run's directory is, unless it is given
 _WRITTEN_IN_A_RUN = ("checkpoints", "evaluation", "figures", "tensorboard")  # directories, while it trains
-_AUTO_IMAGES = 1_000_000  # that --epochs=auto passes over, in 10 epochs at least
 
 
 def train(config: Config, on_workers_met: Callable[[], None] = lambda: None) -> dict[str, Any]:
@@ -63,7 +60,7 @@ def train_on(
     """
     config, dataset, placement, data_line = _start(config, arrays, on_workers_met)
     from tfvae.data import place
-    from tfvae.training import report
+    from tfvae.training import memory, report
 
     run_dir = config.directory
     placement.say(f"{data_line}; {dataset.describe()}")
@@ -74,6 +71,7 @@ def train_on(
         placement.say(f"{run_dir} is finished: {config.epochs:,} epochs")
     else:
         _check_places(config, dataset.fingerprint())
+        memory.require_fitting(config, dataset.image_shape, placement.local_replicas)
         results = _train_in(run_dir, config, dataset, placement)
     exported = Path(results["export"])
     placement.say(f"{report.table(results)}\n{report.next_commands(run_dir, exported, config.dataset == ARRAYS)}")
@@ -102,7 +100,7 @@ def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Ca
         place.require_there(config)
     parts = sources.read_early(config, arrays)
     if parts is not None:
-        config = _with_resolved_settings(config, parts.sizes)
+        config = left_to_data.with_epochs(config, parts.sizes.train, parts.sizes.validation)
     _check_run_dir(config)
     import_tensorflow()
     from tfvae.data import dataset as data
@@ -114,18 +112,11 @@ def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Ca
     config = dataclasses.replace(config, dataset=name)
     if parts is None:
         parts = sources.read(config)
-        config = _with_resolved_settings(config, parts.sizes)
+        config = left_to_data.with_epochs(config, parts.sizes.train, parts.sizes.validation)
     dataset = data.divide(config, parts)
-    config = _with_run_dir(config, dataset)
+    config = _with_run_dir(left_to_data.with_filters(config, dataset.image_shape), dataset)
     _check_run_dir(config)
     return _Start(config, dataset, placement, data_line)
-
-
-def _with_resolved_settings(config: Config, sizes: "Sizes") -> Config:
-    """`config` with the epochs, the validation images and when to validate, where it leaves these to the data."""
-    epochs = config.epochs or max(10, math.ceil(_AUTO_IMAGES / sizes.train))
-    config = dataclasses.replace(config, epochs=epochs, validation_examples=sizes.validation)
-    return dataclasses.replace(config, validate_every=config.epochs_a_validation)
 
 
 def _with_run_dir(config: Config, dataset: "Dataset") -> Config:

@@ -111,7 +111,7 @@ SHOWN = [  # one of each kind: the value, and the message
         "hidden_units=<ndarray of shape (60000, 28) and type float64>: must be a tuple of whole numbers from 1 to "
         "1048575, or ()",
     ),
-    ("filters", [], "filters=[]: must be a tuple of one or more whole numbers from 1 to 1048575"),
+    ("filters", [], "filters=[]: must be None or a tuple of one or more whole numbers from 1 to 1048575"),
     ("sigma", "x", "sigma='x': must be 'learned', 'optimal', 'per_pixel', 'of_z' or a number from 1e-6 to 1e6"),
     (
         "sigma",

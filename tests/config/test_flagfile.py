@@ -75,6 +75,7 @@ def test_a_file_of_version_0_1_0_is_read_and_would_be_written_with_a_later_flag_
         data_dir="/data/sets",
         validation_examples=180,
         hidden_units=(),
+        filters=(32, 64),
         likelihood="gaussian",
         sigma="learned",
         dequantize=True,

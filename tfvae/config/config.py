@@ -32,6 +32,7 @@ from tfvae.errors import InputError, as_arguments
 
 ARRAYS = "arrays"  # the name of images that Python hands in: a run keeps their fingerprint, not them
 
+_USUAL_FILTERS = (32, 64)  # of images up to 32x32: they are not in a run's name
 _VALIDATIONS = 200  # of a run, at most, where their number is left to it
 
 
@@ -92,10 +93,11 @@ class Config:
         whole_numbers("layer sizes", may_be_empty=True),
         "sizes of the encoder's dense layers; the mlp decoder mirrors them; nothing: a linear model",
     )
-    filters: tuple[int, ...] = field(
-        (32, 64),
-        whole_numbers("filter counts", may_be_empty=False),
-        "filters of the convolutions of --network=conv; the decoder mirrors them",
+    filters: tuple[int, ...] | None = field(
+        None,
+        or_auto(whole_numbers("filter counts", may_be_empty=False)),
+        "filters of the convolutions of --network=conv, each of which halves the image; the decoder mirrors them; "
+        "auto: 32,64,128,256,256,... until the image is at most 8x8 (28x28: 32,64)",
     )
     activation: str = field("relu", choice("relu", "tanh", "elu", "gelu", "softplus"), "of the hidden layers")
     dtype: str = field(
@@ -260,7 +262,9 @@ class Config:
         """A short name for the run, different for other settings (`dataset` resolved): digits-512-2-212c6024."""
         dataset = Path(self.dataset).stem if is_file_name(self.dataset) else self.dataset
         sizes = (self.network,) if self.network == "conv" else self.hidden_units
-        changed = [(name, to_text(v)) for name, v in self.settings().items() if v != FIELDS[name].default]
+        settings = {**self.settings(), "filters": self.filters or _USUAL_FILTERS}
+        defaults = {name: described.default for name, described in FIELDS.items()} | {"filters": _USUAL_FILTERS}
+        changed = [(name, to_text(value)) for name, value in settings.items() if value != defaults[name]]
         parts = (dataset, *sizes, self.latent_dim, f"{zlib.crc32(repr(changed).encode()):08x}")
         return "-".join(re.sub("[^A-Za-z0-9.]+", "_", str(part)) for part in parts)
 

@@ -11,7 +11,12 @@ from tfvae.config.fields import to_python, to_text
 from tfvae.errors import InputError, as_arguments
 
 FILE_NAME = "config.flags"
-_LEFT_TO_THE_DATA = (("dataset", "auto"), ("validation_examples", None), ("epochs", None))  # until these are read
+_LEFT_TO_THE_DATA = (  # until these are read
+    ("dataset", "auto"),
+    ("validation_examples", None),
+    ("epochs", None),
+    ("filters", None),
+)
 _OF_THE_MACHINE = ("run_dir", "strategy", "logical_cpus", "start_timeout", "memory_gb")
 
 

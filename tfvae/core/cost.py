@@ -1,4 +1,4 @@
-"""What a pass through a network costs, told by the layers' shapes, before anything is computed."""
+"""What a network costs, told by its layers' shapes, whether they are built or not, before anything is computed."""
 
 import math
 from collections.abc import Iterable
@@ -7,52 +7,35 @@ from typing import NamedTuple
 import keras
 
 from tfvae.core.models import Decoder, Encoder
+from tfvae.core.posteriors import POSTERIORS
 from tfvae.core.vae import VAE
 
 _ARRAYS = 8  # of an image's size that a density takes for each z: its mean, differences, squares, ...
 _FLOAT_BYTES = 4
 
+Shape = tuple[int | None, ...]
+
 
 class Cost(NamedTuple):
-    """Of one image's, or one z's, pass through some layers."""
+    """Of some layers; for one image, or one z, that passes through them, where it says so."""
 
-    outputs: int  # numbers that the layers put out, all together
-    multiply_adds: int
+    weights: int
+    outputs: int  # numbers that the layers put out for one image, all together
+    multiply_adds: int  # for one image
 
 
 def of_encoder(encoder: Encoder) -> Cost:
-    """Of the way from x to the features of q(z|x)."""
-    return of_layers(encoder.trunk, encoder.input_shape)
+    """Of the way from x to q(z|x)."""
+    cost, features = _of_layers(encoder.trunk, encoder.input_shape)
+    size = sum(POSTERIORS[encoder.posterior].head_sizes(encoder.latent_dim).values())
+    return _plus_dense(cost, _numbers(features[1:]), size)
 
 
 def of_decoder(decoder: Decoder) -> Cost:
     """Of the way from z to the numbers that make p(x|z)."""
-    return of_layers((*decoder.trunk, decoder.output_layer), decoder.input_shape)
-
-
-def of_layers(layers: Iterable[keras.layers.Layer], shape: tuple[int | None, ...]) -> Cost:
-    """Of layers that are built, one after the other, for inputs of this shape [B, ...]."""
-    outputs = multiply_adds = 0
-    for layer in layers:
-        next_shape = layer.compute_output_shape(shape)
-        outputs += _numbers(next_shape[1:])
-        multiply_adds += _multiply_adds(layer, shape, next_shape)
-        shape = next_shape
-    return Cost(outputs, multiply_adds)
-
-
-def _multiply_adds(layer: keras.layers.Layer, shape: tuple[int | None, ...], next_shape: tuple[int | None, ...]) -> int:
-    """Of a layer with a kernel, which is applied at each place of the smaller of its two images."""
-    kernel = getattr(layer, "kernel", None)
-    if kernel is None:
-        return 0
-    places = min(_numbers(shape[1:-1]), _numbers(next_shape[1:-1]))  # 1 of a dense layer
-    return math.prod(kernel.shape) * places
-
-
-def _numbers(shape: tuple[int | None, ...]) -> int:
-    """Of an array of this shape; an axis of unknown length counts as 1."""
-    return math.prod(length or 1 for length in shape)
+    cost, features = _of_layers(decoder.trunk, decoder.input_shape)
+    last, _ = _of_layers((decoder.new_output_layer(features),), features)
+    return Cost(*(a + b for a, b in zip(cost, last)))
 
 
 def rows_within(vae: VAE, memory: float) -> int:
@@ -60,3 +43,40 @@ def rows_within(vae: VAE, memory: float) -> int:
     outputs = max(of_encoder(vae.encoder).outputs, of_decoder(vae.decoder).outputs)
     values = outputs + _ARRAYS * math.prod(vae.encoder.image_shape)
     return max(1, int(memory // (_FLOAT_BYTES * values)))
+
+
+def _plus_dense(cost: Cost, inputs: int, outputs: int) -> Cost:
+    """With a dense layer more."""
+    return Cost(cost.weights + (inputs + 1) * outputs, cost.outputs + outputs, cost.multiply_adds + inputs * outputs)
+
+
+def _of_layers(layers: Iterable[keras.layers.Layer], shape: Shape) -> tuple[Cost, Shape]:
+    """Of layers one after the other, for inputs of this shape [B, ...]; and the shape of what comes out."""
+    cost = Cost(0, 0, 0)
+    for layer in layers:
+        next_shape = layer.compute_output_shape(shape)
+        kernel, biases = _kernel_and_biases(layer, shape)
+        # a kernel of a convolution is applied at each place of the smaller of its two images
+        places = min(_numbers(shape[1:-1]), _numbers(next_shape[1:-1]))
+        cost = Cost(
+            cost.weights + kernel + biases,
+            cost.outputs + _numbers(next_shape[1:]),
+            cost.multiply_adds + kernel * places,
+        )
+        shape = next_shape
+    return cost, shape
+
+
+def _kernel_and_biases(layer: keras.layers.Layer, shape: Shape) -> tuple[int, int]:
+    """The numbers of a layer's weights, for inputs of this shape."""
+    channels = shape[-1] or 1
+    if isinstance(layer, keras.layers.Dense):
+        return channels * layer.units, layer.units
+    if isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose):
+        return math.prod(layer.kernel_size) * channels * layer.filters, layer.filters
+    return 0, 0  # it has none: Flatten, Reshape
+
+
+def _numbers(shape: Shape) -> int:
+    """Of an array of this shape; an axis of unknown length counts as 1."""
+    return math.prod(length or 1 for length in shape)

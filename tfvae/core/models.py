@@ -171,20 +171,23 @@ class Decoder(_EncoderOrDecoder):
 
     def build(self, input_shape: Any = None) -> None:
         features = _build_trunk(self.trunk, self.input_shape)
-        height, width, channels = self.image_shape
-        channels *= self.family.parameters_per_value
-        if len(features) == 4:
-            self.output_layer = keras.layers.Conv2DTranspose(
-                channels, 3, padding="same", data_format=DATA_FORMAT, **self.layer_options("pixels")
-            )
-        else:
-            self.output_layer = keras.layers.Dense(height * width * channels, **self.layer_options("pixels"))
+        self.output_layer = self.new_output_layer(features)
         self.output_layer.build(features)
         for variable in self.family.variables(self.image_shape):
             # what a step sets is the same on every replica
             aggregation = "none" if variable.trainable else "only_first_replica"
             self.learned += (self.add_weight(**variable._asdict(), aggregation=aggregation),)
         self.built = True
+
+    def new_output_layer(self, features: tuple[int | None, ...]) -> keras.layers.Layer:
+        """A layer, not built, from features of this shape, [B, F] or [B, h, w, F], to what makes p(x|z)."""
+        height, width, channels = self.image_shape
+        channels *= self.family.parameters_per_value
+        if len(features) == 4:
+            return keras.layers.Conv2DTranspose(
+                channels, 3, padding="same", data_format=DATA_FORMAT, **self.layer_options("pixels")
+            )
+        return keras.layers.Dense(height * width * channels, **self.layer_options("pixels"))
 
     def set_variance(self, mean_squared_error: tf.Tensor) -> None:
         """Sets the one log-variance to its maximum, of values with this error; an error that isn't finite is passed.

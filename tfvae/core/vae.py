@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.config import Config
+from tfvae.config.left_to_data import default_filters
 from tfvae.core import fast, noise, objectives
 from tfvae.core.inputs import InputRule, is_from_outside
 from tfvae.core.keras_fit import (
@@ -312,17 +313,14 @@ class VAE(keras.Model):
             return super().predict(as_input(self.input_rule, x, "x"), **options)
 
 
-def make_vae(
+def make_networks(
     config: Config, image_shape: tuple[int, int, int], white: int = 255, start_stddev: float | None = None
-) -> VAE:
-    """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C].
-
-    `white` is that of `inputs.InputRule`. A learned deviation starts from `start_stddev`: that of the training images,
-    in x; None makes the model as older runs have it.
-    """
-    names = ("latent_dim", "network", "hidden_units", "filters", "activation", "seed")
+) -> tuple[Encoder, Decoder]:
+    """The encoder and the decoder of `make_vae`, not built: no weight is there yet."""
+    names = ("latent_dim", "network", "hidden_units", "activation", "seed")
     options = {name: getattr(config, name) for name in names}
-    options |= {"image_shape": image_shape, "layer_dtype": config.dtype}
+    filters = config.filters or default_filters(image_shape)
+    options |= {"image_shape": image_shape, "filters": filters, "layer_dtype": config.dtype}
     encoder = Encoder(**options, posterior=config.posterior, white=white, name="encoder")
     decoder = Decoder(
         **options,
@@ -333,6 +331,18 @@ def make_vae(
         sigma_pace=1.0 if start_stddev is None else sigma_pace(config.optimizer, config.learning_rate),
         name="decoder",
     )
+    return encoder, decoder
+
+
+def make_vae(
+    config: Config, image_shape: tuple[int, int, int], white: int = 255, start_stddev: float | None = None
+) -> VAE:
+    """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C].
+
+    `white` is that of `inputs.InputRule`. A learned deviation starts from `start_stddev`: that of the training images,
+    in x; None makes the model as older runs have it.
+    """
+    encoder, decoder = make_networks(config, image_shape, white, start_stddev)
     # Keras's own names would count the models of the process
     objective = {name: getattr(config, name) for name in OBJECTIVE_SETTINGS}
     vae = VAE(encoder, decoder, prior=config.prior, components=config.prior_components, objective=objective, name="vae")

@@ -5,7 +5,6 @@ A source of images is a function that returns its parts, `dict[str, Split]`, in 
 TensorFlow's import, which takes seconds.
 """
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from tfvae.data import arrays, digits, pixels, tfds
 from tfvae.data.disk import DiskImages
 from tfvae.data.splits import Split
 from tfvae.errors import InputError
+from tfvae.runtime.memory import machine_bytes
 
 _MAX_TEST_IMAGES = 10_000  # that are taken off a set without a test part: a tenth at most
 _QUICK_BYTES = 10**9  # of a file that NumPy reads and checks in about a second
@@ -72,7 +72,7 @@ def memory_bytes(config: Config) -> float:
     """What training images may take; larger ones stay on disk."""
     if config.memory_gb is not None:
         return config.memory_gb * 1e9
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+    return machine_bytes() / 2
 
 
 def read_early(config: Config, handed_in: dict[str, Split] | None = None) -> Parts | None:

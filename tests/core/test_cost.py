@@ -1,0 +1,62 @@
+"""What a network costs beside the model that is built: its weights are counted by Keras, its products by hand."""
+
+import pytest
+
+from tfvae.config import Config
+from tfvae.config.left_to_data import default_filters
+from tfvae.core import cost
+from tfvae.core.vae import make_networks, make_vae
+
+SETTINGS = {
+    "mlp": {"hidden_units": (7, 5)},
+    "linear": {"hidden_units": ()},
+    "conv": {"network": "conv", "filters": (4, 6), "hidden_units": (5,)},
+    "sigma of z, full": {"network": "conv", "likelihood": "gaussian", "sigma": "of_z", "posterior": "full"},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("shape", [(9, 7, 3), (20, 16, 1)])
+def test_the_weights_are_as_many_as_those_of_the_built_networks(settings, shape):
+    config = Config(latent_dim=3, **settings)
+    encoder, decoder = make_networks(config, shape)
+    assert not encoder.weights and not decoder.weights
+    vae = make_vae(config, shape)
+    assert cost.of_encoder(encoder).weights == vae.encoder.count_params()
+    assert cost.of_decoder(decoder).weights == vae.decoder.count_params()
+    assert cost.of_decoder(vae.decoder) == cost.of_decoder(decoder)  # built or not
+
+
+def test_outputs_and_products_of_convolutions_are_those_of_the_layers_by_hand():
+    config = Config(network="conv", filters=(4, 6), hidden_units=(5,), latent_dim=2)
+    encoder, decoder = make_networks(config, (8, 8, 1))
+    maps = 4 * 4 * 4 + 2 * 2 * 6
+    assert cost.of_encoder(encoder).outputs == maps + 24 + 5 + 4  # the maps, flat, hidden, mean and log-variance
+    products = 16 * 9 * 1 * 4 + 4 * 9 * 4 * 6 + 24 * 5 + 5 * 4
+    assert cost.of_encoder(encoder).multiply_adds == products
+    maps = 4 * 4 * 6 + 8 * 8 * 4
+    assert cost.of_decoder(decoder).outputs == 24 + 24 + maps + 64  # hidden, its image, the maps, the pixels
+    products = 2 * 24 + 4 * 9 * 6 * 6 + 16 * 9 * 6 * 4 + 64 * 9 * 4 * 1
+    assert cost.of_decoder(decoder).multiply_adds == products
+
+
+@pytest.mark.parametrize(
+    ("shape", "filters"),
+    [
+        ((8, 8, 1), (32, 64)),
+        ((28, 28, 1), (32, 64)),
+        ((32, 32, 3), (32, 64)),
+        ((33, 20, 3), (32, 64, 128)),
+        ((400, 400, 3), (32, 64, 128, 256, 256, 256)),
+        ((512, 512, 3), (32, 64, 128, 256, 256, 256)),
+    ],
+)
+def test_convolutions_halve_an_image_until_it_is_8_by_8(shape, filters):
+    assert default_filters(shape) == filters
+
+
+def test_large_images_have_no_layer_of_hundreds_of_millions_of_weights():
+    vae_of_28 = make_networks(Config(network="conv"), (28, 28, 1))
+    of_512 = make_networks(Config(network="conv", latent_dim=16), (512, 512, 3))
+    assert [n.filters for n in vae_of_28] == [(32, 64)] * 2
+    assert cost.of_encoder(of_512[0]).weights + cost.of_decoder(of_512[1]).weights < 13_000_000

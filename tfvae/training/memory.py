@@ -1,0 +1,43 @@
+"""Whether a network fits into the machine's memory, told before it is built: the first step would end the process."""
+
+from tfvae.config import Config
+from tfvae.core import cost, fast
+from tfvae.core.vae import make_networks
+from tfvae.errors import InputError
+from tfvae.runtime.memory import machine_bytes
+
+_FLOAT_BYTES = 4
+_SLOTS = {"adam": 2, "rmsprop": 1, "adagrad": 1, "sgd": 0}  # of the optimizer, for each weight
+
+
+def require_fitting(config: Config, image_shape: tuple[int, int, int], local_replicas: int) -> None:
+    """Refuses a network whose training can't fit into this machine's memory; a GPU's own is not looked at.
+
+    What is counted is there for certain: the weights, their gradients and the optimizer's variables on each replica,
+    and what the layers put out for a batch, which the gradient needs.
+
+    Raises:
+        InputError: with the figures.
+    """
+    if fast.computes_on_gpu():
+        return
+    encoder, decoder = make_networks(config, image_shape)
+    of_encoder, of_decoder = cost.of_encoder(encoder), cost.of_decoder(decoder)
+    weights = of_encoder.weights + of_decoder.weights
+    outputs = of_encoder.outputs + config.num_samples * of_decoder.outputs
+    state_bytes = weights * _FLOAT_BYTES * (2 + _SLOTS[config.optimizer]) * local_replicas
+    batch_bytes = config.batch_size * outputs * _FLOAT_BYTES
+    total = machine_bytes()
+    if state_bytes + batch_bytes <= total:
+        return
+    flag = f"--batch_size={config.batch_size}"
+    way = "a smaller --batch_size"
+    if state_bytes > batch_bytes:
+        flag, way = f"--network={config.network}", "smaller --hidden_units"
+        if config.network == "conv":
+            way = "--filters=auto, or smaller --hidden_units"
+    raise InputError(
+        f"{flag}: must fit into this machine's {total / 1e9:.1f} GB: {weights:,} weights, with their gradients and "
+        f"{config.optimizer}'s variables, take {state_bytes / 1e9:.1f} GB, and what the layers put out for a batch "
+        f"{batch_bytes / 1e9:.1f} GB: take {way}"
+    )
