@@ -1,7 +1,9 @@
 """States on 8x8 images, their checkpoints, and every way in which one may be damaged."""
 
+import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,24 @@ def make_empty(folder: Path) -> None:
     folder.mkdir()
 
 
+def of_another(*names: str) -> Callable[[Path], Any]:
+    """Takes these files of checkpoint 20 in the place of its own."""
+
+    def damage(folder: Path) -> None:
+        for name in names:
+            shutil.copy(folder.parent / "20" / name, folder / name)
+
+    return damage
+
+
+def without_checksums(folder: Path) -> None:
+    """Makes a checkpoint one as older versions wrote them."""
+    content = json.loads((folder / NAMES).read_text())
+    del content["crc32"], content["files"]
+    crc32 = zlib.crc32(json.dumps(content).encode())
+    (folder / NAMES).write_text(json.dumps({**content, "crc32": crc32}, indent=1))
+
+
 DAMAGES = {
     "data truncated": cut(DATA),
     "data empty": empty(DATA),
@@ -106,5 +126,8 @@ DAMAGES = {
     "names of another kind": lambda folder: (folder / NAMES).write_text("[1]"),
     "a name changed": replace_text("encoder", "encodes"),
     "the notes' step changed": replace_text('"step": 30', '"step": 31'),
+    "names of another": of_another(NAMES),
+    "variables of another": of_another(DATA, INDEX),
+    "data of another": of_another(DATA),
     "empty directory": make_empty,
 }

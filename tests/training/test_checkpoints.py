@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from saved_states import DAMAGES, DATA, IMAGE, make_state, notes, save_states, tree, values
+from saved_states import DAMAGES, DATA, IMAGE, make_state, notes, save_states, tree, values, without_checksums
 
 from tfvae.errors import InputError, RunError
 from tfvae.training.checkpoints import restore, save, steps
@@ -79,6 +79,22 @@ def test_damaged_newest_is_named_and_passed_over(
     printed = capfd.readouterr().out
     assert printed.startswith(f"{tmp_path / 'checkpoints' / '30'} is damaged and passed over (")
     assert printed.count("\n") == 1
+
+
+def test_a_checkpoint_of_an_older_version_has_no_checksums_of_files(tmp_path: Path) -> None:
+    saved = save_states(tmp_path, 10, 20)
+    without_checksums(tmp_path / "checkpoints" / "20")
+    state = make_state(4)
+    assert restore(tmp_path, lambda _: state.variables())["step"] == 20
+    assert values(state) == saved[20]
+
+
+def test_what_else_lies_in_a_checkpoint_does_no_harm(tmp_path: Path) -> None:
+    save_states(tmp_path, 10, 20)
+    (tmp_path / "checkpoints" / "20" / ".nfs0001").write_text("left by the file system")
+    (tmp_path / "checkpoints" / "20" / ".snapshot").mkdir()
+    state = make_state(4)
+    assert restore(tmp_path, lambda _: state.variables())["step"] == 20
 
 
 def test_all_damaged(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

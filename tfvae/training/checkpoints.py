@@ -2,7 +2,8 @@
 
 Each is a directory `<run>/checkpoints/<step>/`, written aside, flushed to disk and renamed into place: it is there
 whole or not at all. `variables.json` in it names every variable with its shape, for tf.train.Checkpoint by itself
-would forget layers in lists and restore by position without a word.
+would forget layers in lists and restore by position without a word. It has the checksums of the other files too: each
+of them knows its own, but not that it lies beside those of another checkpoint.
 """
 
 import contextlib
@@ -25,6 +26,8 @@ from tfvae.errors import InputError, RunError
 from tfvae.runtime.files import move_into_place, no_checkpoint, numbered_directories
 
 _MOST_CHECKPOINTS = 3
+_DESCRIPTION = "variables.json"
+_BLOCK = 2**20  # bytes of a file that are read at a time
 
 Variables = dict[str, tf.Variable]  # by name
 
@@ -51,8 +54,8 @@ def save(run_dir: Path, variables: Variables, step: int, notes: dict[str, Any]) 
     try:
         tf.train.Checkpoint(variables=list(variables.values())).write(str(aside / "ckpt"))
         shapes = {name: variable.shape.as_list() for name, variable in variables.items()}
-        content = {"variables": shapes, "notes": notes}
-        (aside / "variables.json").write_text(json.dumps({**content, "crc32": _crc32(content)}, indent=1))
+        content = {"variables": shapes, "notes": notes, "files": _checksums(aside)}
+        (aside / _DESCRIPTION).write_text(json.dumps({**content, "crc32": _crc32(content)}, indent=1))
         shutil.rmtree(folder / str(step), ignore_errors=True)  # one that was damaged, and passed over
         move_into_place(aside, folder / str(step))
     finally:
@@ -70,6 +73,20 @@ def _remove_old(run_dir: Path, step: int) -> None:
 
 def _crc32(content: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(content).encode())
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    """The CRC-32 of each file of a checkpoint, but for the description itself, by its name."""
+    checksums = {}
+    for path in sorted(folder.iterdir()):
+        if path.name == _DESCRIPTION or not path.is_file():
+            continue
+        checksum = 0
+        with open(path, "rb") as file:
+            while block := file.read(_BLOCK):
+                checksum = zlib.crc32(block, checksum)
+        checksums[path.name] = checksum
+    return checksums
 
 
 def restore(run_dir: Path, make: Callable[[dict[str, Any]], Variables], prefix: str = "") -> dict[str, Any]:
@@ -105,9 +122,12 @@ def restore(run_dir: Path, make: Callable[[dict[str, Any]], Variables], prefix: 
 
 def _read_description(folder: Path) -> tuple[dict[str, list[int]], dict[str, Any]]:
     """A checkpoint's variables, {name: shape} in the order in which they are stored, and its notes."""
-    content = json.loads((folder / "variables.json").read_text())
+    content = json.loads((folder / _DESCRIPTION).read_text())
     if content.pop("crc32") != _crc32(content):
-        raise ValueError("variables.json was changed")
+        raise ValueError(f"{_DESCRIPTION} was changed")
+    of_files = content.get("files", {})  # older checkpoints have none
+    if not of_files.items() <= _checksums(folder).items():  # what else lies there, as of a file system, does no harm
+        raise ValueError(f"the files are not those that {_DESCRIPTION} was written with")
     return {current_name(name): shape for name, shape in content["variables"].items()}, content["notes"]
 
 
