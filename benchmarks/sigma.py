@@ -17,9 +17,9 @@ from sklearn.datasets import load_sample_images
 
 import tfvae
 from benchmarks import page
-from tfvae import run
+from tfvae import data, run
 from tfvae.analysis import baselines
-from tfvae.data import dataset as data
+from tfvae.core.inputs import to_unit
 
 RUNS = Path("runs") / "sigma"
 SEEDS = (0, 1, 2)
@@ -122,7 +122,8 @@ def rows_of(task: Task) -> list[str]:
 
 def linear_row(sigma: str) -> str:
     """How far a linear model's density of the training digits is below probabilistic PCA's after 240 steps."""
-    x = data.load(tfvae.Config(dataset="digits", validation_examples=0)).train.array.reshape(-1, 64) / 255
+    images = data.load(tfvae.Config(dataset="digits", validation_examples=0)).train.images
+    x = to_unit(images).reshape(-1, 64).astype(np.float64)
     maximum = baselines.fit_pca(x, LINEAR["latent_dim"]).score_samples(x).mean()
     gaps = []
     for seed in SEEDS:
