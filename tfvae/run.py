@@ -16,7 +16,7 @@ from tfvae.config.capabilities import TASKS
 from tfvae.config.config import ARRAYS
 from tfvae.config.flagfile import FILE_NAME, check_resumable, read_config
 from tfvae.config.rules import check_task
-from tfvae.errors import RunError
+from tfvae.runtime.failures import told_plainly
 from tfvae.runtime.files import locked, require_checkpoints, require_writable, write_atomically
 from tfvae.runtime.tensorflow import import_tensorflow
 from tfvae.serving import ownership
@@ -136,6 +136,13 @@ def _check_run_dir(config: Config) -> None:
         check_resumable(dataclasses.replace(config, run_dir=str(run_dir)), read_config(run_dir))
 
 
+def _told_plainly(config: Config) -> contextlib.AbstractContextManager[None]:
+    """Turns errors of the disks that a command on a run writes to into RunError; it says what is safe."""
+    from tfvae.training import checkpoints
+
+    return told_plainly((config.directory, Path(config.export_dir)), lambda: checkpoints.safe_on_disk(config.directory))
+
+
 def _check_places(config: Config, fingerprint: str) -> None:
     """Refuses places that training can't write to, and another run's; raises InputError, and nothing is written."""
     from tfvae.data.dataset import changed
@@ -161,21 +168,16 @@ def _finished_results(run_dir: Path, config: Config, fingerprint: str) -> dict[s
 
 def _train_in(run_dir: Path, config: Config, dataset: "Dataset", placement: "Placement") -> dict[str, Any]:
     """Trains in a run directory that no other process uses; says what is safe where that fails."""
-    import tensorflow as tf
-
     from tfvae.analysis.pictures import draw_pictures
     from tfvae.training import checkpoints
     from tfvae.training.trainer import Trainer
 
     draw = functools.partial(draw_pictures, dataset=dataset, config=config)
     export_trained = functools.partial(_export_models, config, dataset.fingerprint())
+    safe = functools.partial(checkpoints.safe_on_disk, run_dir)
     with locked(run_dir) if placement.chief else contextlib.nullcontext():
-        try:
-            with placement.together(lambda: checkpoints.safe_on_disk(run_dir)):
-                return Trainer(config, dataset, run_dir, placement, draw, export_trained).train()
-        except (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError) as error:
-            reason = " ".join(str(error).split())[-200:]  # TensorFlow says the reason last
-            raise RunError(f"{type(error).__name__}: {reason}; {checkpoints.safe_on_disk(run_dir)}") from error
+        with _told_plainly(config), placement.together(safe):
+            return Trainer(config, dataset, run_dir, placement, draw, export_trained).train()
 
 
 def _export_models(config: Config, fingerprint: str, vae: "VAE", step: int, results: dict[str, Any]) -> Path:
@@ -184,7 +186,8 @@ def _export_models(config: Config, fingerprint: str, vae: "VAE", step: int, resu
 
     base = Path(config.export_dir, ownership.names(config)["decoder"])
     claim = functools.partial(ownership.claim, config, fingerprint)
-    return saved_model.export(vae, base, saved_model.describe(config, step, results), claim)
+    with _told_plainly(config):
+        return saved_model.export(vae, base, saved_model.describe(config, step, results), claim)
 
 
 def _load_run(config: Config) -> "SavedRun":
@@ -246,7 +249,8 @@ def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Sp
     plan = block_plan.plan_blocks(trained.vae, config.eval_memory_gb)
     evaluator = evaluation.Evaluator(trained.vae, config.latent_dim, config.seed, config.closed_kl, plan=plan)
     kept_blocks = evaluation.KeptBlocks(run_dir, trained.step, samples, plan.block_size(len(images)))
-    summary = evaluation.evaluate_run(evaluator, images, samples, kept_blocks).summary()
+    with _told_plainly(config):
+        summary = evaluation.evaluate_run(evaluator, images, samples, kept_blocks).summary()
     results = {
         "of": {**provenance(config, images, samples), "step": trained.step},
         "test": report.meaningful_figures(config, summary, dataset.image_shape),
@@ -256,7 +260,8 @@ def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Sp
     if with_baselines:
         results["baselines"] = baselines.compare(config, dataset, float(summary["squared_error"]))
         print(baselines.table(results["of"], results["baselines"]), flush=True)
-    write_atomically(run_dir / "evaluation.json", json.dumps(results, indent=1) + "\n")
+    with _told_plainly(config):
+        write_atomically(run_dir / "evaluation.json", json.dumps(results, indent=1) + "\n")
     kept_blocks.forget()
     return results
 
@@ -282,7 +287,8 @@ def explore(config: Config, task: str = "samples", arrays: "dict[str, Split] | N
         trained = _load_run(config)
     from tfvae.analysis import tasks
 
-    return tasks.explore(config, trained.vae, trained.step, dataset, task)
+    with _told_plainly(config):
+        return tasks.explore(config, trained.vae, trained.step, dataset, task)
 
 
 def export(config: Config, export_format: str = "saved_model", with_explorer: bool = False) -> Path:

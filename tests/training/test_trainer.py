@@ -11,7 +11,7 @@ from trainers import EPOCH, make_dataset, make_trainer
 
 from tfvae.config.flagfile import read_config
 from tfvae.errors import InputError
-from tfvae.training import checkpoints, trainer
+from tfvae.training import checkpoints, history, trainer
 from tfvae.training.notes import Notes
 from tfvae.training.strategy import Placement, one_device
 from tfvae.training.trainer import Trainer
@@ -139,3 +139,47 @@ def test_workers_must_bring_the_same_images_and_flags(tmp_path, monkeypatch):
     made.restore()
     flags = {**made.config.settings(), "validate_every": 1}
     assert facts == {"step": 0, "images": make_dataset().fingerprint(), "flags": flags}
+
+
+# A signal in a validation.
+
+
+def test_a_signal_is_heard_within_a_validation_and_the_next_start_makes_it(tmp_path, monkeypatch):
+    """As many rows and the same figures as a run that was never stopped; the validation is of two blocks."""
+    folders = [tmp_path / name for name in ("stopped", "whole")]
+    for folder in folders:
+        folder.mkdir()
+    dataset = make_dataset(validation=300)
+    whole = make_trainer(folders[1], dataset)
+    whole.train()
+    stopped = make_trainer(folders[0], dataset)
+    finished_blocks = []
+
+    def hear_signals(self):
+        in_validation = self.step == 2 * EPOCH
+        finished_blocks.append(in_validation)
+        return in_validation
+
+    monkeypatch.setattr(Trainer, "_hear_signals", hear_signals)
+    monkeypatch.setattr(Trainer, "finish", lambda self: {})
+    stopped.train()
+    assert stopped.step == stopped.saved_step == 2 * EPOCH and stopped.notes.end_is_due
+    assert finished_blocks.count(True) == 2  # after the first of the two blocks, and in the loop
+    assert len(history.read(stopped.run_dir)["step"]) == 1
+    monkeypatch.undo()
+    again = make_trainer(folders[0], dataset)
+    again.train()
+    assert not again.notes.end_is_due
+    rows, expected = (history.read(made.run_dir) for made in (again, whole))
+    for column, values_of_epochs in expected.items():  # means of an epoch's parts are summed in other groups
+        np.testing.assert_allclose(rows[column], values_of_epochs, rtol=1e-6, err_msg=column)
+    assert_same_values(again.state, whole.state)
+
+
+def test_a_run_directory_that_is_removed_does_not_come_back_by_halves(tmp_path):
+    made = make_trainer(tmp_path)
+    made.run_chunk()
+    made.run_dir.rmdir()
+    with pytest.raises(FileNotFoundError):
+        made.save()
+    assert not made.run_dir.exists()

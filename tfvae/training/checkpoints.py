@@ -50,7 +50,8 @@ def save(run_dir: Path, variables: Variables, step: int, notes: dict[str, Any]) 
     for leftover in folder.glob(".*.tmp"):  # of a process that was killed
         shutil.rmtree(leftover)
     aside = folder / f".{step}.tmp"
-    aside.mkdir(parents=True)
+    folder.mkdir(exist_ok=True)  # not its parent, which a user may have removed: that must not come back by halves
+    aside.mkdir()
     try:
         tf.train.Checkpoint(variables=list(variables.values())).write(str(aside / "ckpt"))
         shapes = {name: variable.shape.as_list() for name, variable in variables.items()}

@@ -132,8 +132,8 @@ class Evaluator:
         self.vae, self.latent_dim, self.seed, self.closed_kl, self.plan = vae, latent_dim, seed, closed_kl, plan
         self.placement = placement or one_device()
         self.strategy = self.placement.strategy
-        jit_compile = fast.use_xla(vae.convolutional)
-        self._compiled_block = tf.function(self._block, jit_compile=jit_compile, autograph=False)
+        # one for each size of blocks: TensorFlow warns of a function that is traced for many shapes
+        self._compiled_block = functools.cache(self._compile_block)
         self._compiled_blocks = tf.function(self._blocks_of_replicas, autograph=False)
 
     def evaluate(
@@ -188,15 +188,21 @@ class Evaluator:
         """Samples first .. last-1 of a block, which begins with this image, on each of this worker's replicas."""
         limits = (tf.constant(first), tf.constant(last))
         if self.strategy.num_replicas_in_sync == 1:
-            results = [self._compiled_block(tf.constant(images[0]), tf.constant(first_images[0]), *limits)]
+            compiled_block = self._compiled_block(len(images[0]))
+            results = [compiled_block(tf.constant(images[0]), tf.constant(first_images[0]), *limits)]
         else:
             per_replica = self.placement.per_replica
             results = self._compiled_blocks(per_replica(images), per_replica(first_images), *limits)
         return [BlockSums(*(value.numpy() for value in sums)) for sums in results]
 
+    def _compile_block(self, size: int) -> Callable[..., Any]:
+        """`_block` for blocks of so many images."""
+        jit_compile = fast.use_xla(self.vae.convolutional)
+        return tf.function(functools.partial(self._block), jit_compile=jit_compile, autograph=False)
+
     def _blocks_of_replicas(self, *arguments: Any) -> list[BlockSums]:
         # tf.distribute would compile a tf.function that it is given for all replicas at once, which XLA can't do
-        per_replica = self.strategy.run(lambda *own: self._compiled_block(*own), args=arguments)
+        per_replica = self.strategy.run(lambda *own: self._compiled_block(own[0].shape[0])(*own), args=arguments)
         return self.strategy.experimental_local_results(per_replica)
 
     def _block(self, images: tf.Tensor, first_image: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> BlockSums:
@@ -208,7 +214,7 @@ class Evaluator:
         for count in sorted({self.plan.samples_at_once, 1}, reverse=True):  # as long as five remain, then one at a time
             within = functools.partial(_fits, last, count)
             add_samples = functools.partial(self._samples, x, q, first_image, count)
-            s, sums = tf.while_loop(within, add_samples, (s, sums))
+            s, sums = tf.while_loop(within, add_samples, (s, sums), parallel_iterations=1)  # or some turns' memory
         kl = cast(ClosedKl, q).kl(self.vae.prior) if self.closed_kl else tf.zeros([size])
         reconstruction = self.vae.decode(q.mean)
         squared_error = tf.reduce_mean(tf.square(reconstruction.mean - x), axis=(1, 2, 3))

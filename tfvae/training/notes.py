@@ -23,6 +23,7 @@ class Notes(NamedTuple):
     kl: float = 0.0
     white: int = 255  # the whole number that is x = 1: `core.inputs.InputRule`
     start_stddev: float | None = None  # where a learned sigma started; None is 0.5, in older runs
+    end_is_due: bool = False  # of the epoch that ends here: a signal came in its validation
     variance_is_final: bool = False  # whether --sigma=optimal is set to that of all training images
 
     def terms(self) -> dict[str, float]:

@@ -11,11 +11,23 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.vae import VAE
+from tfvae.runtime.failures import first_sentence
 
 DrawPictures = Callable[[VAE], Iterator[tuple[str, np.ndarray]]]  # -> names, and uint8 [H, W, 1 or 3]
 
+_PICTURES = 10  # times that pictures are drawn between the start and the end
 _LOOK_SECONDS = 0.1
 _SECONDS_WHEN_STOPPING = 5.0
+
+
+def pictured_epochs(epochs: int, interval: int) -> set[int]:
+    """The epochs after which pictures are drawn and a line is printed: spread over all, each with a validation."""
+    pictured = {epochs}
+    for i in range(1, _PICTURES + 1):
+        nearest = round(i * epochs / (_PICTURES + 1) / interval) * interval
+        if 0 < nearest < epochs:
+            pictured.add(nearest)
+    return pictured
 
 
 class Painter:
@@ -102,6 +114,6 @@ class Painter:
         except Exception as error:
             if not (failed or self.is_stopping()):
                 raise
-            print(f"the last pictures could not be drawn: {error}", flush=True)
+            print(f"the last pictures could not be drawn: {first_sentence(str(error))}", flush=True)
         finally:
             self.thread.shutdown(wait=False)

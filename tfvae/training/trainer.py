@@ -20,7 +20,6 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.config.flagfile import FILE_NAME, to_flagfile
 from tfvae.core.vae import VAE, make_vae
-from tfvae.data import moments
 from tfvae.data.dataset import changed
 from tfvae.data.provenance import describe_pixels, describe_sigma, provenance
 from tfvae.data.splits import Dataset
@@ -32,17 +31,20 @@ from tfvae.training.block_plan import plan_blocks
 from tfvae.training.history import History
 from tfvae.training.monitor import Monitor
 from tfvae.training.notes import Notes, Speedometer
-from tfvae.training.painter import DrawPictures
+from tfvae.training.painter import DrawPictures, pictured_epochs
 from tfvae.training.state import create_state, steps_per_epoch
 from tfvae.training.step import EpochMeans, TrainProgram, mean_of_parts
 from tfvae.training.strategy import Placement
-from tfvae.training.variance import VariancePass
+from tfvae.training.variance import VariancePass, start_stddev
 
 _CHUNK_SECONDS = 1.0
 _FIRST_CHUNK = 10  # steps, before their speed is known
-_PICTURES = 10  # times that pictures are drawn between the start and the end
 
 Export = Callable[[VAE, int, dict[str, Any]], Path]  # (vae, step, results) -> the exported version's directory
+
+
+class _Stopped(Exception):
+    """A signal has come in the middle of a validation."""
 
 
 class Trainer:
@@ -60,18 +62,18 @@ class Trainer:
         self.config, self.dataset, self.run_dir, self.placement = config, dataset, run_dir, placement
         self.draw_pictures, self.export = draw_pictures, export
         examples = len(dataset.train.images)
-        start_stddev = _start_stddev(config, dataset, run_dir)
+        start = start_stddev(config, dataset, run_dir)
         with placement.strategy.scope():
-            self.state = create_state(config, dataset.image_shape, examples, dataset.white, start_stddev)
+            self.state = create_state(config, dataset.image_shape, examples, dataset.white, start)
         self.epoch_steps = steps_per_epoch(config, examples)
         self.total_steps = config.epoch_count * self.epoch_steps
-        self.notes = Notes(dataset.image_shape, dataset.fingerprint(), white=dataset.white, start_stddev=start_stddev)
+        self.notes = Notes(dataset.image_shape, dataset.fingerprint(), white=dataset.white, start_stddev=start)
         self.program = TrainProgram(self.state, config, dataset.train.images, placement)
         plan = plan_blocks(self.state.vae, config.eval_memory_gb)
         self.evaluator = evaluation.Evaluator(
             self.state.vae, config.latent_dim, config.seed, config.closed_kl, placement, plan
         )
-        self.pictured_epochs = _pictured_epochs(config.epoch_count, config.epochs_a_validation)
+        self.pictured_epochs = pictured_epochs(config.epoch_count, config.epochs_a_validation)
         self.chunk = _FIRST_CHUNK  # steps
         self.saved_step: int | None = None
         self.saved_at = time.monotonic()
@@ -101,6 +103,9 @@ class Trainer:
                 files.write_atomically(self.run_dir / FILE_NAME, to_flagfile(self.config))
                 self.monitor = stack.enter_context(self.make_monitor())
                 self.history = History(self.run_dir, self.step)
+            if self.notes.end_is_due:
+                self.notes = self.notes._replace(end_is_due=False)
+                self.end_epochs([self.notes])
             if self.step < self.total_steps:
                 self.program.run(self.step, 0)  # compiles
             if self.monitor and (self.step == 0 or self._is_pictured()):
@@ -233,10 +238,17 @@ class Trainer:
         """Writes what some epochs came to; after the last it validates, prints, draws and saves, where it is time."""
         epoch = self.step // self.epoch_steps
         is_last = self.step == self.total_steps
+        self._write_rows(ends[:-1])
         validation = None
         if len(self.dataset.validation.images) and (is_last or epoch % self.config.epochs_a_validation == 0):
-            validation = self.evaluator.evaluate(self.dataset.validation.array, 1).summary()
-        self._write_rows(ends, validation)
+            try:
+                per_image = self.evaluator.evaluate(self.dataset.validation.array, 1, self._stop_at_signals)
+            except _Stopped:  # the next start comes back to this end of an epoch
+                self.notes = self.notes._replace(end_is_due=True)
+                self.save()
+                return
+            validation = per_image.summary()
+        self._write_rows(ends[-1:], validation)
         if self.monitor and validation:
             self.monitor.validation(validation, self.step)
         if self.monitor and self._is_pictured():
@@ -246,6 +258,11 @@ class Trainer:
             self.save()
         if self.monitor and self._is_pictured():  # after the checkpoint, for it may wait for the round before, or fail
             self.monitor.pictures(self.state.vae, self.step)
+
+    def _stop_at_signals(self, images: int) -> None:
+        """Ends a validation between two blocks."""
+        if self._hear_signals():
+            raise _Stopped
 
     def _write_rows(self, ends: list[Notes], validation: dict[str, Any] | None = None) -> None:
         """Adds these epochs to the history; `validation` is of the last."""
@@ -327,22 +344,3 @@ class Trainer:
             "fingerprint": self.notes.fingerprint,
             "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
         }
-
-
-def _start_stddev(config: Config, dataset: Dataset, run_dir: Path) -> float | None:
-    """Where a learned sigma starts: at the training images' own deviation; None in runs that were made before that."""
-    if not config.learns_sigma:
-        return None
-    if checkpoints.steps(run_dir):
-        return checkpoints.read_notes(run_dir).get("start_stddev")
-    return moments.stddev(dataset.train.images)
-
-
-def _pictured_epochs(epochs: int, interval: int) -> set[int]:
-    """The epochs after which pictures are drawn and a line is printed: spread over all, each with a validation."""
-    pictured = {epochs}
-    for i in range(1, _PICTURES + 1):
-        nearest = round(i * epochs / (_PICTURES + 1) / interval) * interval
-        if 0 < nearest < epochs:
-            pictured.add(nearest)
-    return pictured

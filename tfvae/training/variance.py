@@ -1,10 +1,11 @@
-"""The last step of --sigma=optimal: the variance of all training images, where the steps before it set that of a batch.
+"""Where a learned sigma starts, and the last step of --sigma=optimal: the variance of all training images.
 
 Shapes: images in blocks of B = batch_size; K = num_samples draws of z for each.
 """
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -15,9 +16,21 @@ from tfvae.core.inputs import to_unit
 from tfvae.core.keras_fit import uniform_like
 from tfvae.core.noise import Stream
 from tfvae.core.vae import VAE
+from tfvae.data import moments
 from tfvae.data.disk import DiskImages
+from tfvae.data.splits import Dataset
 from tfvae.errors import InputError, RunError
+from tfvae.training import checkpoints
 from tfvae.training.strategy import Placement
+
+
+def start_stddev(config: Config, dataset: Dataset, run_dir: Path) -> float | None:
+    """Where a learned sigma starts: at the training images' own deviation; None in runs that were made before that."""
+    if not config.learns_sigma:
+        return None
+    if checkpoints.steps(run_dir):
+        return checkpoints.read_notes(run_dir).get("start_stddev")
+    return moments.stddev(dataset.train.images)
 
 
 class VariancePass:
