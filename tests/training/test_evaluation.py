@@ -11,7 +11,7 @@ from tfvae.core import fast, noise, objectives
 from tfvae.core.noise import Stream
 from tfvae.core.vae import make_vae
 from tfvae.training import evaluation
-from tfvae.training.block_plan import BlockPlan, plan_blocks
+from tfvae.training.block_plan import BlockPlan, first_steps, plan_blocks
 from tfvae.training.evaluation import Evaluator, KeptBlocks, PerImage, SampleSums
 
 GREY = np.random.default_rng(0).integers(0, 256, (600, 6, 5, 1), dtype=np.uint8)
@@ -292,3 +292,11 @@ def test_the_device_decides_whether_xla_compiles_a_block(convolutional, on_gpu, 
     vae.convolutional = convolutional
     Evaluator(vae, latent_dim=2, seed=0)._compile_block(4)
     assert asked == {"_block": jit, "_blocks_of_replicas": False}
+
+
+def test_the_first_steps_are_ten_unless_a_step_takes_long():
+    digits = Config(batch_size=128)
+    assert first_steps(digits, make_vae(digits, (28, 28, 1))) == 10
+    large = Config(network="conv", filters=(32, 64), hidden_units=(4,), batch_size=64)
+    # a step: three passes of 64 images through kernels of 9 x 64 x 64 at 16 x 16 places and more
+    assert first_steps(large, make_vae(large, (256, 256, 3))) == 1

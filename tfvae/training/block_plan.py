@@ -1,4 +1,4 @@
-"""How many images, and samples of z for each, are evaluated together: so many that they fit into a given memory.
+"""How much is computed in a call: blocks of an evaluation fit into a given memory, and a signal is soon heard.
 
 The plan follows from the image's shape, the network and the memory alone, never from the machine: figures, which change
 with it in their last digits, are the same on all of them.
@@ -6,12 +6,14 @@ with it in their last digits, are the same on all of them.
 
 from typing import NamedTuple
 
+from tfvae.config import Config
 from tfvae.core import cost
 from tfvae.core.vae import VAE
 
 TILE = 256  # images whose noise is drawn together: part of the numbers
 SAMPLES_AT_ONCE = 5  # of each, likewise
 _MOST_SAMPLES = 200 * SAMPLES_AT_ONCE  # of a call: float32 sums stay exact
+_FIRST_STEPS = 10
 _CALL_MULTIPLY_ADDS = 5e10  # of a call, which is some seconds: a signal is heard between calls
 
 
@@ -28,6 +30,14 @@ class BlockPlan(NamedTuple):
 
 
 WHOLE_TILES = BlockPlan()
+
+
+def first_steps(config: Config, vae: VAE) -> int:
+    """How many training steps are made together before their speed is known: ten, or fewer of large images."""
+    of_image = cost.of_encoder(vae.encoder).multiply_adds
+    of_z = cost.of_decoder(vae.decoder).multiply_adds
+    of_step = 3 * config.batch_size * (of_image + config.num_samples * of_z)  # the gradient takes two passes more
+    return max(1, min(_FIRST_STEPS, int(_CALL_MULTIPLY_ADDS // of_step)))
 
 
 def plan_blocks(vae: VAE, memory_gb: float) -> BlockPlan:

@@ -27,7 +27,7 @@ from tfvae.errors import RunError
 from tfvae.runtime import files
 from tfvae.runtime.signals import signals_held
 from tfvae.training import checkpoints, evaluation, report
-from tfvae.training.block_plan import plan_blocks
+from tfvae.training.block_plan import first_steps, plan_blocks
 from tfvae.training.history import History
 from tfvae.training.monitor import Monitor
 from tfvae.training.notes import Notes, Speedometer
@@ -38,7 +38,6 @@ from tfvae.training.strategy import Placement
 from tfvae.training.variance import VariancePass, start_stddev
 
 _CHUNK_SECONDS = 1.0
-_FIRST_CHUNK = 10  # steps, before their speed is known
 
 Export = Callable[[VAE, int, dict[str, Any]], Path]  # (vae, step, results) -> the exported version's directory
 
@@ -74,7 +73,7 @@ class Trainer:
             self.state.vae, config.latent_dim, config.seed, config.closed_kl, placement, plan
         )
         self.pictured_epochs = pictured_epochs(config.epoch_count, config.epochs_a_validation)
-        self.chunk = _FIRST_CHUNK  # steps
+        self.chunk = first_steps(config, self.state.vae)
         self.saved_step: int | None = None
         self.saved_at = time.monotonic()
         self.monitor: Monitor | None = None  # the chief's, while steps are made
