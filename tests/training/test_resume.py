@@ -174,8 +174,8 @@ def test_a_disk_that_is_full_is_named_with_what_is_safe(tmp_path, monkeypatch):
     with pytest.raises(RunError) as error:
         train(tmp_path, checkpoint_every=0.0)
     assert str(error.value) == (
-        f"OSError: [Errno 28] No space left on device; no checkpoint in {tmp_path / 'run'} yet: the same command "
-        "starts anew"
+        f"the disk of {tmp_path / 'run'} is full: free some space; no checkpoint in {tmp_path / 'run'} yet: the same "
+        "command starts anew"
     )
 
 
