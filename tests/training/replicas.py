@@ -165,6 +165,7 @@ def train(case, options, placement, folder):
         assert bad_step is None
         numbers |= {f"means {first}": list(mean_of_parts(means).values())} | weights(state, first + count)
         if case in MOVED and first + count == 10:
+            folder.mkdir()
             checkpoints.save(folder, state.variables(), 10, {})
     if case == NOISY:
         numbers |= evaluate(state, config, placement)

@@ -284,7 +284,7 @@ def test_the_device_decides_whether_xla_compiles_a_block(convolutional, on_gpu, 
     asked, real = {}, tf.function
 
     def function(python_function, **options):
-        asked[getattr(python_function, "func", python_function).__name__] = options.get("jit_compile", False)
+        asked[python_function.__name__] = options.get("jit_compile", False)
         return real(python_function, **options)
 
     monkeypatch.setattr(tf, "function", function)

@@ -197,8 +197,9 @@ class Evaluator:
 
     def _compile_block(self, size: int) -> Callable[..., Any]:
         """`_block` for blocks of so many images."""
-        jit_compile = fast.use_xla(self.vae.convolutional)
-        return tf.function(functools.partial(self._block), jit_compile=jit_compile, autograph=False)
+        block = functools.partial(self._block)
+        block.__name__ = "_block"  # type: ignore[attr-defined]  # which TensorFlow calls the program by
+        return tf.function(block, jit_compile=fast.use_xla(self.vae.convolutional), autograph=False)
 
     def _blocks_of_replicas(self, *arguments: Any) -> list[BlockSums]:
         # tf.distribute would compile a tf.function that it is given for all replicas at once, which XLA can't do
