@@ -89,7 +89,14 @@ def test_binary_pixels_filled_by_means_have_the_likelihood_of_independent_pixels
     np.testing.assert_allclose(result.filled[:, :, :, 0], [[[1 / 3, 1], [1, 1]]] * 2, rtol=1e-6)
 
 
-@pytest.mark.parametrize("together", [1, 5, 40], ids=["one z", "some z's of an image", "some images"])
+@pytest.mark.parametrize(
+    "together",
+    [
+        pytest.param(1, id="one z", marks=pytest.mark.slow),
+        pytest.param(5, id="some z's of an image"),
+        pytest.param(40, id="some images", marks=pytest.mark.slow),
+    ],
+)
 def test_fewer_z_together_are_the_same_by_the_same_noise(together):
     """As large images are: 7 of a tile of 20, 13 of the next; each z, or each image, by itself or in parts."""
     images = np.tile(IMAGES[:1], (20, 1, 1, 1))[:13]

@@ -99,6 +99,7 @@ def test_logs_are_means_over_images_and_a_short_batch_counts():
     np.testing.assert_allclose(logs["loss"], -logs["elbo"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_repeats_and_so_does_an_evaluation():
     first, history = fitted(IMAGES[:100], epochs=2, validation=(IMAGES[100:150],))
     second, again = fitted(IMAGES[:100], epochs=2, validation=IMAGES[100:150])
@@ -137,6 +138,7 @@ def test_callbacks_stop_and_save_the_best(monitor, mode, tmp_path):
     assert {"epoch_elbo", "epoch_kl", "epoch_loss"} <= tags
 
 
+@pytest.mark.slow
 def test_images_of_any_form_train_alike():
     ones = (IMAGES[:50] > 127).astype(np.uint8)
     variables = []

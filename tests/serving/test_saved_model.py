@@ -143,6 +143,7 @@ def test_nothing_of_this_machine_is_inside(tmp_path, small):
         assert not [place for place in places if place.encode() in file.read_bytes()], file
 
 
+@pytest.mark.slow
 def test_versions_count_up_past_gaps_and_foreign_names(tmp_path, small):
     foreign = ["notes", "²", "٣", "012"]
     for name in ("7", *foreign):

@@ -124,7 +124,14 @@ def test_the_length_of_a_call_changes_nothing(shifted, chunk):
 # Blocks by the memory that they may take.
 
 
-@pytest.mark.parametrize("plan", [BlockPlan(64), BlockPlan(4, 5, 5), BlockPlan(1, 1, 3)], ids=["64", "4", "1"])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        pytest.param(BlockPlan(64), id="64", marks=pytest.mark.slow),
+        pytest.param(BlockPlan(4, 5, 5), id="4"),
+        pytest.param(BlockPlan(1, 1, 3), id="1", marks=pytest.mark.slow),
+    ],
+)
 def test_smaller_blocks_gather_their_noise_from_the_whole_tile_s(plan):
     vae = make_vae(Config(hidden_units=(8,)), (6, 5, 1))
     images = GREY[250:270]  # of a tile, and not from its first image on

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from runs import assert_same_values, values
 from trainers import EPOCH, make_dataset, make_trainer
 
+from runs import assert_same_values, values
 from tfvae.config.flagfile import read_config
 from tfvae.errors import InputError
 from tfvae.training import checkpoints, history, trainer
@@ -144,6 +144,7 @@ def test_workers_must_bring_the_same_images_and_flags(tmp_path, monkeypatch):
 # A signal in a validation.
 
 
+@pytest.mark.slow
 def test_a_signal_is_heard_within_a_validation_and_the_next_start_makes_it(tmp_path, monkeypatch):
     """As many rows and the same figures as a run that was never stopped; the validation is of two blocks."""
     folders = [tmp_path / name for name in ("stopped", "whole")]

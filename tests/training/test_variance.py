@@ -7,9 +7,9 @@ import pytest
 import scipy.optimize
 import scipy.stats
 import tensorflow as tf
-from runs import IMAGES, make_program
 from trainers import EPOCH, make_dataset, make_trainer
 
+from runs import IMAGES, make_program
 from tfvae.config import Config
 from tfvae.config.flagfile import FILE_NAME, to_flagfile
 from tfvae.core import noise, objectives
@@ -150,6 +150,7 @@ def test_it_ends_a_run_and_is_recorded(tmp_path, capsys):
     assert json.loads((newest / "variables.json").read_text())["notes"]["variance_is_final"]
 
 
+@pytest.mark.slow
 def test_a_pass_that_a_signal_stops_is_made_at_the_next_start(tmp_path, monkeypatch):
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -166,6 +167,7 @@ def test_a_pass_that_a_signal_stops_is_made_at_the_next_start(tmp_path, monkeypa
     assert again.notes.variance_is_final and learned_stddev(again) == learned_stddev(expected)
 
 
+@pytest.mark.slow
 def test_a_finished_run_whose_epochs_are_raised_is_that_of_a_longer_one(tmp_path):
     folders = [tmp_path / name for name in ("raised", "longer")]
     for folder in folders:
