@@ -13,8 +13,8 @@ _SLOTS = {"adam": 2, "rmsprop": 1, "adagrad": 1, "sgd": 0}  # of the optimizer, 
 def require_fitting(config: Config, image_shape: tuple[int, int, int], local_replicas: int) -> None:
     """Refuses a network whose training can't fit into this machine's memory; a GPU's own is not looked at.
 
-    What is counted is there for certain: the weights, their gradients and the optimizer's variables on each replica,
-    and what the layers put out for a batch, which the gradient needs.
+    What is counted is there for certain: the weights and the optimizer's variables on each replica, and beside them
+    all gradients, or what the layers put out for a batch, which the backward pass frees on its way to the gradients.
 
     Raises:
         InputError: with the figures.
@@ -25,10 +25,11 @@ def require_fitting(config: Config, image_shape: tuple[int, int, int], local_rep
     of_encoder, of_decoder = cost.of_encoder(encoder), cost.of_decoder(decoder)
     weights = of_encoder.weights + of_decoder.weights
     outputs = of_encoder.outputs + config.num_samples * of_decoder.outputs
-    state_bytes = weights * _FLOAT_BYTES * (2 + _SLOTS[config.optimizer]) * local_replicas
+    gradient_bytes = weights * _FLOAT_BYTES * local_replicas
+    state_bytes = gradient_bytes * (1 + _SLOTS[config.optimizer])
     batch_bytes = config.batch_size * outputs * _FLOAT_BYTES
     total = machine_bytes()
-    if state_bytes + batch_bytes <= total:
+    if state_bytes + max(gradient_bytes, batch_bytes) <= total:
         return
     flag = f"--batch_size={config.batch_size}"
     way = "a smaller --batch_size"
@@ -37,7 +38,7 @@ def require_fitting(config: Config, image_shape: tuple[int, int, int], local_rep
         if config.network == "conv":
             way = "--filters=auto, or smaller --hidden_units"
     raise InputError(
-        f"{flag}: must fit into this machine's {total / 1e9:.1f} GB: {weights:,} weights, with their gradients and "
-        f"{config.optimizer}'s variables, take {state_bytes / 1e9:.1f} GB, and what the layers put out for a batch "
-        f"{batch_bytes / 1e9:.1f} GB: take {way}"
+        f"{flag}: must fit into this machine's {total / 1e9:.1f} GB: {weights:,} weights with {config.optimizer}'s "
+        f"variables take {state_bytes / 1e9:.1f} GB, their gradients {gradient_bytes / 1e9:.1f} GB, and what the "
+        f"layers put out for a batch {batch_bytes / 1e9:.1f} GB: take {way}"
     )
