@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from runs import EPOCH_STEPS, SMALL, final_state, train, tree
 
 import tfvae
 import tfvae.run
-from runs import EPOCH_STEPS, SMALL, final_state, train, tree
 from tfvae.config import Config
 from tfvae.errors import InputError, RunError
 from tfvae.runtime import files

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from runs import assert_same_values, values
 from trainers import EPOCH, make_dataset, make_trainer
 
-from runs import assert_same_values, values
 from tfvae.config.flagfile import read_config
 from tfvae.errors import InputError
 from tfvae.training import checkpoints, history, trainer

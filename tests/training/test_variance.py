@@ -7,9 +7,9 @@ import pytest
 import scipy.optimize
 import scipy.stats
 import tensorflow as tf
+from runs import IMAGES, make_program
 from trainers import EPOCH, make_dataset, make_trainer
 
-from runs import IMAGES, make_program
 from tfvae.config import Config
 from tfvae.config.flagfile import FILE_NAME, to_flagfile
 from tfvae.core import noise, objectives
