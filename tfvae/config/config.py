@@ -14,10 +14,12 @@ from tfvae.config.fields import (
     choice,
     field,
     file_name,
+    height_and_width,
     learning_rate_schedule,
     number,
     number_above,
     number_from,
+    one_of_numbers,
     or_auto,
     text,
     to_python,
@@ -55,6 +57,38 @@ class Config:
         ),
         "the images: digits (scikit-learn's, no network), a TFDS name such as mnist, a .npy or .npz file, or auto: "
         "mnist if it is here or can be downloaded, otherwise digits",
+    )
+    image_size: tuple[int, int] | None = field(
+        None,
+        or_auto(height_and_width()),
+        "of a folder of images: the size to which each is cropped at its centre and resized, one number or "
+        "height,width; auto: their own, which must be one",
+    )
+    channels: int | None = field(
+        None,
+        or_auto(one_of_numbers(1, 3)),
+        "of a folder of images: 1 for grey or 3 for colour; auto: 3 if an image has colour",
+    )
+    skip_damaged: bool = field(
+        False,
+        true_or_false(),
+        "leave out the files of a folder that can't be read as images, and say how many",
+        free=True,
+    )
+    label_column: str | None = field(
+        None, or_auto(text("the name of a column")), "of a table: the column that has the labels; auto: there is none"
+    )
+    scale: str | None = field(
+        None,
+        or_auto(choice("none", "unit", "standardize")),
+        "none: values as they come; unit: each column's (of images: all values') range in the training part onto "
+        "[0, 1]; standardize: each column less its mean, over its deviation; figures are those of the values as they "
+        "came; auto: standardize for a gaussian likelihood of vectors, otherwise none",
+    )
+    missing: str = field(
+        "refuse",
+        choice("refuse", "allow"),
+        "NaN and empty cells of vectors: allow: the encoder sees which are there, and the likelihood is of these",
     )
     data_dir: str | None = field(
         None,

@@ -177,6 +177,9 @@ def _read_bool(text: str) -> bool:
     return text.lower() in ("true", "1")
 
 
+_LONGEST_SIDE = 4096  # of an image, in pixels
+
+
 def whole_numbers(items: str, *, may_be_empty: bool) -> Kind:
     """A tuple of whole numbers, written with commas on the command line; in Python also a list."""
     allowed = f"{items}: whole numbers from 1 to {2**20 - 1}, separated by commas"
@@ -197,6 +200,36 @@ def _read_whole_numbers(text: str) -> tuple[int, ...]:
     if not text.strip():
         return ()
     return tuple(int(part) for part in text.split(","))
+
+
+def one_of_numbers(*allowed: int) -> Kind:
+    """One of some whole numbers."""
+    return Kind(
+        f"one of {', '.join(map(str, allowed))}",
+        int,
+        lambda value: type(value) is int and value in allowed,
+        _plain_number,
+    )
+
+
+def height_and_width() -> Kind:
+    """The size of an image in pixels, (height, width); one number stands for both."""
+    in_text = whole_numbers("a size in pixels", may_be_empty=False)
+
+    def as_pair(value: Any) -> Any:
+        value = _plain_tuple(_plain_number(value))
+        return (value, value) if type(value) is int else value
+
+    def read(text: str) -> Any:
+        sizes = in_text.read(text)
+        return sizes * 2 if len(sizes) == 1 else sizes
+
+    def valid(value: Any) -> bool:
+        return in_text.valid(value) and len(value) == 2 and max(value) <= _LONGEST_SIDE
+
+    allowed = f"a number of pixels from 1 to {_LONGEST_SIDE}, or height,width"
+    allowed_in_python = f"a number of pixels from 1 to {_LONGEST_SIDE}, or (height, width)"
+    return Kind(allowed, read, valid, as_pair, allowed_in_python)
 
 
 def or_auto(kind: Kind) -> Kind:

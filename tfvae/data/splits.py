@@ -26,12 +26,14 @@ class Split(NamedTuple):
 
     images: np.ndarray | DiskImages
     labels: np.ndarray | None
+    label_names: tuple[str, ...] = ()  # of the labels 0, 1, ...; none where the numbers are all that is known
+    columns: tuple[str, ...] = ()  # of vectors: the names of their values
 
     def rows(self, rows: np.ndarray | slice) -> "Split":
         """The images (and labels) of these rows."""
         images = self.images.rows(rows) if isinstance(self.images, DiskImages) else self.images[rows]
         labels = None if self.labels is None else self.labels[rows]
-        return Split(images, labels)
+        return self._replace(images=images, labels=labels)
 
     @property
     def array(self) -> np.ndarray:
