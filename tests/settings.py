@@ -11,6 +11,7 @@ FREE = MACHINE | {
     "validate_every",
     "labels",
     "eval_memory_gb",
+    "skip_damaged",
 }
 OTHER = {  # field: the value as text, and as it must be read
     "dataset": ("digits", "digits"),
@@ -55,6 +56,12 @@ OTHER = {  # field: the value as text, and as it must be read
     "estimator": ("score_function", "score_function"),
     "kl_warmup_epochs": ("2.5", 2.5),
     "free_bits": ("0.25", 0.25),
+    "image_size": ("64,96", (64, 96)),
+    "channels": ("3", 3),
+    "skip_damaged": ("True", True),
+    "label_column": ("its class", "its class"),
+    "scale": ("unit", "unit"),
+    "missing": ("allow", "allow"),
 }
 LINKED = {"sigma_floor", "dequantize", "baseline"}  # another value needs other flags too
-RECORDED = Config(dataset="digits", epochs=5, validation_examples=180, run_dir="runs/a")
+RECORDED = Config(dataset="digits", epochs=5, validation_examples=180, run_dir="runs/a").as_usual()

@@ -1,6 +1,6 @@
 """Python's front door: `fit` trains on arrays or on a data set, `load` takes up a run; both return a `Run`.
 
-Shapes: images [N, H, W, C] (or [N, H, W] of one channel); z [N, L]. Everything is NumPy's, in and out.
+Shapes: images [N, H, W, C] (or [N, H, W] of one channel), or vectors [N, D]; z [N, L]. Everything is NumPy's, in and out.
 """
 
 import dataclasses
@@ -191,17 +191,17 @@ class Run:
         return latents.encode(self.vae, self._images(x))
 
     def reconstruct(self, x: Any) -> np.ndarray:
-        """The means of p(x|z) at the means of q(z|x): float32 [N, H, W, C].
+        """The means of p(x|z) at the means of q(z|x): float32 [N, H, W, C], or [N, D].
 
         Raises:
             InputError: `x` is not images as the training images were.
         """
         from tfvae.analysis import latents
 
-        return latents.reconstructions(self.vae, self._images(x))
+        return self._of_user(latents.reconstructions(self.vae, self._images(x)))
 
     def sample(self, n: int = 1, seed: int = 0) -> np.ndarray:
-        """The means of p(x|z) for n draws of z from the prior: float32 [n, H, W, C], a function of `seed`.
+        """The means of p(x|z) for n draws of z from the prior: float32 [n, H, W, C] or [n, D], a function of `seed`.
 
         Raises:
             InputError: `n` or `seed` is out of range, or the model is a plain autoencoder, which has no prior.
@@ -211,7 +211,7 @@ class Run:
         n, seed = whole(1).argument("n", n), whole(0).argument("seed", seed)
         for reason in task_refusals(self.config, "samples"):
             raise InputError(f"sample: {reason}")
-        return latents.samples(self.vae, n, seed)
+        return self._of_user(latents.samples(self.vae, n, seed))
 
     def score(self, x: Any, samples: int | None = None) -> Scores:
         """How well the model explains each image, by `samples` draws of z (None: `config.eval_samples`).
@@ -282,6 +282,10 @@ class Run:
             RunError: the exported model doesn't answer as the trained one does; it is not there.
         """
         return run.export(self.config)
+
+    def _of_user(self, x: np.ndarray) -> np.ndarray:
+        """Images [N, H, W, C] as they are; vectors, which are kept as [N, 1, 1, D], as [N, D]."""
+        return x.reshape(len(x), *self.vae.decoder.example_shape)
 
     def _images(self, x: Any) -> "NewImages":
         from tfvae.data.new_images import NewImages

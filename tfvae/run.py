@@ -23,6 +23,7 @@ from tfvae.serving import ownership
 
 if TYPE_CHECKING:
     from tfvae.core.vae import VAE
+    from tfvae.data.sources import Parts
     from tfvae.data.splits import Dataset, Split
     from tfvae.training.checkpoints import SavedRun
     from tfvae.training.strategy import Placement
@@ -100,7 +101,7 @@ def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Ca
         place.require_there(config)
     parts = sources.read_early(config, arrays)
     if parts is not None:
-        config = left_to_data.with_epochs(config, parts.sizes.train, parts.sizes.validation)
+        config = _with_what_data_tell(config, parts)
     _check_run_dir(config)
     import_tensorflow()
     from tfvae.data import dataset as data
@@ -112,11 +113,18 @@ def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Ca
     config = dataclasses.replace(config, dataset=name)
     if parts is None:
         parts = sources.read(config)
-        config = left_to_data.with_epochs(config, parts.sizes.train, parts.sizes.validation)
+        config = _with_what_data_tell(config, parts)
+    data_line = "; ".join((data_line, *parts.notes))
     dataset = data.divide(config, parts)
     config = _with_run_dir(left_to_data.with_filters(config, dataset.image_shape), dataset)
     _check_run_dir(config)
     return _Start(config, dataset, placement, data_line)
+
+
+def _with_what_data_tell(config: Config, parts: "Parts") -> Config:
+    """`config` with what it left to the data, but for the filters, which depend on the images' shape."""
+    config = left_to_data.with_models(config, parts.kind)
+    return left_to_data.with_epochs(config, parts.sizes.train, parts.sizes.validation, parts.kind)
 
 
 def _with_run_dir(config: Config, dataset: "Dataset") -> Config:

@@ -42,7 +42,7 @@ DEFAULTS = {
 
 
 def test_defaults_are_the_documented_ones():
-    assert {name: getattr(Config(), name) for name in DEFAULTS} == DEFAULTS
+    assert {name: getattr(Config().as_usual(), name) for name in DEFAULTS} == DEFAULTS
 
 
 def test_a_config_can_not_be_changed():
@@ -66,7 +66,6 @@ def test_the_table_of_other_values_has_every_field():
         ("filters", ()),
         ("beta", float("nan")),
         ("beta", "1"),
-        ("network", None),
         ("dataset", None),
         ("dataset", "a\nb"),
         ("run_dir", Path("a\nb")),
@@ -92,8 +91,15 @@ SHOWN = [  # one of each kind: the value, and the message
     ("beta", "1", "beta='1': must be a finite number not below 0"),
     ("beta", ARRAY, "beta=<ndarray of shape (60000, 28) and type float64>: must be a finite number not below 0"),
     ("learning_rate", np.float32(0), f"learning_rate={np.float32(0)!r}: must be a finite number above 0"),
-    ("network", "rnn", "network='rnn': must be one of 'mlp', 'conv'"),
-    ("network", ARRAY, "network=<ndarray of shape (60000, 28) and type float64>: must be one of 'mlp', 'conv'"),
+    ("network", "rnn", "network='rnn': must be None or one of 'mlp', 'conv'"),
+    ("network", ARRAY, "network=<ndarray of shape (60000, 28) and type float64>: must be None or one of 'mlp', 'conv'"),
+    ("activation", "x", "activation='x': must be one of 'relu', 'tanh', 'elu', 'gelu', 'softplus'"),
+    (
+        "image_size",
+        (64, 0),
+        "image_size=(64, 0): must be None or a number of pixels from 1 to 4096, or (height, width)",
+    ),
+    ("channels", 2, "channels=2: must be None or one of 1, 3"),
     ("run_dir", "", "run_dir='': must be None or a directory"),
     ("export_dir", 3, "export_dir=3: must be a directory"),
     ("export_name", "a/b", "export_name='a/b': must be None or a name without / that doesn't begin with a dot"),
@@ -112,12 +118,12 @@ SHOWN = [  # one of each kind: the value, and the message
         "1048575, or ()",
     ),
     ("filters", [], "filters=[]: must be None or a tuple of one or more whole numbers from 1 to 1048575"),
-    ("sigma", "x", "sigma='x': must be 'learned', 'optimal', 'per_pixel', 'of_z' or a number from 1e-6 to 1e6"),
+    ("sigma", "x", "sigma='x': must be None or 'learned', 'optimal', 'per_pixel', 'of_z' or a number from 1e-6 to 1e6"),
     (
         "sigma",
         ARRAY,
-        "sigma=<ndarray of shape (60000, 28) and type float64>: must be 'learned', 'optimal', 'per_pixel', 'of_z' or a "
-        "number from 1e-6 to 1e6",
+        "sigma=<ndarray of shape (60000, 28) and type float64>: must be None or 'learned', 'optimal', 'per_pixel', 'of_z' "
+        "or a number from 1e-6 to 1e6",
     ),
     (
         "lr_schedule",
@@ -134,7 +140,7 @@ SHOWN = [  # one of each kind: the value, and the message
         "dataset",
         ARRAY,
         "dataset=<ndarray of shape (60000, 28) and type float64>: must be 'auto', 'digits', the name of a TFDS data "
-        "set, or a path to .npy or .npz images; tfvae.fit(config, images) takes arrays",
+        "set, a folder of images, or a .npy, .npz, .csv or .parquet file; tfvae.fit(config, images) takes arrays",
     ),
 ]
 

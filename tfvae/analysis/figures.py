@@ -54,7 +54,7 @@ def _captioned(picture: np.ndarray, caption: str) -> np.ndarray:
     figure.text(4 / wide, 0.5, caption, fontsize=9, va="center")
     widened = np.full((height, wide, channels), 255, np.uint8)
     widened[:, :width] = picture
-    return np.concatenate([widened, _rasterized(canvas)[..., :channels]])
+    return np.concatenate([widened, rasterized(canvas)[..., :channels]])
 
 
 def reconstructions(images: np.ndarray, reconstructed: np.ndarray, columns: int = 10) -> np.ndarray:
@@ -101,7 +101,7 @@ def latent_scatter(mean: np.ndarray, labels: np.ndarray | None, title: str) -> n
     # together, in the images' order, so that no class hides the others
     axes.scatter(mean[:, 0], mean[:, 1], c=list(colors), s=size, alpha=0.7, linewidths=0)
     axes.grid(alpha=0.2)
-    return _rasterized(canvas)
+    return rasterized(canvas)
 
 
 def accuracies(rows: dict[str, dict[str, float]], title: str) -> np.ndarray:
@@ -116,9 +116,10 @@ def accuracies(rows: dict[str, dict[str, float]], title: str) -> np.ndarray:
         axes.bar_label(bars, fmt="%.3f")
     axes.set_xticks(range(len(rows)), list(rows))
     axes.legend(ncols=len(methods), loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)
-    return _rasterized(canvas)
+    return rasterized(canvas)
 
 
-def _rasterized(canvas: FigureCanvasAgg) -> np.ndarray:
+def rasterized(canvas: FigureCanvasAgg) -> np.ndarray:
+    """What is drawn on the canvas: uint8 [H, W, 3]."""
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

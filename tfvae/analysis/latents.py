@@ -6,7 +6,7 @@ Shapes: images [N, H, W, C], uint8 or float32 in [0, 1]; what is returned is flo
 """
 
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +16,7 @@ from tfvae.core import noise
 from tfvae.core.distributions import draw
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
-from tfvae.core.protocols import Vae
+from tfvae.core.protocols import HasVariance, Vae
 from tfvae.data.new_images import NewImages
 
 _MOST_LATENTS = 10  # of a traversal
@@ -57,6 +57,19 @@ def reconstructions(vae: Vae, images: np.ndarray | NewImages) -> np.ndarray:
         lambda images: (vae.decode(vae.encode(to_unit(images)).mean).mean,), images, block_size=rows_together(vae)
     )
     return means
+
+
+def mean_variances(vae: Vae, images: np.ndarray) -> np.ndarray:
+    """The variance of each value under p(x|z), at the means of q(z|x), as a mean over the images: [H, W, C].
+
+    The likelihood must have one: `protocols.HasVariance`.
+    """
+    [variances] = in_blocks(
+        lambda images: (cast(HasVariance, vae.decode(vae.encode(to_unit(images)).mean)).variance,),
+        images,
+        block_size=rows_together(vae),
+    )
+    return variances.mean(axis=0, dtype=np.float64)
 
 
 def sample_latents(vae: Vae, count: int, seed: int) -> np.ndarray:

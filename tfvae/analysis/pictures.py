@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tfvae.analysis import figures, latents
+from tfvae.analysis import column_figures, figures, latents
 from tfvae.config import Config
+from tfvae.config.capabilities import LIKELIHOODS
+from tfvae.core.columns import Columns
 from tfvae.core.vae import VAE
 from tfvae.data.splits import Dataset
 
@@ -21,8 +23,11 @@ _MOST_PIXELS = 2**22  # of a picture's images: of large ones it shows fewer
 def draw_pictures(vae: VAE, dataset: Dataset, config: Config) -> Iterator[tuple[str, np.ndarray]]:
     """The pictures, one after the other: names, and uint8 [H, W, 1 or 3].
 
-    They are of test images, and of z drawn from the prior by `config.seed`.
+    They are of test images, and of z drawn from the prior by `config.seed`; of vectors, of test rows alone.
     """
+    if dataset.columns:
+        yield from _pictures_of_vectors(vae, dataset, dataset.columns, config)
+        return
     height, width, _ = dataset.image_shape
     rows = max(1, _MOST_PIXELS // (height * width * _COLUMNS))  # of images
     images = dataset.test.rows(slice(min(_RECONSTRUCTED_IMAGES, rows * _COLUMNS))).array
@@ -35,6 +40,20 @@ def draw_pictures(vae: VAE, dataset: Dataset, config: Config) -> Iterator[tuple[
         yield "latent_scatter", _latent_scatter(vae, dataset)
 
 
+def _pictures_of_vectors(
+    vae: VAE, dataset: Dataset, columns: Columns, config: Config
+) -> Iterator[tuple[str, np.ndarray]]:
+    rows = dataset.test.rows(slice(_SCATTERED_IMAGES)).array
+    reconstructed = latents.reconstructions(vae, rows)
+    yield "reconstructions", column_figures.reconstructions(rows[:, 0, 0], reconstructed[:, 0, 0], columns.names)
+    if config.likelihood and LIKELIHOODS[config.likelihood].has_sigma:
+        stddev = np.sqrt(latents.mean_variances(vae, rows)[0, 0])
+        own = dataset.train.array[:, 0, 0].astype(np.float64)
+        yield "deviations", column_figures.deviations(stddev, np.nanstd(own, axis=0), columns.names)
+    if config.latent_dim == 2:
+        yield "latent_scatter", _latent_scatter(vae, dataset)
+
+
 def _manifold(vae: VAE, side: int) -> np.ndarray:
     """The means of p(x|z) on a grid of the two latents, `side` images high and wide."""
     return figures.tile(latents.decode(vae, figures.manifold_latents(side)), columns=side)
@@ -44,4 +63,5 @@ def _latent_scatter(vae: VAE, dataset: Dataset) -> np.ndarray:
     """The means of q(z|x) of test images."""
     split = dataset.test.rows(slice(_SCATTERED_IMAGES))
     means = latents.posterior_means(vae, split.array)
-    return figures.latent_scatter(means, split.labels, f"posterior means of {len(means):,} test images")
+    examples = "rows" if dataset.columns else "images"
+    return figures.latent_scatter(means, split.labels, f"posterior means of {len(means):,} test {examples}")

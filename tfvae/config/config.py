@@ -30,11 +30,12 @@ from tfvae.config.fields import (
 )
 from tfvae.config.fields import sigma as sigma_kind
 from tfvae.config.rules import has_closed_kl, refusals
+from tfvae.config.usual import USUAL
 from tfvae.errors import InputError, as_arguments
 
+TABLES = (".csv", ".parquet")  # the endings of their files' names
 ARRAYS = "arrays"  # the name of images that Python hands in: a run keeps their fingerprint, not them
 
-_USUAL_FILTERS = (32, 64)  # of images up to 32x32: they are not in a run's name
 _VALIDATIONS = 200  # of a run, at most, where their number is left to it
 
 
@@ -51,12 +52,13 @@ class Config:
     dataset: str = field(
         "auto",
         text(
-            "auto, digits, the name of a TFDS data set, or a path to .npy or .npz images",
-            "'auto', 'digits', the name of a TFDS data set, or a path to .npy or .npz images; "
-            "tfvae.fit(config, images) takes arrays",
+            "auto, digits, the name of a TFDS data set, a folder of images, or a .npy, .npz, .csv or .parquet file",
+            "'auto', 'digits', the name of a TFDS data set, a folder of images, or a .npy, .npz, .csv or .parquet "
+            "file; tfvae.fit(config, images) takes arrays",
         ),
-        "the images: digits (scikit-learn's, no network), a TFDS name such as mnist, a .npy or .npz file, or auto: "
-        "mnist if it is here or can be downloaded, otherwise digits",
+        "the images, or rows of numbers: digits (scikit-learn's, no network), a TFDS name such as mnist, a folder of "
+        "images (./name), a .npy or .npz file, a table (.csv, .parquet), or auto: mnist if it is here or can be "
+        "downloaded, otherwise digits",
     )
     image_size: tuple[int, int] | None = field(
         None,
@@ -121,7 +123,11 @@ class Config:
         "epochs from one validation to the next (the last one always has one); auto: so many that there are up to 200",
         free=True,
     )
-    network: str = field("mlp", choice(*NETWORKS), "dense layers, or convolutions with stride 2")
+    network: str | None = field(
+        None,
+        or_auto(choice(*NETWORKS)),
+        "dense layers, or convolutions with stride 2; auto: mlp, and of a folder of images conv",
+    )
     hidden_units: tuple[int, ...] = field(
         (512,),
         whole_numbers("layer sizes", may_be_empty=True),
@@ -141,13 +147,17 @@ class Config:
         "is slower)",
     )
     latent_dim: int = field(2, whole(1, 2**16), "dimensions of z")
-    likelihood: str = field("bernoulli", choice(*LIKELIHOODS), "p(x|z), each pixel by itself given z")
-    sigma: float | str = field(
-        0.1,
-        sigma_kind(),
-        "the gaussian likelihood's deviation, x in [0, 1]: a number; one that is learned by its gradient; the optimal "
-        "one, which each step sets to its batch's root mean squared error; one learned for each pixel; or a function "
-        "of z",
+    likelihood: str | None = field(
+        None,
+        or_auto(choice(*LIKELIHOODS)),
+        "p(x|z), each value by itself given z; auto: bernoulli, and of vectors and of a folder of images gaussian",
+    )
+    sigma: float | str | None = field(
+        None,
+        or_auto(sigma_kind()),
+        "the gaussian likelihood's deviation, x in [0, 1] or as --scale makes it: a number; one that is learned by its "
+        "gradient; the optimal one, which each step sets to its batch's root mean squared error; one learned for each "
+        "pixel or column; or a function of z; auto: 0.1, of vectors per_pixel, and of a folder of images learned",
     )
     sigma_floor: float = field(0.01, number_from(*SIGMA_RANGE), "below which no --sigma falls that is no number")
     dequantize: bool = field(
@@ -267,7 +277,8 @@ class Config:
     @property
     def learns_sigma(self) -> bool:
         """Whether the likelihood has a deviation that is learned, or set by each step."""
-        return LIKELIHOODS[self.likelihood].has_sigma and isinstance(self.sigma, str)
+        likelihood = self.likelihood or USUAL["likelihood"]
+        return LIKELIHOODS[likelihood].has_sigma and isinstance(self.sigma, str)
 
     @property
     def directory(self) -> Path:
@@ -288,6 +299,11 @@ class Config:
         """The epochs from one validation to the next: `validate_every`, or what it is left to."""
         return self.validate_every or math.ceil(self.epoch_count / _VALIDATIONS)
 
+    def as_usual(self) -> "Config":
+        """The same with what is left to the data as it is for images of no folder; the filters stay."""
+        left = [name for name in USUAL if name != "filters" and getattr(self, name) is None]
+        return dataclasses.replace(self, **{name: USUAL[name] for name in left})
+
     def settings(self) -> dict[str, Any]:
         """The fields that change numbers: all that are not `free`."""
         return {name: getattr(self, name) for name, described in FIELDS.items() if not described.metadata["free"]}
@@ -296,8 +312,9 @@ class Config:
         """A short name for the run, different for other settings (`dataset` resolved): digits-512-2-212c6024."""
         dataset = Path(self.dataset).stem if is_file_name(self.dataset) else self.dataset
         sizes = (self.network,) if self.network == "conv" else self.hidden_units
-        settings = {**self.settings(), "filters": self.filters or _USUAL_FILTERS}
-        defaults = {name: described.default for name, described in FIELDS.items()} | {"filters": _USUAL_FILTERS}
+        settings = self.settings()
+        settings |= {name: usual for name, usual in USUAL.items() if settings[name] is None}
+        defaults = {name: described.default for name, described in FIELDS.items()} | USUAL
         changed = [(name, to_text(value)) for name, value in settings.items() if value != defaults[name]]
         parts = (dataset, *sizes, self.latent_dim, f"{zlib.crc32(repr(changed).encode()):08x}")
         return "-".join(re.sub("[^A-Za-z0-9.]+", "_", str(part)) for part in parts)
@@ -307,5 +324,5 @@ FIELDS: dict[str, dataclasses.Field] = {described.name: described for described 
 
 
 def is_file_name(dataset: str) -> bool:
-    """Whether `--dataset` names a file rather than a data set."""
-    return dataset.endswith((".npy", ".npz")) or dataset.startswith((".", "/", "~"))
+    """Whether `--dataset` names a file or a folder rather than a data set."""
+    return dataset.endswith((".npy", ".npz", *TABLES)) or dataset.startswith((".", "/", "~"))

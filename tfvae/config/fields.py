@@ -292,9 +292,14 @@ def sigma() -> Kind:
         f"{', '.join(LEARNED_SIGMAS)} or a number from 1e-6 to 1e6",
         _read_sigma,
         _is_sigma,
-        lambda value: _plain_text(_plain_number(value)),
+        _plain_sigma,
         allowed_in_python=f"{', '.join(map(repr, LEARNED_SIGMAS))} or a number from 1e-6 to 1e6",
     )
+
+
+def _plain_sigma(value: Any) -> Any:
+    value = _plain_text(_plain_number(value))
+    return float(value) if type(value) is int else value  # 1 and 1.0 are one setting, and give a run one name
 
 
 def _read_sigma(text: str) -> float | str:

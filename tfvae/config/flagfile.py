@@ -16,6 +16,10 @@ _LEFT_TO_THE_DATA = (  # until these are read
     ("validation_examples", None),
     ("epochs", None),
     ("filters", None),
+    ("network", None),
+    ("likelihood", None),
+    ("sigma", None),
+    ("scale", None),
 )
 _OF_THE_MACHINE = ("run_dir", "strategy", "logical_cpus", "start_timeout", "memory_gb")
 
@@ -53,7 +57,7 @@ def recorded_config(given: dict[str, Any]) -> Config:
     """
     if given.get("run_dir") is None:
         raise InputError("--run_dir: must be given: the directory of a run")
-    return dataclasses.replace(read_config(given["run_dir"]), **given)
+    return dataclasses.replace(read_config(given["run_dir"]), **given).as_usual()
 
 
 def _read_flags(content: str) -> dict[str, Any]:

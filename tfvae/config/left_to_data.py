@@ -1,19 +1,37 @@
-"""What a `Config` leaves to the data, filled in when they are known: the epochs, the validation images, the filters."""
+"""What a `Config` leaves to the data, filled in when they are known: network, likelihood, epochs, filters and so on."""
 
 import dataclasses
 import math
+from typing import Any
 
 from tfvae.config.config import Config
 from tfvae.config.flagfile import FILE_NAME, read_config
 
-_AUTO_IMAGES = 1_000_000  # that --epochs=auto passes over, in 10 epochs at least
+_AUTO_IMAGES = {"images": 1_000_000, "folder": 100_000, "vectors": 300_000}  # that --epochs=auto passes over
+_LEAST_EPOCHS = 10  # of --epochs=auto
+_OF_KIND = {
+    "folder": {"network": "conv", "likelihood": "gaussian", "sigma": "learned", "scale": "none"},
+    "vectors": {"network": "mlp", "likelihood": "gaussian", "sigma": "per_pixel"},
+}
 _SMALLEST = 8  # pixels of the side of the image at which --filters=auto ends
 _MOST_FILTERS = 256
 
 
-def with_epochs(config: Config, train_images: int, validation_images: int) -> Config:
-    """`config` with the epochs, the validation images and when to validate."""
-    epochs = config.epochs or max(10, math.ceil(_AUTO_IMAGES / train_images))
+def with_models(config: Config, kind: str) -> Config:
+    """`config` with the network, the likelihood, sigma and the scale.
+
+    `kind` is what is trained on: `vectors`, a `folder` of images, or `images` of any other source.
+    """
+    values = dict(_OF_KIND.get(kind, {}))
+    if kind == "vectors" and (config.likelihood or values["likelihood"]) == "gaussian":
+        values["scale"] = "standardize"
+    left = [name for name in values if getattr(config, name) is None]
+    return dataclasses.replace(config, **{name: values[name] for name in left}).as_usual()
+
+
+def with_epochs(config: Config, train_images: int, validation_images: int, kind: str = "images") -> Config:
+    """`config` with the epochs, the validation images and when to validate; `kind` is that of `with_models`."""
+    epochs = config.epochs or max(_LEAST_EPOCHS, math.ceil(_AUTO_IMAGES[kind] / train_images))
     config = dataclasses.replace(config, epochs=epochs, validation_examples=validation_images)
     return dataclasses.replace(config, validate_every=config.epochs_a_validation)
 

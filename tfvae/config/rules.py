@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, TASKS
+from tfvae.config.usual import USUAL
 from tfvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def _of_sigma(config: "Config") -> Iterator[tuple[str, str]]:
 
 
 def _of_dequantizing(config: "Config") -> Iterator[tuple[str, str]]:
-    if config.dequantize and not (LIKELIHOODS[config.likelihood].real_valued and config.binarize == "none"):
+    likelihood = config.likelihood or USUAL["likelihood"]
+    if config.dequantize and not (LIKELIHOODS[likelihood].real_valued and config.binarize == "none"):
         real_valued = [name for name, row in LIKELIHOODS.items() if row.real_valued]
         yield "dequantize", f"must be false, or --likelihood={_either(real_valued)} and --binarize='none'"
 
@@ -108,6 +110,41 @@ def _either(names: Iterable[str]) -> str:
     """`'a', 'b' or 'c'`."""
     *others, last = [repr(name) for name in names]
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def check_kind(config: "Config", kind: str) -> None:
+    """Raises InputError where a setting is none for data of this `kind`: that of `left_to_data.with_models`."""
+    for name, allowed in _of_kind(config, kind):
+        value = getattr(config, name)
+        value = f"{value[0]},{value[1]}" if isinstance(value, tuple) else value
+        raise InputError(f"--{name}={value}: {allowed}")
+
+
+def _of_kind(config: "Config", kind: str) -> Iterator[tuple[str, str]]:
+    """Each setting that data of this kind refuse: (its name, what is allowed)."""
+    if kind == "vectors":
+        of_vectors = "for vectors, which have no pixels"
+        if config.network not in (None, "mlp"):
+            yield "network", f"must be mlp {of_vectors}"
+        if config.binarize != "none":
+            yield "binarize", f"must be none {of_vectors}"
+        if config.dequantize:
+            yield "dequantize", f"must be false {of_vectors}"
+        if config.missing == "allow" and config.sigma == "optimal":
+            yield "sigma", "must not be optimal with --missing=allow: take learned or per_pixel"
+    else:
+        if config.scale not in (None, "none"):
+            yield "scale", "must be none for images, which are in [0, 1]"
+        if config.missing == "allow":
+            yield "missing", "must be refuse for images, which have no missing pixels"
+        if config.label_column is not None:
+            yield "label_column", "must not be set: it is for tables, .csv and .parquet"
+    if kind != "folder":
+        for name in ("image_size", "channels"):
+            if getattr(config, name) is not None:
+                yield name, "must not be set: it is for folders of images"
+        if config.skip_damaged:
+            yield "skip_damaged", "must be false: it is for folders of images"
 
 
 def check_task(config: "Config", task: str, has_labels: bool = True) -> None:
@@ -127,7 +164,8 @@ def task_refusals(config: "Config", task: str, has_labels: bool = True) -> Itera
     if needs.needs_labels and not has_labels:
         without = " with --labels=none" if config.labels == "none" else ""
         yield f"must be of a data set that has labels, and {config.dataset} has none{without}"
-    if needs.needs_element_log_prob and not LIKELIHOODS[config.likelihood].element_log_prob:
-        yield f"must not be of a {config.likelihood} likelihood, which has no log density of single pixels"
+    likelihood = config.likelihood or USUAL["likelihood"]
+    if needs.needs_element_log_prob and not LIKELIHOODS[likelihood].element_log_prob:
+        yield f"must not be of a {likelihood} likelihood, which has no log density of single pixels"
     if needs.needs_log_prob_of_any_z and not POSTERIORS[config.posterior].log_prob_of_any_z:
         yield f"must not be of a {config.posterior} posterior, which has no log q(z|x) of any z"

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfvae.core import noise, objectives
 from tfvae.core.inputs import InputRule, to_unit
+from tfvae.core.vectors import VectorRule
 from tfvae.errors import InputError
 
 
@@ -37,7 +38,7 @@ class Means:
         return {mean.name: mean.result() for mean in self.metrics}
 
 
-def as_input(rule: InputRule, images: Any, name: str) -> np.ndarray | tf.Tensor | tf.data.Dataset:
+def as_input(rule: InputRule | VectorRule, images: Any, name: str) -> np.ndarray | tf.Tensor | tf.data.Dataset:
     """Images as Keras's data adapters take them: uint8 stays uint8, and each batch is converted by itself.
 
     The values of a tf.data.Dataset are known only when it is read: `refused_batches` raises what is wrong with them.
@@ -47,6 +48,8 @@ def as_input(rule: InputRule, images: Any, name: str) -> np.ndarray | tf.Tensor 
     """
     if not isinstance(images, tf.data.Dataset):
         return rule.stored(rule.checked(images, name))
+    if isinstance(rule, VectorRule):
+        raise InputError(f"{name}: must be an array of vectors [N, D]: a tf.data.Dataset is for images")
     spec = images.element_spec
     expected = f"{name}: must be a tf.data.Dataset of batches of images [B, H, W, C]"
     if not isinstance(spec, tf.TensorSpec):

@@ -44,6 +44,10 @@ class Bernoulli(NamedTuple):
         """log p of each value by itself, within the rounding of its logit: `log_prob` is more exact at far logits."""
         return self.logits * x - tf.math.softplus(self.logits)
 
+    def residual(self, x: tf.Tensor) -> tf.Tensor:
+        """`mean` - x."""
+        return self.mean - x
+
     @staticmethod
     def noise(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
         """Uniform on [0, 1)."""
@@ -91,6 +95,10 @@ class Gaussian(NamedTuple):
         """log density of each value by itself."""
         return normal_log_density(x, self.mean, self.log_variance)
 
+    def residual(self, x: tf.Tensor) -> tf.Tensor:
+        """`mean` - x."""
+        return self.mean - x
+
     @staticmethod
     def noise(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
         """Standard normal."""
@@ -101,10 +109,14 @@ class Gaussian(NamedTuple):
         return self.mean + tf.exp(0.5 * self.log_variance) * noise
 
     @property
+    def variance(self) -> tf.Tensor:
+        """Of each value, of the mean's shape."""
+        return tf.broadcast_to(tf.exp(self.log_variance), tf.shape(self.mean))
+
+    @property
     def mean_variance(self) -> tf.Tensor:
         """The mean over an image's values of their variance, [...]."""
-        variance = tf.broadcast_to(tf.exp(self.log_variance), tf.shape(self.mean))
-        return tf.reduce_mean(variance, axis=(-3, -2, -1))
+        return tf.reduce_mean(self.variance, axis=(-3, -2, -1))
 
     def fitted_to(self, mean: np.ndarray, variance: np.ndarray, examples: int) -> "Gaussian":
         """Independent values of these means and variances, the latter 1e-4 or more."""

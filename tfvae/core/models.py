@@ -13,12 +13,14 @@ from typing import Any, cast
 import keras
 import tensorflow as tf
 
+from tfvae.core.columns import Columns
 from tfvae.core.inputs import InputRule, as_latents, is_from_outside, require_latents, to_unit
 from tfvae.core.keras_globals import DATA_FORMAT
 from tfvae.core.likelihoods import make_family, optimal_log_variance
 from tfvae.core.networks import NETWORKS, Architecture, Trunk
 from tfvae.core.posteriors import PosteriorHead
 from tfvae.core.protocols import Density, HasVariance, Posterior
+from tfvae.core.vectors import VectorRule, as_features, in_their_units
 
 
 def seed_of(layer: keras.Layer, seed: int, name: str) -> int:
@@ -31,6 +33,7 @@ class _EncoderOrDecoder(keras.Model):
 
     Without a `get_config` of its own a subclassed keras.Model silently saves the default arguments. `layer_dtype` is
     the dtype of the layers' products; their weights are of float32 in any case, and so are inputs and outputs.
+    `columns` are those of vectors, which are kept as images [1, 1, D]; None of images.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class _EncoderOrDecoder(keras.Model):
         activation: str = "relu",
         seed: int = 0,
         layer_dtype: str = "float32",
+        columns: Columns | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -51,6 +55,7 @@ class _EncoderOrDecoder(keras.Model):
         self.latent_dim, self.network = latent_dim, network
         self.hidden_units, self.filters, self.activation = tuple(hidden_units), tuple(filters), activation
         self.seed, self.layer_dtype = seed, layer_dtype
+        self.columns = columns if isinstance(columns, Columns) else Columns.from_json(columns)
         self.architecture = Architecture(self.image_shape, self.hidden_units, self.filters, activation)
 
     def layer_options(self, name: str) -> dict[str, Any]:
@@ -63,7 +68,13 @@ class _EncoderOrDecoder(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         names = ("image_shape", "latent_dim", "network", "hidden_units", "filters", "activation", "seed", "layer_dtype")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        columns = {"columns": self.columns.to_json()} if self.columns else {}
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}, **columns}
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """Of an x as its user has it: [H, W, C], or [D] of vectors, which are kept as [1, 1, D]."""
+        return self.image_shape[-1:] if self.columns else self.image_shape
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -87,20 +98,32 @@ def _build_trunk(trunk: Trunk, shape: tuple[int | None, ...]) -> tuple[int | Non
 class Encoder(_EncoderOrDecoder):
     """q(z|x): x [B, H, W, C] -> a distribution over z [B, L] of the family `posterior`.
 
-    Called eagerly it takes images as `input_rule` says: `white` is that of `inputs.InputRule`.
+    Called eagerly it takes images, or vectors [B, D], as `input_rule` says: `white` is that of `inputs.InputRule`.
     """
 
     def __init__(self, *args: Any, posterior: str = "diagonal", white: int = 255, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.posterior = posterior
-        self.input_rule = InputRule(self.image_shape, white)
+        self.white = white
         self.trunk = NETWORKS[self.network].encoder(self.architecture, self.layer_options)
         self.head = PosteriorHead(
             posterior, self.latent_dim, seed_of(self, self.seed, "mean"), name="head", dtype="float32"
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "posterior": self.posterior, "white": self.input_rule.white}
+        return {**super().get_config(), "posterior": self.posterior, "white": self.white}
+
+    @property
+    def input_rule(self) -> InputRule | VectorRule:
+        """What x it takes, where it is called eagerly."""
+        return VectorRule(self.columns) if self.columns else InputRule(self.image_shape, self.white)
+
+    @property
+    def features_shape(self) -> tuple[int | None, ...]:
+        """Of what the trunk takes: [B, H, W, C], or [B, 1, 1, 2 D] where values may be missing."""
+        if self.columns and self.columns.missing:
+            return (None, 1, 1, 2 * len(self.columns.names))
+        return self.input_shape
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -113,7 +136,7 @@ class Encoder(_EncoderOrDecoder):
         return (None, self.latent_dim)
 
     def build(self, input_shape: Any = None) -> None:
-        features = _build_trunk(self.trunk, self.input_shape)
+        features = _build_trunk(self.trunk, self.features_shape)
         self.head.build(features)
         self.built = True
 
@@ -125,6 +148,8 @@ class Encoder(_EncoderOrDecoder):
 
     def call(self, x: tf.Tensor) -> Posterior:
         features = to_unit(x)
+        if self.columns:
+            features = as_features(self.columns, features)
         for layer in self.trunk:
             features = layer(features)
         return self.head(tf.cast(features, tf.float32))
@@ -231,7 +256,8 @@ class Decoder(_EncoderOrDecoder):
         shape = [height, width, channels * self.family.parameters_per_value]
         raw = tf.reshape(outputs, tf.concat([tf.shape(z)[:-1], shape], axis=0))
         raw.set_shape([*z.shape[:-1], *shape])
-        return self.family.from_parameters(raw, *(tf.convert_to_tensor(variable) for variable in self.learned))
+        density = self.family.from_parameters(raw, *(tf.convert_to_tensor(variable) for variable in self.learned))
+        return in_their_units(self.columns, density) if self.columns else density
 
 
 @keras.saving.register_keras_serializable("tfvae")

@@ -89,7 +89,7 @@ def mean_squared_error(vae: Vae, x: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
     """Of the mean of p(x|z) as a guess of x: the mean over values and over K samples z ~ q(z|x), [B]."""
     z = vae.sampling(vae.encode(x), epsilon)
     values = math.prod(x.shape[1:])
-    squared_error = fast.sum_over_values(tf.square(vae.decode(z).mean - x)) / values  # [K, B]
+    squared_error = fast.sum_over_values(tf.square(vae.decode(z).residual(x))) / values  # [K, B]
     return tf.reduce_mean(squared_error, axis=0)
 
 

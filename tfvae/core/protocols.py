@@ -168,6 +168,10 @@ class Density(Protocol):
         """log p of each value of x by itself: [..., H, W, C]."""
         ...
 
+    def residual(self, x: tf.Tensor) -> tf.Tensor:
+        """`mean` - x, in the units in which the network works: [..., H, W, C]."""
+        ...
+
     @staticmethod
     def noise(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
         """What `sample` needs for x of this shape: a function of `seed`, int32 [2]."""
@@ -184,6 +188,11 @@ class Density(Protocol):
 
 class HasVariance(Protocol):
     """A density whose values have a variance beside the mean: those of `has_sigma` in the capabilities."""
+
+    @property
+    def variance(self) -> tf.Tensor:
+        """Of each value: [..., H, W, C]."""
+        ...
 
     @property
     def mean_variance(self) -> tf.Tensor:

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.config.left_to_data import default_filters
 from tfvae.core import fast, noise, objectives
+from tfvae.core.columns import Columns
 from tfvae.core.inputs import InputRule, is_from_outside
 from tfvae.core.keras_fit import (
     Means,
@@ -34,6 +35,7 @@ from tfvae.core.models import Decoder, Encoder, Sampling, seed_of
 from tfvae.core.noise import Stream
 from tfvae.core.priors import PRIORS
 from tfvae.core.protocols import Density, Posterior, Prior
+from tfvae.core.vectors import VectorRule
 from tfvae.errors import InputError
 
 # Settings of `Config` that `VAE.compile` takes: what is maximised, and how the pixels are drawn.
@@ -106,14 +108,14 @@ class VAE(keras.Model):
         self.build(self.encoder.input_shape)
 
     @property
-    def input_rule(self) -> InputRule:
-        """What images it takes."""
+    def input_rule(self) -> InputRule | VectorRule:
+        """What images, or vectors, it takes."""
         return self.encoder.input_rule
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
-        """[B, H, W, C], as `summary` shows it."""
-        return self.decoder.output_shape
+        """[B, H, W, C], or [B, D] of vectors, as `summary` shows it."""
+        return (None, *self.decoder.example_shape)
 
     def build(self, input_shape: Any = None) -> None:
         self.encoder.build_from_config({})
@@ -136,13 +138,18 @@ class VAE(keras.Model):
         return self.prior.sample(epsilon, uniform)
 
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
-        """The mean of p(x|z) at the mean of q(z|x) [B, H, W, C]; raises InputError where x breaks `input_rule`."""
+        """The mean of p(x|z) at the mean of q(z|x) [B, H, W, C], or [B, D] of vectors.
+
+        Raises:
+            InputError: x breaks `input_rule`.
+        """
         if is_from_outside(x):
             x = self.input_rule.to_unit(x)
         return super().__call__(x, *args, **kwargs)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return self.decode(self.encode(x).mean).mean
+        mean = self.decode(self.encode(x).mean).mean
+        return tf.reshape(mean, [-1, *self.decoder.example_shape]) if self.decoder.columns else mean
 
     # What Keras's `fit` and `evaluate` do.
 
@@ -314,13 +321,18 @@ class VAE(keras.Model):
 
 
 def make_networks(
-    config: Config, image_shape: tuple[int, int, int], white: int = 255, start_stddev: float | None = None
+    config: Config,
+    image_shape: tuple[int, int, int],
+    white: int = 255,
+    start_stddev: float | None = None,
+    columns: Columns | None = None,
 ) -> tuple[Encoder, Decoder]:
     """The encoder and the decoder of `make_vae`, not built: no weight is there yet."""
+    config = config.as_usual()
     names = ("latent_dim", "network", "hidden_units", "activation", "seed")
     options = {name: getattr(config, name) for name in names}
     filters = config.filters or default_filters(image_shape)
-    options |= {"image_shape": image_shape, "filters": filters, "layer_dtype": config.dtype}
+    options |= {"image_shape": image_shape, "filters": filters, "layer_dtype": config.dtype, "columns": columns}
     encoder = Encoder(**options, posterior=config.posterior, white=white, name="encoder")
     decoder = Decoder(
         **options,
@@ -335,14 +347,18 @@ def make_networks(
 
 
 def make_vae(
-    config: Config, image_shape: tuple[int, int, int], white: int = 255, start_stddev: float | None = None
+    config: Config,
+    image_shape: tuple[int, int, int],
+    white: int = 255,
+    start_stddev: float | None = None,
+    columns: Columns | None = None,
 ) -> VAE:
     """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C].
 
     `white` is that of `inputs.InputRule`. A learned deviation starts from `start_stddev`: that of the training images,
-    in x; None makes the model as older runs have it.
+    in x; None makes the model as older runs have it. `columns` are those of vectors, whose shape is [1, 1, D].
     """
-    encoder, decoder = make_networks(config, image_shape, white, start_stddev)
+    encoder, decoder = make_networks(config, image_shape, white, start_stddev, columns)
     # Keras's own names would count the models of the process
     objective = {name: getattr(config, name) for name in OBJECTIVE_SETTINGS}
     vae = VAE(encoder, decoder, prior=config.prior, components=config.prior_components, objective=objective, name="vae")

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.core import noise
 from tfvae.core.noise import Stream
-from tfvae.data import draws, pixels, place, sources
+from tfvae.data import draws, pixels, place, scaling, sources
 from tfvae.data.disk import DiskImages
 from tfvae.data.sources import Parts
 from tfvae.data.splits import Dataset, Split
@@ -18,6 +18,7 @@ from tfvae.errors import InputError
 
 _SEED = 0  # the test set and its binarization are the same in every run, whatever --seed is
 _VALIDATION_DRAW, _TEST_DRAW = 1, 2  # the places of these parts' draws in their stream
+_TEST_ROWS, _VALIDATION_ROWS = 0, 1  # the places in theirs of the draws of rows
 
 
 def load(config: Config, handed_in: dict[str, Split] | None = None) -> Dataset:
@@ -30,16 +31,25 @@ def load(config: Config, handed_in: dict[str, Split] | None = None) -> Dataset:
 
 
 def divide(config: Config, parts: Parts) -> Dataset:
-    """The three splits of a source's images, binarized or dequantized as `config` says.
+    """The three splits of a source: images binarized or dequantized, vectors with their columns, as `config` says.
 
     Raises:
         InputError: validation or test images, taken off images on disk, have pixels out of range.
     """
     train, validation, test = _split(parts)
+    if parts.kind == "vectors":
+        return _vectors(config, (train, validation, test))
     dataset = Dataset(train, validation.in_memory(), test.in_memory(), parts.white)
     if config.dequantize:
         return _dequantized(dataset)
     return _binarized(config, dataset)
+
+
+def _vectors(config: Config, splits: tuple[Split, Split, Split]) -> Dataset:
+    """The splits of vectors, whose scales are those of the training part."""
+    train = splits[0]
+    columns = scaling.fit_columns(f"--dataset={config.dataset}", train.array, train.columns, config)
+    return Dataset(*(scaling.as_stored(split) for split in splits), columns=columns)
 
 
 def load_of_run(config: Config, fingerprint: str, parts: Parts | None = None) -> Dataset:
@@ -70,22 +80,27 @@ def _split(parts: Parts) -> tuple[Split, Split, Split]:
     if "test" in parts.splits:
         test = parts.splits["test"]
     else:
-        train, test = _take_test_images(train, sizes.test)
+        train, test = _take(train, sizes.test, _TEST_ROWS)
     if "validation" in parts.splits:
         validation = parts.splits["validation"].rows(slice(sizes.validation))
+    elif parts.kind != "images":  # files and tables are often sorted by their classes
+        train, validation = _take(train, sizes.validation, _VALIDATION_ROWS)
     else:
         validation = train.rows(slice(sizes.train, None))
         train = train.rows(slice(sizes.train))
     return train, validation, test
 
 
-def _take_test_images(train: Split, count: int) -> tuple[Split, Split]:
-    """The rest and the test images of a set without a test part: a draw that every run shares; both keep the order."""
+def _take(train: Split, count: int, place: int) -> tuple[Split, Split]:
+    """The rest, and `count` images that are taken off: a draw that every run shares; both keep the order.
+
+    `place` is that of the draw in its stream.
+    """
     size = len(train.images)
-    order = noise.permutation(size, noise.seed_for(_SEED, Stream.SHUFFLE))
-    is_test = np.zeros(size, bool)
-    is_test[order[:count]] = True
-    return train.rows(~is_test), train.rows(is_test)
+    order = noise.permutation(size, noise.seed_for(_SEED, Stream.SHUFFLE, place))
+    is_taken = np.zeros(size, bool)
+    is_taken[order[:count]] = True
+    return train.rows(~is_taken), train.rows(is_taken)
 
 
 def _dequantized(dataset: Dataset) -> Dataset:

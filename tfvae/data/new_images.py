@@ -10,6 +10,7 @@ from tfvae.config import Config
 from tfvae.core import noise
 from tfvae.core.inputs import InputRule
 from tfvae.core.noise import Stream
+from tfvae.core.vectors import VectorRule
 from tfvae.data import draws, pixels
 
 _SEED = 0  # of the pixels that are drawn: the same in every run, as for test images
@@ -28,7 +29,7 @@ class NewImages:
         InputError: `rule` refuses them; the message speaks of the argument `name`.
     """
 
-    def __init__(self, images: Any, rule: InputRule, config: Config, name: str = "x") -> None:
+    def __init__(self, images: Any, rule: InputRule | VectorRule, config: Config, name: str = "x") -> None:
         if tf.is_tensor(images):
             images = images.numpy()  # of which `checked` keeps whole numbers whole
         self.images = np.asarray(rule.checked(images, name))

@@ -1,6 +1,6 @@
-"""The images of a data set in the parts that it comes in: read, checked and counted, but not yet split or drawn.
+"""The images, or vectors, of a data set in the parts that it comes in: read, checked and counted, but not yet split.
 
-A source of images is a function that returns its parts, `dict[str, Split]`, in a module of this wing, and a line in
+A source is a function that returns its parts, `dict[str, Split]`, in a module of this wing, and a line in
 `_read_source`. Nothing here imports TensorFlow, but for sets of TFDS: what is wrong with a file is said before
 TensorFlow's import, which takes seconds.
 """
@@ -11,8 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tfvae.config import Config
-from tfvae.config.config import ARRAYS, is_file_name
-from tfvae.data import arrays, digits, pixels, tfds
+from tfvae.config.capabilities import LIKELIHOODS
+from tfvae.config.config import ARRAYS, TABLES, is_file_name
+from tfvae.config.left_to_data import with_models
+from tfvae.config.rules import check_kind
+from tfvae.data import arrays, digits, folders, pixels, tables, tfds, vectors
 from tfvae.data.disk import DiskImages
 from tfvae.data.splits import Split
 from tfvae.errors import InputError
@@ -32,15 +35,18 @@ class Sizes(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The checked images of a source, before its splits are made.
+    """The checked images of a source, or its vectors, float64 [N, D], before its splits are made.
 
     `splits` has the parts that the source has, of `splits.PARTS`; `sizes` are those of the splits that a run makes of
-    them. `white` is the whole number that stood for x = 1 in the source: 1 where all were 0 or 1, else 255.
+    them. `white` is the whole number that stood for x = 1 in the source: 1 where all were 0 or 1, else 255. `kind` is
+    that of `left_to_data.with_models`. `notes` say what was done to them.
     """
 
     splits: dict[str, Split]
     sizes: Sizes
     white: int
+    kind: str = "images"
+    notes: tuple[str, ...] = ()
 
     @property
     def has_labels(self) -> bool:
@@ -99,19 +105,57 @@ def read(config: Config, handed_in: dict[str, Split] | None = None) -> Parts:
     Raises:
         InputError: it can't be had, or isn't images, or does not go with other settings.
     """
-    if handed_in is None:
-        splits = {part: _checked(_flag(config), split) for part, split in _read_source(config).items()}
-    else:
-        splits = {part: _checked(_ARGUMENTS[part], split) for part, split in handed_in.items()}
+    splits = handed_in or _read_source(config)
     if "train" not in splits:
         raise InputError(f"{_flag(config)}: must have a train split")
+    names = {part: _flag(config) if handed_in is None else _ARGUMENTS[part] for part in splits}
+    if len(splits["train"].images.shape) == 2:
+        return _vectors(config, splits, names)
+    kind = "folder" if _is_folder(config) else "images"
+    check_kind(config, kind)
+    splits = {part: _checked(names[part], split) for part, split in splits.items()}
     white = 255
     if all(_is_zeros_and_ones(split.images) for split in splits.values()):
         white = 1
         splits = {part: _ones_to_255(split) for part, split in splits.items()}
     sizes = _sizes(config, splits)
     _check_whole(config, splits)
-    return Parts(splits, sizes, white)
+    return Parts(splits, sizes, white, kind)
+
+
+def _vectors(config: Config, splits: dict[str, Split], names: dict[str, str]) -> Parts:
+    """The parts of a source of vectors; raises InputError as `read`."""
+    check_kind(config, "vectors")
+    count = np.shape(splits["train"].images)[1]
+    columns = splits["train"].columns or tuple(map(str, range(count)))
+    checked = {}
+    for part, split in splits.items():
+        if isinstance(split.images, DiskImages):
+            raise _too_large_vectors(names[part])
+        if np.shape(split.images)[1:] != (count,):
+            raise InputError(f"{names[part]}: must have {count} columns, as the training part")
+        values = vectors.check_values(names[part], split.images, columns, config.missing)
+        checked[part] = split._replace(images=values, columns=columns)
+    _check_range(config, names, checked)
+    return Parts(checked, _sizes(config, checked), 255, "vectors")
+
+
+def _too_large_vectors(source: str) -> InputError:
+    return InputError(f"{source}: must fit into --memory_gb: vectors are not read from disk")
+
+
+def _check_range(config: Config, names: dict[str, str], splits: dict[str, Split]) -> None:
+    """Refuses vectors that a likelihood of numbers in [0, 1] can't be of; raises InputError."""
+    likelihood = with_models(config, "vectors").likelihood
+    if likelihood is None or LIKELIHOODS[likelihood].real_valued:
+        return
+    for part, split in splits.items():
+        low, high = np.nanmin(split.array), np.nanmax(split.array)
+        if low < 0 or high > 1:
+            raise InputError(
+                f"{names[part]}: must be of numbers in [0, 1] for --likelihood={likelihood}, and has some from "
+                f"{low:g} to {high:g}: --likelihood=gaussian takes any"
+            )
 
 
 def _flag(config: Config) -> str:
@@ -133,9 +177,19 @@ def _read_source(config: Config) -> dict[str, Split]:
     with_labels = config.labels == "auto"
     if config.dataset == "digits":
         return digits.load(with_labels)
+    if config.dataset.endswith(TABLES):
+        return tables.load(_path(config), config.label_column, memory, with_labels)
+    if _is_folder(config):
+        size, channels = config.image_size, config.channels
+        return folders.load(_path(config), size, channels, config.skip_damaged, memory, with_labels)
     if is_file_name(config.dataset):
         return arrays.load(_path(config), memory, with_labels)
     return tfds.load(config.dataset, config.data_dir, memory, with_labels)
+
+
+def _is_folder(config: Config) -> bool:
+    """Whether the data set is a path that is no file of arrays or of a table: a folder, or what is refused as one."""
+    return is_file_name(config.dataset) and not config.dataset.endswith((".npy", ".npz", *TABLES))
 
 
 def _file_size(config: Config) -> int:
@@ -151,7 +205,12 @@ def _check_header(config: Config) -> None:
     images = arrays.map_npy(_path(config))
     if images is None:
         return
-    if _file_size(config) > memory_bytes(config):
+    is_large = _file_size(config) > memory_bytes(config)
+    if len(images.shape) == 2:
+        check_kind(config, "vectors")
+        if is_large:
+            raise _too_large_vectors(_flag(config))
+    elif is_large:
         images.check(_flag(config))
     else:
         pixels.check_type(_flag(config), images.array.shape, images.array.dtype)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfvae.core.columns import Columns
 from tfvae.data.disk import DiskImages
 from tfvae.data.pixels import shown_channels
 
@@ -59,12 +60,14 @@ class Dataset:
     """Three disjoint parts. `test` is fixed: it depends on the data set alone.
 
     `white` is the whole number that stood for x = 1 where the images came from: 1 where all were 0 or 1, else 255.
+    `columns` are those of vectors, which are kept as float32 [N, 1, 1, D], in their own units, NaN where one is missing.
     """
 
     train: Split
     validation: Split
     test: Split
     white: int = 255
+    columns: Columns | None = None
 
     def __iter__(self) -> Iterator[Split]:
         return iter((self.train, self.validation, self.test))
@@ -102,9 +105,18 @@ class Dataset:
                 checksum = zlib.crc32(images.data, checksum)
         return f"{checksum:08x}"
 
+    def _describe_columns(self, columns: Columns) -> str:
+        words = f"rows of {len(columns.names):,} columns"
+        if columns.missing:
+            values = np.concatenate([split.array.ravel() for split in self])
+            words += f", {np.isnan(values).mean():.1%} of the values missing"
+        return words
+
     def describe(self) -> str:
         """The sizes of the parts and of an image, and what pictures leave away of it, in words."""
         train, validation, test = (f"{len(split.images):,}" for split in self)
+        if self.columns:
+            return f"{train} train, {validation} validation, {test} test {self._describe_columns(self.columns)}"
         shape = "x".join(map(str, self.image_shape))
         sizes = f"{train} train, {validation} validation, {test} test images of {shape}"
         _, shown = shown_channels(self.image_shape[-1])

@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.core import noise
+from tfvae.core.columns import Columns
 from tfvae.core.noise import Stream
 from tfvae.core.vae import VAE
 from tfvae.runtime.files import move_into_place, whole_number
@@ -34,10 +35,26 @@ _EXAMPLE_ROWS = 3  # of the inputs whose answers are kept for `verify`
 
 
 class Signature(NamedTuple):
-    """A function that is served: of one tensor, to {name: tensor}."""
+    """A function that is served: of one tensor, to {name: tensor}; `columns` are those of an input of vectors."""
 
     function: Callable[[tf.Tensor], dict[str, tf.Tensor]]
     input: tf.TensorSpec
+    columns: Columns | None = None
+
+    def example(self, rows: int) -> np.ndarray:
+        """An input of so many rows, always the same; of vectors such as the training part has."""
+        example = example_input(self.input, rows)
+        if self.columns is None:
+            return example
+        example = np.array(self.columns.offset) + np.array(self.columns.scale) * example
+        if self.takes_nan:
+            example[0, 0] = np.nan
+        return example.astype(np.float32)
+
+    @property
+    def takes_nan(self) -> bool:
+        """Whether NaN in the input stands for a missing value."""
+        return self.columns is not None and self.columns.missing
 
 
 def describe(config: Config, step: int, results: dict[str, Any]) -> dict[str, Any]:
@@ -61,8 +78,9 @@ def decoder_model(vae: VAE, directory: Path) -> Model:
     """The decoder; any number of rows N:
 
     `serving_default` = `decode`: `z` float32 [N, L] -> `image` float32 [N, H, W, C] in [0, 1], the mean of p(x|z),
-    clipped. A z that is not finite is an error: a fused relu would turn NaN into 0, a plausible picture.
-    `sample`: `seed` int32 [N] -> `image`, and `z` [N, L] drawn from the prior; a row depends on its own seed alone.
+    clipped; of vectors -> `x` float32 [N, D], in their own units. A z that is not finite is an error: a fused relu
+    would turn NaN into 0, a plausible picture.
+    `sample`: `seed` int32 [N] -> the same, and `z` [N, L] drawn from the prior; a row depends on its own seed alone.
     """
     functions = _DecoderFunctions(vae)
     decode = Signature(functions.decode, tf.TensorSpec([None, vae.encoder.latent_dim], tf.float32, name="z"))
@@ -74,11 +92,12 @@ def decoder_model(vae: VAE, directory: Path) -> Model:
 def encoder_model(vae: VAE, directory: Path) -> Model:
     """The encoder.
 
-    `serving_default` = `encode`: `x` float32 [N, H, W, C] in [0, 1] -> `mean` and `log_variance` [N, L] of q(z|x), of
-    each latent by itself. An x of another shape or range is an error.
+    `serving_default` = `encode`: `x` float32 [N, H, W, C] in [0, 1], or vectors [N, D] in their own units -> `mean` and
+    `log_variance` [N, L] of q(z|x), of each latent by itself. An x of another shape or range is an error; NaN is a
+    missing value in vectors of which some may be missing, and else an error too.
     """
-    x = tf.TensorSpec([None, *vae.encoder.image_shape], tf.float32, name="x")
-    encode = Signature(_EncoderFunctions(vae).encode, x)
+    x = tf.TensorSpec([None, *vae.encoder.example_shape], tf.float32, name="x")
+    encode = Signature(_EncoderFunctions(vae).encode, x, vae.encoder.columns)
     return Model(directory, vae.encoder.variables, {"serving_default": encode, "encode": encode})
 
 
@@ -96,12 +115,17 @@ def export(
         RunError: an exported model doesn't answer as `vae` does; neither is there.
     """
     encoder = encoder_model(vae, directory.with_name(f"{directory.name}-encoder"))
+    if vae.decoder.columns:
+        description = {**(description or {}), "columns": vae.decoder.columns.to_json()}
     return export_models([encoder, decoder_model(vae, directory)], description, before_publishing)[1]
 
 
-def decoded_image(vae: VAE, z: tf.Tensor) -> tf.Tensor:
-    """The mean of p(x|z), clipped to [0, 1]: z [N, L] -> [N, H, W, C]."""
-    return tf.clip_by_value(vae.decode(z).mean, 0.0, 1.0)
+def decoded(vae: VAE, z: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The mean of p(x|z) for z [N, L]: `image` [N, H, W, C], clipped to [0, 1], or of vectors `x` [N, D]."""
+    mean = vae.decode(z).mean
+    if vae.decoder.columns:
+        return {"x": tf.reshape(mean, [-1, *vae.decoder.example_shape])}
+    return {"image": tf.clip_by_value(mean, 0.0, 1.0)}
 
 
 def example_input(spec: tf.TensorSpec, rows: int) -> np.ndarray:
@@ -119,12 +143,12 @@ class _DecoderFunctions:
 
     def decode(self, z: tf.Tensor) -> dict[str, tf.Tensor]:
         z = tf.ensure_shape(z, [None, self.latent_dim])  # servers feed what they get: the graph must check it
-        return {"image": decoded_image(self.vae, tf.debugging.check_numerics(z, "z must be finite"))}
+        return decoded(self.vae, tf.debugging.check_numerics(z, "z must be finite"))
 
     def sample(self, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         seed = tf.ensure_shape(seed, [None])
         z = tf.map_fn(self._draw, seed, fn_output_signature=tf.TensorSpec([self.latent_dim], tf.float32))
-        return {"image": decoded_image(self.vae, z), "z": z}
+        return {**decoded(self.vae, z), "z": z}
 
     def _draw(self, seed: tf.Tensor) -> tf.Tensor:
         """z [L] from the prior: without XLA, which servers need not have, and without a state."""
@@ -140,7 +164,12 @@ class _EncoderFunctions:
         self.vae = vae
 
     def encode(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-        posterior = self.vae.encode(_checked_images(x, self.vae.encoder.image_shape))
+        encoder = self.vae.encoder
+        if encoder.columns:
+            x = tf.reshape(_checked_vectors(x, encoder.columns), [-1, *encoder.image_shape])
+        else:
+            x = _checked_images(x, encoder.image_shape)
+        posterior = self.vae.encode(x)
         return {"mean": posterior.mean, "log_variance": posterior.marginal_log_variance()}
 
 
@@ -156,6 +185,17 @@ def _checked_images(x: tf.Tensor, image_shape: tuple[int, ...]) -> tf.Tensor:
     message = tf.strings.join(["x must be fractions in [0, 1], and has numbers from ", lowest, " to ", highest])
     is_within = tf.reduce_all((x >= 0) & (x <= 1))
     with tf.control_dependencies([tf.debugging.Assert(is_within, [message])]):
+        return tf.identity(x)
+
+
+def _checked_vectors(x: tf.Tensor, columns: Columns) -> tf.Tensor:
+    """`x`, in a graph that fails with InvalidArgumentError where it is not [N, D] of finite numbers.
+
+    NaN may stand for a missing value, where the columns say so.
+    """
+    x = tf.ensure_shape(x, [None, len(columns.names)])
+    numbers = tf.where(tf.math.is_nan(x), tf.zeros_like(x), x) if columns.missing else x
+    with tf.control_dependencies([tf.debugging.check_numerics(numbers, "x must be finite")]):
         return tf.identity(x)
 
 
@@ -235,7 +275,7 @@ def _write_warm_up(path: Path, model: str, signatures: dict[str, Signature]) -> 
                 log = prediction_log_pb2.PredictionLog()
                 request = log.predict_log.request
                 request.model_spec.name, request.model_spec.signature_name = model, name
-                value = tf.make_tensor_proto(example_input(signature.input, rows))
+                value = tf.make_tensor_proto(signature.example(rows))
                 request.inputs[signature.input.name].CopyFrom(value)
                 writer.write(log.SerializeToString())
 
@@ -243,9 +283,11 @@ def _write_warm_up(path: Path, model: str, signatures: dict[str, Signature]) -> 
 def _write_expected(path: Path, signatures: dict[str, Signature]) -> None:
     """What the model itself answers, function by function outside any graph, for `verify` here and on any machine."""
     expected: dict[str, Any] = {}
-    examples = {name: example_input(signature.input, _EXAMPLE_ROWS) for name, signature in signatures.items()}
+    examples = {name: signature.example(_EXAMPLE_ROWS) for name, signature in signatures.items()}
     for name, signature in signatures.items():
         expected[f"{name}/in/{signature.input.name}"] = examples[name]
+        if signature.takes_nan:
+            expected[f"{name}/takes_nan"] = np.array(True)
     for name, signature in signatures.items():
         for output, value in signature.function(tf.constant(examples[name])).items():
             expected[f"{name}/out/{output}"] = value.numpy()

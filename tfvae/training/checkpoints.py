@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.config.flagfile import read_config
+from tfvae.core.columns import Columns
 from tfvae.core.vae import VAE, make_vae
 from tfvae.errors import InputError, RunError
 from tfvae.runtime.files import move_into_place, no_checkpoint, numbered_directories
@@ -203,12 +204,13 @@ def load_run(run_dir: str | os.PathLike[str]) -> SavedRun:
         InputError: it is no run directory, or has no checkpoint yet.
         RunError: no checkpoint of it can be read.
     """
-    config = read_config(run_dir)
+    config = read_config(run_dir).as_usual()
     vaes: list[VAE] = []  # of the checkpoints that were tried
 
     def make(notes: dict[str, Any]) -> Variables:
         shape = tuple(notes["image_shape"])
-        vaes.append(make_vae(config, shape, notes.get("white", 255), notes.get("start_stddev")))
+        columns = Columns.from_json(notes.get("columns"))
+        vaes.append(make_vae(config, shape, notes.get("white", 255), notes.get("start_stddev"), columns))
         return {v.path: v.value for v in vaes[-1].variables}
 
     notes = restore(Path(run_dir), make, prefix="vae/")

@@ -218,7 +218,9 @@ class Evaluator:
             s, sums = tf.while_loop(within, add_samples, (s, sums), parallel_iterations=1)  # or some turns' memory
         kl = cast(ClosedKl, q).kl(self.vae.prior) if self.closed_kl else tf.zeros([size])
         reconstruction = self.vae.decode(q.mean)
-        squared_error = tf.reduce_mean(tf.square(reconstruction.mean - x), axis=(1, 2, 3))
+        squared_error = tf.reduce_mean(tf.square(reconstruction.residual(x)), axis=(1, 2, 3))
+        if hasattr(reconstruction, "observed_share"):  # a missing value has no error
+            squared_error /= reconstruction.observed_share(x)
         sigma_squared = tf.fill([size], float("nan"))
         if hasattr(reconstruction, "mean_variance"):
             sigma_squared = cast(HasVariance, reconstruction).mean_variance

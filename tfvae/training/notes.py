@@ -1,7 +1,7 @@
 """What a run knows of itself beside its variables: how far it is, how well it does, how fast it is."""
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tfvae.core.objectives import Elbo
 from tfvae.training.step import EpochMeans, mean_of_parts
@@ -24,6 +24,7 @@ class Notes(NamedTuple):
     white: int = 255  # the whole number that is x = 1: `core.inputs.InputRule`
     start_stddev: float | None = None  # where a learned sigma started; None is 0.5, in older runs
     end_is_due: bool = False  # of the epoch that ends here: a signal came in its validation
+    columns: dict[str, Any] | None = None  # of vectors: `core.columns.Columns`
     variance_is_final: bool = False  # whether --sigma=optimal is set to that of all training images
 
     def terms(self) -> dict[str, float]:

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.config.fields import read_steps
+from tfvae.core.columns import Columns
 from tfvae.core.keras_globals import Float32Schedule, float32_by_default
 from tfvae.core.vae import VAE, make_vae
 
@@ -66,9 +67,10 @@ def create_state(
     examples: int,
     white: int = 255,
     start_stddev: float | None = None,
+    columns: Columns | None = None,
 ) -> TrainState:
-    """A new VAE and its optimizer, at step 0; `white` and `start_stddev` are those of `make_vae`."""
-    vae = make_vae(config, image_shape, white, start_stddev)
+    """A new VAE and its optimizer, at step 0; `white`, `start_stddev` and `columns` are those of `make_vae`."""
+    vae = make_vae(config, image_shape, white, start_stddev, columns)
     optimizer = make_optimizer(config, steps_per_epoch(config, examples))
     with float32_by_default():
         optimizer.build(vae.trainable_variables)

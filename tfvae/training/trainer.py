@@ -63,10 +63,16 @@ class Trainer:
         examples = len(dataset.train.images)
         start = start_stddev(config, dataset, run_dir)
         with placement.strategy.scope():
-            self.state = create_state(config, dataset.image_shape, examples, dataset.white, start)
+            self.state = create_state(config, dataset.image_shape, examples, dataset.white, start, dataset.columns)
         self.epoch_steps = steps_per_epoch(config, examples)
         self.total_steps = config.epoch_count * self.epoch_steps
-        self.notes = Notes(dataset.image_shape, dataset.fingerprint(), white=dataset.white, start_stddev=start)
+        self.notes = Notes(
+            dataset.image_shape,
+            dataset.fingerprint(),
+            white=dataset.white,
+            start_stddev=start,
+            columns=dataset.columns.to_json() if dataset.columns else None,
+        )
         self.program = TrainProgram(self.state, config, dataset.train.images, placement)
         plan = plan_blocks(self.state.vae, config.eval_memory_gb)
         self.evaluator = evaluation.Evaluator(
@@ -131,8 +137,9 @@ class Trainer:
 
     def make_monitor(self) -> Monitor:
         """What shows this run."""
+        dataset = self.dataset
         make_own_vae = functools.partial(
-            make_vae, self.config, self.dataset.image_shape, self.dataset.white, self.notes.start_stddev
+            make_vae, self.config, dataset.image_shape, dataset.white, self.notes.start_stddev, dataset.columns
         )
         return Monitor(
             self.run_dir, self.config, self.step, self.total_steps, make_own_vae, self.draw_pictures, self.is_stopping

@@ -30,7 +30,7 @@ def start_stddev(config: Config, dataset: Dataset, run_dir: Path) -> float | Non
         return None
     if checkpoints.steps(run_dir):
         return checkpoints.read_notes(run_dir).get("start_stddev")
-    return moments.stddev(dataset.train.images)
+    return moments.stddev(dataset.train.images, dataset.columns)
 
 
 class VariancePass:
