@@ -69,7 +69,10 @@ WRONG = {
         "export_dir=/proc/nope: must be a directory that can be written, and /proc can't",
     ),
     "strings": (lambda run: fit(np.full((20, 4, 5), "a")), "images: must be images .* <U1"),
-    "short labels": (lambda run: fit(IMAGES, labels=[1]), "labels: must be a whole number for each of the 100 images"),
+    "short labels": (
+        lambda run: fit(IMAGES, labels=[1]),
+        "labels: must be a whole number or a word for each of the 100 examples",
+    ),
 }
 
 

@@ -47,7 +47,7 @@ def fit(
             fractions in [0, 1]: an array, nested lists, a tensor, or a finite tf.data.Dataset of images or of pairs
             (image, label), which is read once. None: the data set that `config` names.
         validation, test: likewise; without them a tenth of `images` is held out for each, the same tenth in every run.
-        labels: whole numbers [N] or [N, 1] of `images`; only tasks that need them look at them.
+        labels: whole numbers or words [N] or [N, 1] of `images`; only tasks that need them look at them.
 
     Called again with the same settings and images it goes on where the run stopped, and a finished run is read. The
     run directory records the settings and the fingerprint of arrays, not the arrays. A tf.data.Dataset must give the

@@ -186,10 +186,13 @@ def test_npz_without_images(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": GREY, "labels": np.zeros(39, int)}, "labels must be a whole number for each of the 40 images"),
+        (
+            {"images": GREY, "labels": np.zeros(39, int)},
+            "labels must be a whole number or a word for each of the 40 examples",
+        ),
         (
             {"x_train": GREY, "y_train": np.zeros(40, int), "x_test": GREY[:9], "y_test": np.zeros(40, int)},
-            "y_test must be a whole number for each of the 9 images, and has the shape [40] and the type int64;",
+            "y_test must be a whole number or a word for each of the 9 examples, and has the shape [40]",
         ),
         ({"images": GREY, "labels": np.float32(3)}, "labels must be .* the shape [] and the type float32;"),
     ],

@@ -1,6 +1,7 @@
-"""Labels: whole numbers, one for each image, in one column too; other kinds are named, and can be done without."""
+"""Labels: whole numbers or words, one for each image; other kinds are named, and can be done without."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from sources import GREY, load, npz, refused
@@ -13,17 +14,21 @@ from tfvae.errors import InputError
 
 CLASSES = np.arange(40) % 4
 ONE_HOT = np.eye(4)[CLASSES]
+WORDS = np.array(["bee", "ape", "eel", "bée"])
 WRONG = {  # what the message says of each after shape and type
-    "floats": (CLASSES / 2, "[40] and the type float64, of floating point: if they number classes, take its astype("),
-    "a column of floats": (CLASSES[:, None] / 2, "[40, 1] and the type float64, of floating point"),
-    "text": (np.array(["ape", "bee"])[CLASSES % 2], "[40] and the type <U3, text: np.unique(labels, return_inverse="),
-    "bytes": (np.array([b"ape", b"bee"])[CLASSES % 2], "[40] and the type |S3, text"),
+    "floats": (CLASSES / 2, "[40] and the type float64, with fractions or others that number no class"),
+    "a column of floats": (CLASSES[:, None] / 2, "[40, 1] and the type float64, with fractions"),
+    "missing": (np.where(CLASSES == 1, np.nan, CLASSES), "[40] and the type float64, with fractions"),
+    "infinite": (np.where(CLASSES == 1, np.inf, CLASSES), "[40] and the type float64, with fractions"),
+    "latin-1": (np.array([b"ape", b"b\xe9e"])[CLASSES % 2], "[40] and the type |S3, and not all are text (UTF-8)"),
+    "complex": (CLASSES * 1j, "[40] and the type complex128"),
     "one-hot": (ONE_HOT, "[40, 4] and the type float64, one-hot: its argmax(axis=1) numbers the classes"),
     "one-hot bytes": (ONE_HOT.astype(np.uint8), "[40, 4] and the type uint8, one-hot"),
     "one-hot truths": (ONE_HOT > 0, "[40, 4] and the type bool, one-hot"),
-    "several": (np.stack([CLASSES, CLASSES], 1), "[40, 2] and the type int64, several for each image"),
-    "truths": (CLASSES > 2, "[40] and the type bool, truth values: its astype(int) is 0 and 1"),
+    "several": (np.stack([CLASSES, CLASSES], 1), "[40, 2] and the type int64, several for each example"),
+    "several words": (WORDS[np.stack([CLASSES, CLASSES], 1)], "[40, 2] and the type <U3, several for each example"),
     "too few": (CLASSES[:39], "[39] and the type int64"),
+    "too few words": (WORDS[CLASSES[:39]], "[39] and the type <U3"),
 }
 
 
@@ -32,6 +37,75 @@ def test_whole_numbers_in_a_row_or_a_column_are_taken(dtype):
     labels = CLASSES.astype(dtype)
     for form in (labels, labels[:, None]):
         np.testing.assert_array_equal(as_labels("labels:", form, 40), CLASSES)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_that_are_whole_and_truths_are_whole_numbers(dtype):
+    labels = as_labels("labels:", (CLASSES - 1).astype(dtype)[:, None], 40)
+    np.testing.assert_array_equal(labels, CLASSES - 1)
+    truths = as_labels("labels:", CLASSES > 2, 40)
+    np.testing.assert_array_equal(truths, CLASSES > 2)
+    assert labels.dtype == truths.dtype == np.int64
+
+
+def assert_named(split, words):
+    """Whether the names of its labels are these words; ape, bee, bée, eel are the names of 0, 1, 2, 3."""
+    assert split.label_names == ("ape", "bee", "bée", "eel")
+    np.testing.assert_array_equal(np.array(split.label_names)[split.labels], words)
+
+
+TEXT = {
+    "text": WORDS[CLASSES],
+    "a column": WORDS[CLASSES][:, None],
+    "bytes": np.char.encode(WORDS[CLASSES], "utf-8"),
+    "StringDType": WORDS[CLASSES].astype(np.dtypes.StringDType()),
+    "objects": WORDS[CLASSES].astype(object),
+    "a list": WORDS[CLASSES].tolist(),
+    "pandas": pd.Series(WORDS[CLASSES]),
+    "pandas' categories": pd.Series(WORDS[CLASSES]).astype("category"),
+    "TensorFlow": tf.constant(WORDS[CLASSES]),
+}
+
+
+@pytest.mark.parametrize("labels", TEXT.values(), ids=TEXT)
+def test_words_of_any_type_are_numbered_by_name(labels):
+    assert_named(memory.load(GREY, None, None, labels, 1e9)["train"], WORDS[CLASSES])
+    dataset = data.load(Config(batch_size=1), memory.load(GREY, None, None, labels, 1e9))
+    for split in dataset:
+        assert split.label_names == ("ape", "bee", "bée", "eel")
+        rows = [next(row for row in range(40) if np.array_equal(GREY[row], image[..., 0])) for image in split.images]
+        np.testing.assert_array_equal(np.array(split.label_names)[split.labels], WORDS[CLASSES[rows]])
+
+
+@pytest.mark.parametrize("words", [WORDS, np.char.encode(WORDS, "utf-8")], ids=["text", "bytes"])
+def test_words_of_a_file_are_numbered_over_all_its_parts(tmp_path, words):
+    train, test = words[CLASSES % 2], words[2 + CLASSES[:9] % 2]
+    dataset = load(npz(tmp_path, x_train=GREY, y_train=train, x_test=GREY[:9], y_test=test[:, None]))
+    assert_named(dataset.test, WORDS[2 + CLASSES[:9] % 2])
+    assert_named(dataset.train, WORDS[CLASSES[: len(dataset.train.labels)] % 2])
+    assert dataset.fingerprint() == load(npz(tmp_path, x_train=GREY, x_test=GREY[:9])).fingerprint()
+
+
+def test_words_and_numbers_in_parts_of_one_file_are_refused(tmp_path):
+    path = npz(tmp_path, x_train=GREY, y_train=WORDS[CLASSES], x_test=GREY[:9], y_test=CLASSES[:9])
+    assert refused(path) == (
+        f"dataset={path}: labels must be of one kind in all parts, and are words in train and numbers in test; "
+        "labels=none does without"
+    )
+    assert load(path, labels="none").train.labels is None
+
+
+def test_pairs_of_tf_data_may_have_words():
+    pairs = tf.data.Dataset.from_tensor_slices((GREY, WORDS[CLASSES]))
+    for dataset in (pairs, pairs.batch(7)):
+        parts = memory.load(dataset, None, pairs.take(5), None, 1e9)
+        assert_named(parts["train"], WORDS[CLASSES])
+        assert_named(parts["test"], WORDS[CLASSES[:5]])
+
+
+def test_objects_that_are_no_text_are_refused():
+    with pytest.raises(InputError, match="the type object, and not all are text"):
+        memory.load(GREY, None, None, [None, *WORDS[CLASSES[1:]]], 1e9)
 
 
 def test_a_column_in_a_file_as_keras_cifar10_has_it(tmp_path):
@@ -46,7 +120,7 @@ def test_others_are_named_and_done_without(tmp_path, labels, message):
     path = npz(tmp_path, images=GREY, labels=labels)
     line = refused(path)
     assert line.startswith(
-        f"dataset={path}: labels must be a whole number for each of the 40 images, and has the shape"
+        f"dataset={path}: labels must be a whole number or a word for each of the 40 examples, and has the shape"
     )
     assert message in line and line.endswith("; labels=none does without")
     without = load(path, labels="none")
@@ -58,7 +132,9 @@ def test_others_are_named_and_done_without(tmp_path, labels, message):
 def test_others_of_an_array_are_named(labels, message):
     with pytest.raises(InputError) as caught:
         memory.load(GREY, None, None, labels, 1e9)
-    assert str(caught.value).startswith("labels: must be a whole number for each of the 40 images, and has the shape")
+    assert str(caught.value).startswith(
+        "labels: must be a whole number or a word for each of the 40 examples, and has the shape"
+    )
     assert message in str(caught.value)
 
 

@@ -99,8 +99,11 @@ def test_pairs_have_labels():
         ({"images": tf.data.Dataset.from_tensor_slices(GREY).take(0)}, "images: must have images"),
         ({"images": [[1, 2], [3]]}, "images: must be an array, and is a list that makes none"),
         ({"images": "digits"}, None),
-        ({"images": GREY, "labels": LABELS[:-1]}, r"labels: must be a whole number for each of the 40 .* \[39\]"),
-        ({"images": GREY, "labels": LABELS / 2}, "labels: must be a whole number .* float64, of floating point"),
+        (
+            {"images": GREY, "labels": LABELS[:-1]},
+            r"labels: must be a whole number or a word for each of the 40 .* \[39\]",
+        ),
+        ({"images": GREY, "labels": LABELS / 2}, "labels: must be a whole number .* float64, with fractions"),
         ({"images": tf.data.Dataset.from_tensor_slices(GREY), "labels": LABELS}, "labels: must not be given"),
         ({"images": GREY, "validation": GREY * 2.5}, "^validation: must be images .* of numbers in"),
         ({"images": GREY, "test": GREY[0, 0]}, r"^test: must be images .* and has the shape \[7\]"),

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 
 from tfvae.data.disk import DiskImages, open_images
-from tfvae.data.labels import as_labels
+from tfvae.data.labels import as_labels, number_words
 from tfvae.data.splits import PARTS, Split
 from tfvae.errors import InputError
 
@@ -34,7 +34,8 @@ def load(path: Path, memory: float, with_labels: bool = True) -> dict[str, Split
     except Exception as error:  # a damaged file raises anything from OSError to TokenError
         raise _unreadable(path, error) from None
     parts = [part for part in PARTS if _images_key(part, arrays) is not None]
-    return {part: _split(part, arrays, path, with_labels) for part in parts}
+    splits = {part: _split(part, arrays, path, with_labels) for part in parts}
+    return number_words(f"--dataset={path}: labels", splits, way_out="; --labels=none does without")
 
 
 def map_npy(path: Path) -> DiskImages | None:

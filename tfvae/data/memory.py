@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.inputs import as_array
-from tfvae.data.labels import as_labels
+from tfvae.data.labels import as_labels, number_words
 from tfvae.data.splits import Split
 from tfvae.errors import InputError
 
@@ -17,9 +17,9 @@ def load(
 ) -> dict[str, Split]:
     """The parts that are handed in; `memory` are the bytes that a dataset of tf.data may take.
 
-    `images` are the training images [N, H, W] or [N, H, W, C], `labels` whole numbers [N] or [N, 1] of them. A
-    tf.data.Dataset has images, or pairs (image, label), one by one or in batches; without `with_labels` the labels of
-    pairs are not looked at.
+    `images` are the training images [N, H, W] or [N, H, W, C], `labels` whole numbers or words, [N] or
+    [N, 1] of them. A tf.data.Dataset has images, or pairs (image, label), one by one or in batches; without
+    `with_labels` the labels of pairs are not looked at.
 
     Raises:
         InputError: it is no array, or endless, or too large, or its labels are not one for each image.
@@ -30,12 +30,20 @@ def load(
     if labels is not None:
         train = parts["train"].images
         count = len(train) if train.shape else 0  # that images without an axis are none is said later
-        parts["train"] = Split(train, as_labels("labels:", as_array(labels, "labels"), count))
+        parts["train"] = Split(train, as_labels("labels:", _label_array(labels), count))
     if validation is not None:
         parts["validation"] = _read("validation", validation, memory, with_labels)
     if test is not None:
         parts["test"] = _read("test", test, memory, with_labels)
-    return parts
+    return number_words("labels:", parts)
+
+
+def _label_array(labels: Any) -> np.ndarray:
+    """An array of labels; text in pandas' or TensorFlow's types makes one of objects, which `as_array` refuses."""
+    try:
+        return np.asarray(labels)
+    except (TypeError, ValueError):
+        return as_array(labels, "labels")  # says what is wrong
 
 
 def _read(argument: str, images: Any, memory: float, with_labels: bool) -> Split:
