@@ -129,10 +129,22 @@ def test_labels(tmp_path, form, column, labels, names):
 
 
 WRONG_LABELS = {
-    "missing words": (["b", None, "b"], "must have a label in each row, and has none in 1, the first in row 1"),
-    "missing numbers": ([np.nan, 1, np.nan], "must have a label in each row, and has none in 2, the first in row 0"),
-    "fractions": ([1, 2, 0.5], "must be whole numbers or words, and has other numbers, the first, 0.5, in row 2"),
-    "infinite": ([1, np.inf, 2], "must be whole numbers or words, and has other numbers, the first, inf, in row 1"),
+    "missing words": (
+        ["b", None, "b"],
+        "must have a label in each row, and has none in 1, the first in row 1 (from 0)",
+    ),
+    "missing numbers": (
+        [np.nan, 1, np.nan],
+        "must have a label in each row, and has none in 2, the first in row 0 (from 0)",
+    ),
+    "fractions": (
+        [1, 2, 0.5],
+        "must be whole numbers or words, and has other numbers, the first, 0.5, in row 2 (from 0)",
+    ),
+    "infinite": (
+        [1, np.inf, 2],
+        "must be whole numbers or words, and has other numbers, the first, inf, in row 1 (from 0)",
+    ),
     "dates": (pd.to_datetime(["2020-01-01"] * 3), "must be whole numbers or words, and has dates or times"),
 }
 
@@ -159,10 +171,12 @@ def test_a_label_column_that_is_not_there(tmp_path):
 def test_other_columns_are_named(tmp_path, form):
     frame = pd.DataFrame({"species": ["x", "y"], "a": [1, 2], "city": ["p", "q"], "day": pd.to_datetime(["2020"] * 2)})
     path = write(frame, tmp_path / f"t.{form}")
-    found = "text in species, city, and dates or times in day (the first is 'x', in row 0 of species)"
+    found = "text in species, city, and dates or times in day (the first is 'x', in row 0 (from 0) of species)"
     start = f"dataset={path}: must have numeric columns, and has "
     assert refused(path) == f"{start}{found}: leave them out of the file, or take one as label_column"
-    assert refused(path, "species").endswith("(the first is 'p', in row 0 of city): leave them out of the file")
+    assert refused(path, "species").endswith(
+        "(the first is 'p', in row 0 (from 0) of city): leave them out of the file"
+    )
 
 
 def test_other_types_of_parquet_are_named(tmp_path):
@@ -181,8 +195,8 @@ REFUSED = {
     ),
     "no header, words": ("5.1,3.5,setosa\n4,3,virginica\n", "and has numbers there, 5.1, 3.5: if they are names"),
     "no header, missing": ("5.1,,2\n4,3,1\n", "and has numbers there, 5.1, 2: if they are names"),
-    "decimal comma": ("a;b\n1,5;2,5\n3,5;4\n", "has text in a, b (the first is '1,5', in row 0 of a)"),
-    "a mark among numbers": ("a,b\n1,5\n2,?\n", "has text in b (the first is '?', in row 1 of b)"),
+    "decimal comma": ("a;b\n1,5;2,5\n3,5;4\n", "has text in a, b (the first is '1,5', in row 0 (from 0) of a)"),
+    "a mark among numbers": ("a,b\n1,5\n2,?\n", "has text in b (the first is '?', in row 1 (from 0) of b)"),
     "same names": ("a,b,a\n1,2,3\n", "must have a name of its own for each column, and has twice a"),
     "same but for spaces": ("a,b, a\n1,2,3\n", "and has twice a"),
     "pandas' index": (",a\n0,2\n", "its first column, without a name, seems to be the rows' numbers or names: write"),

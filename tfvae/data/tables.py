@@ -1,8 +1,8 @@
 """Tables in files: .csv and .parquet, whose numeric columns are vectors.
 
-Shapes: values float64 [N, D], a missing one is NaN; labels int64 [N], or None. Rows are counted from 0 and without the
-header, as pandas and NumPy count them. pyarrow, which reads both kinds of file, comes with tfvae[tables]. It is not
-imported before a table is read. TensorFlow is not needed.
+Shapes: values float64 [N, D], a missing one is NaN; labels int64 [N], or None. Rows are counted without the header.
+pyarrow, which reads both kinds of file, comes with tfvae[tables], and is not imported before a table is read.
+TensorFlow is not needed.
 """
 
 import csv
@@ -17,10 +17,10 @@ import numpy as np
 
 from tfvae.data.labels import are_whole, number_words
 from tfvae.data.splits import Split
+from tfvae.data.vectors import listed
 from tfvae.errors import InputError
 
 _SEPARATORS = (",", ";", "\t", "|")
-_SHOWN = 10  # names in a message
 _BLOCK_BYTES = 2**24
 _ROW_NUMBERS = re.compile(r"Unnamed: 0(\.\d+)?")  # what pandas calls the column of its index, when it reads one back
 
@@ -163,7 +163,7 @@ def _check_names(source: str, names: Sequence[str]) -> None:
         raise InputError(f"{source}: must have a name for each column, and has none for column {unnamed[0]}")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"{source}: must have a name of its own for each column, and has twice {_listed(twice)}")
+        raise InputError(f"{source}: must have a name of its own for each column, and has twice {listed(twice)}")
 
 
 def _check_header(source: str, names: Sequence[str], types: Sequence[Any]) -> None:
@@ -177,7 +177,7 @@ def _check_header(source: str, names: Sequence[str], types: Sequence[Any]) -> No
     if numeric and not are_counted and all(_is_number(name) for name in numeric):
         count = len(names)
         raise InputError(
-            f"{source}: must have a first line of column names, and has numbers there, {_listed(numeric)}: if they are "
+            f"{source}: must have a first line of column names, and has numbers there, {listed(numeric)}: if they are "
             f"names, write them with a letter; if they are data, `(seq -s, -f x%g {count}; cat FILE) > NEW_FILE` puts "
             f"the names x1 to x{count} before them"
         )
@@ -205,7 +205,7 @@ def _check_columns(source: str, table: Any, columns: Sequence[str], label_column
             others.setdefault(content, []).append(name)
     if not others:
         return
-    found = ", and ".join(f"{content} in {_listed(names)}" for content, names in others.items())
+    found = ", and ".join(f"{content} in {listed(names)}" for content, names in others.items())
     example = _first_word(table, others["text"][0]) if "text" in others else ""
     way_out = "leave them out of the file" + (", or take one as --label_column" if label_column is None else "")
     raise InputError(f"{source}: must have numeric columns, and has {found}{example}: {way_out}")
@@ -234,7 +234,7 @@ def _first_word(table: Any, name: str) -> str:
     """The first text of a column that is no number: a `?` among numbers is easily overlooked."""
     for row, cell in enumerate(table.column(name).to_pylist()):
         if cell is not None and not _is_number(cell):
-            return f" (the first is {cell[:40]!r}, in row {row} of {name})"
+            return f" (the first is {cell[:40]!r}, in row {row:,} (from 0) of {name})"
     return ""
 
 
@@ -255,7 +255,7 @@ def _labels(source: str, column: Any) -> np.ndarray:
     cells = column.to_pylist()
     missing = [row for row, cell in enumerate(cells) if cell is None or (isinstance(cell, float) and math.isnan(cell))]
     if missing:
-        places = f"{len(missing):,}, the first in row {missing[0]:,}"
+        places = f"{len(missing):,}, the first in row {missing[0]:,} (from 0)"
         raise InputError(f"{source}: must have a label in each row, and has none in {places}")
     if types.is_integer(kind) and max(cells) < 2**63:
         return np.array(cells, np.int64)
@@ -265,7 +265,8 @@ def _labels(source: str, column: Any) -> np.ndarray:
             return numbers.astype(np.int64)
         row = next(row for row, number in enumerate(numbers) if not are_whole(number))
         raise InputError(
-            f"{source}: must be whole numbers or words, and has other numbers, the first, {cells[row]}, in row {row:,}"
+            f"{source}: must be whole numbers or words, and has other numbers, the first, {cells[row]}, in row {row:,} "
+            "(from 0)"
         )
     if types.is_boolean(kind) or _content(kind) == "text":
         return np.array([str(cell) for cell in cells])
@@ -275,10 +276,4 @@ def _labels(source: str, column: Any) -> np.ndarray:
 def _no_such_column(name: str, path: Path, columns: Sequence[str]) -> str:
     nearest = difflib.get_close_matches(name, columns, n=1)
     hint = f": is it {nearest[0]}?" if nearest else ""
-    return f"--label_column={name}: must be a column of {path}, which has {_listed(columns)}{hint}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """At most ten of the names, and how many more there are."""
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    return f"--label_column={name}: must be a column of {path}, which has {listed(columns)}{hint}"
