@@ -138,6 +138,14 @@ def test_the_page_says_which_channels_it_shows(channels, shown):
     assert model_of(page_of(random_vae((2, 2, channels), hidden_units=(2,))))["shown"] == shown
 
 
+def test_labels_with_names_are_shown_by_them():
+    vae = random_vae()
+    images = np.zeros((4, *vae.decoder.image_shape), np.uint8)
+    split = Split(images, np.array([1, 0, 2, 1]), ("ape", "bee", "eel"))
+    page = explorer.page(vae, Config(dataset="digits"), Dataset(split, split, split), "a title")
+    assert model_of(page)["labels"] == ["bee", "ape", "eel", "bee"]
+
+
 def test_images_of_floats_without_labels():
     vae = random_vae()
     images = np.random.default_rng(0).uniform(size=(6, *SHAPE)).astype("f")

@@ -68,6 +68,43 @@ def test_latent_scatter_colours_by_label():
     assert has_green(coloured) and not has_green(plain)
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """The Matplotlib figures that were drawn."""
+    canvases = []
+    rasterized = figures._rasterized
+    monkeypatch.setattr(figures, "_rasterized", lambda canvas: canvases.append(canvas) or rasterized(canvas))
+    return canvases
+
+
+NAMES = ("ape", "$bee", "_eel$ of $ x", "a name\nthat is much longer than there is room for", "not there")
+
+
+def test_the_legend_shows_the_names_of_the_labels_beside_the_dots(drawn):
+    mean = np.random.default_rng(0).normal(size=(60, 2)).astype("f")
+    picture = figures.latent_scatter(mean, np.arange(60) % 4, "a title", NAMES)
+    (canvas,) = drawn
+    (legend,), (axes,) = canvas.figure.legends, canvas.figure.axes
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert shown == ["ape", "$bee", "_eel$ of $ x", "a name that is much lon…"]
+    assert picture.shape == (600, 660, 3)
+    space = legend.get_window_extent()
+    assert axes.get_window_extent().x1 <= space.x0 + 1 and space.x1 <= 660
+    assert axes.get_window_extent().width > 300
+    # each name is there: what is right of its mark has ink
+    for text in legend.get_texts():
+        box = text.get_window_extent()
+        ink = picture[600 - int(box.y1) : 600 - int(box.y0), int(box.x0) : int(box.x1)]
+        assert (ink < 128).all(axis=-1).sum() > 20
+
+
+def test_without_names_the_legend_has_the_numbers(drawn):
+    mean = np.random.default_rng(0).normal(size=(60, 2)).astype("f")
+    figures.latent_scatter(mean, np.arange(60) % 3 + 5, "a title")
+    assert [text.get_text() for text in drawn[0].figure.legends[0].get_texts()] == ["5", "6", "7"]
+    np.testing.assert_allclose(drawn[0].figure.axes[0].get_position(original=True).bounds, (0.125, 0.09, 0.755, 0.83))
+
+
 def extent(picture):
     """(height, width) in pixels of what the dots cover."""
     dots = (np.ptp(picture.astype(int), axis=-1) > 40)[:, :580]  # coloured, and not in the legend

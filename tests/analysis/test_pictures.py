@@ -13,10 +13,10 @@ from tfvae.data.splits import Dataset, Split
 SHAPE = (50, 40, 1)  # not enlarged: a pixel of the picture is one of an image
 
 
-def pictures_of(latent_dim=2, seed=0, labels=None):
+def pictures_of(latent_dim=2, seed=0, labels=None, label_names=()):
     config = Config(latent_dim=latent_dim, hidden_units=(8,), seed=seed)
     images = np.random.default_rng(0).integers(0, 256, (45, *SHAPE), dtype=np.uint8)
-    split = Split(images, labels)
+    split = Split(images, labels, label_names)
     vae = make_vae(Config(latent_dim=latent_dim, hidden_units=(8,)), SHAPE)
     for variable in vae.trainable_variables:
         variable.assign(np.random.default_rng(1).normal(size=variable.shape, scale=0.3))
@@ -69,3 +69,5 @@ def test_the_scatter_takes_the_labels():
     plain = pictures_of()[2]["latent_scatter"]
     coloured = pictures_of(labels=np.arange(45) % 3)[2]["latent_scatter"]
     assert plain.shape == coloured.shape == (600, 660, 3) and (plain != coloured).any()
+    named = pictures_of(labels=np.arange(45) % 3, label_names=("ape", "bee", "eel"))[2]["latent_scatter"]
+    assert (named != coloured).any()

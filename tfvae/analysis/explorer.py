@@ -70,7 +70,7 @@ def _model(vae: VAE, config: Config, dataset: Dataset) -> dict[str, Any]:
         "prior": _prior(vae, config, means),
         "images": _base64(np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)),
         "means": _base64(means),
-        "labels": None if test.labels is None else [str(label) for label in test.labels],
+        "labels": None if test.labels is None else test.shown_labels,
         "facts": {key: facts[key] for key in _FACTS},
         "settings": {**config.settings(), "dataset": name},
     }

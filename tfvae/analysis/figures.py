@@ -8,12 +8,16 @@ import statistics
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure  # never pyplot, which keeps every figure of a long run alive
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from tfvae.data.pixels import shown_channels
 
 _CELL = 40  # narrower images are enlarged to about this many pixels
 _CAPTION = 20  # pixels of its height
+_SCATTER_AXES = (0.125, 0.09, 0.755, 0.83)  # left, bottom, width, height
+_LEGEND_PAD = 10  # pixels, beside it
+_LONGEST_NAME = 24  # characters
 _LARGEST_RATIO = 8  # of the ranges of two latents that are drawn to one scale: beyond it one of them is a line
 
 
@@ -72,16 +76,19 @@ def manifold_latents(side: int) -> np.ndarray:
     return np.array([(right, up) for up in reversed(quantiles) for right in quantiles], np.float32)
 
 
-def latent_scatter(mean: np.ndarray, labels: np.ndarray | None, title: str) -> np.ndarray:
+def latent_scatter(
+    mean: np.ndarray, labels: np.ndarray | None, title: str, label_names: tuple[str, ...] = ()
+) -> np.ndarray:
     """The first two coordinates of the posterior means [N, L], coloured by label: uint8 [600, 660, 3].
 
+    `label_names` are the names of the labels 0, 1, ..., where they have some.
     A length is the same along both axes, unless one latent has nearly collapsed: then each axis has a scale of its own,
     and the title says so.
     """
     figure = Figure(figsize=(6.6, 6.0), dpi=100)
     canvas = FigureCanvasAgg(figure)
     # at fixed places: to find a place by the labels' sizes takes longer than all the drawing
-    axes = figure.add_axes((0.125, 0.09, 0.755, 0.83), xlabel="z[0]", ylabel="z[1]")
+    axes = figure.add_axes(_SCATTER_AXES, xlabel="z[0]", ylabel="z[1]")
     axes.locator_params(nbins=7)  # that their numbers do not overlap, however many digits they need
     ranges = sorted(np.ptp(mean[:, :2], axis=0))
     if ranges[0] * _LARGEST_RATIO < ranges[1]:
@@ -96,12 +103,25 @@ def latent_scatter(mean: np.ndarray, labels: np.ndarray | None, title: str) -> n
         for i, label in enumerate(classes):
             colors[labels == label] = f"C{i}"
             handles.append(Line2D([], [], linestyle="", marker="o", color=f"C{i}", label=label))
-        figure.legend(handles=handles, loc="center right", frameon=False, handletextpad=0.1)
+        legend = figure.legend(handles=handles, loc="center right", frameon=False, handletextpad=0.1)
+        if label_names:
+            _write_names(legend, [label_names[int(label)] for label in classes])
+            left, bottom, width, height = _SCATTER_AXES
+            free = 1 - (legend.get_window_extent().width + _LEGEND_PAD) / figure.bbox.width
+            axes.set_position((left, bottom, min(width, free - left), height))
     size = 5 if len(mean) > 1_000 else 25
     # together, in the images' order, so that no class hides the others
     axes.scatter(mean[:, 0], mean[:, 1], c=list(colors), s=size, alpha=0.7, linewidths=0)
     axes.grid(alpha=0.2)
     return rasterized(canvas)
+
+
+def _write_names(legend: Legend, names: list[str]) -> None:
+    """Names as they are, but short and in a line: Matplotlib leaves out `_name`, and takes `$name$` for a formula."""
+    for text, name in zip(legend.get_texts(), names):
+        line = " ".join(name.split())
+        text.set_parse_math(False)
+        text.set_text(line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "…")
 
 
 def accuracies(rows: dict[str, dict[str, float]], title: str) -> np.ndarray:

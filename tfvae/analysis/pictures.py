@@ -64,4 +64,5 @@ def _latent_scatter(vae: VAE, dataset: Dataset) -> np.ndarray:
     split = dataset.test.rows(slice(_SCATTERED_IMAGES))
     means = latents.posterior_means(vae, split.array)
     examples = "rows" if dataset.columns else "images"
-    return figures.latent_scatter(means, split.labels, f"posterior means of {len(means):,} test {examples}")
+    title = f"posterior means of {len(means):,} test {examples}"
+    return figures.latent_scatter(means, split.labels, title, split.label_names)

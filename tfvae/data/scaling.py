@@ -15,10 +15,10 @@ def fit_columns(source: str, train: np.ndarray, names: tuple[str, ...], config: 
     """The columns with their offsets and scales, as `--scale` says, of the training part; NaN are not counted.
 
     Raises:
-        InputError: a column of the training part has a single value, which has no scale.
+        InputError: `vectors.check_spread` raises it, of a column of the training part.
     """
     scale = config.scale or "none"
-    vectors.check_constant(source, train, names, scale)
+    vectors.check_spread(source, train, names, scale)
     offsets, scales = np.zeros(len(names)), np.ones(len(names))
     if scale == "standardize":
         offsets, scales = np.nanmean(train, axis=0), np.nanstd(train, axis=0)

@@ -50,6 +50,13 @@ class Split(NamedTuple):
             raise ValueError("labels: must be there, and are not")
         return self.labels
 
+    @property
+    def shown_labels(self) -> list[str]:
+        """The labels as pictures show them: by their names, where they have some, else by their numbers."""
+        if self.label_names:
+            return [self.label_names[label] for label in self.known_labels]
+        return [str(label) for label in self.known_labels]
+
     def in_memory(self) -> "Split":
         """The same images as an array."""
         return self._replace(images=np.asarray(self.images))
