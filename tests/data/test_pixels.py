@@ -1,10 +1,15 @@
 """What pixels become: units and binarization by a threshold; and arrays that are not images."""
 
+import shlex
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from sources import GREY, load, npy, refused, rows, together
+from sources import GREY, RNG, load, npy, refused, rows, together
 
 from tfvae.data import pixels
+from tfvae.errors import InputError
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
@@ -102,6 +107,35 @@ def test_floats_that_are_all_whole_are_bytes(tmp_path, dtype):
     assert dataset.fingerprint() == load(npy(tmp_path, GREY)).fingerprint()
     dark = load(npy(tmp_path, (GREY > 127).astype(dtype)))
     assert dark.train.images.dtype == np.float32 and together(dark).max() == 1
+
+
+@pytest.mark.parametrize("name", ["x.npy", "it's $a x.npz"])
+def test_the_command_that_puts_channels_last_works(tmp_path, name):
+    first = RNG.integers(0, 256, (20, 3, 6, 7), dtype=np.uint8)
+    path = tmp_path / name
+    if path.suffix == ".npy":
+        np.save(path, first)
+        assert refused(path, memory_gb=0.0) == refused(path)
+    else:
+        np.savez(path, images=first, labels=np.arange(20))
+    before, command = refused(path).split(": python -c ")
+    assert before == (
+        f"dataset={path}: must be images [N, H, W] or [N, H, W, C], and has the shape [20, 3, 6, 7], channels first: "
+        "take its transpose(0, 2, 3, 1)"
+    )
+    command = f"{shlex.quote(sys.executable)} -c {command}"
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    (new,) = set(tmp_path.iterdir()) - {path}
+    dataset = load(new)
+    assert rows(together(dataset)) == rows(first.transpose(0, 2, 3, 1))
+    assert (dataset.train.labels is None) == (path.suffix == ".npy")
+
+
+def test_arrays_of_python_that_have_channels_first_are_told_to_be_transposed():
+    with pytest.raises(InputError, match=r"channels first: take its transpose\(0, 2, 3, 1\)$"):
+        pixels.check_shape("images", (20, 3, 6, 7))
+    with pytest.raises(InputError, match=r"channels first: take its transpose\(0, 2, 3, 1\)$"):
+        pixels.check_shape("--dataset=mnist", (20, 3, 6, 7))
 
 
 @pytest.mark.parametrize("shape", [(20, 3, 4, 4), (20, 3, 4, 5), (20, 2, 7, 7), (20, 5, 7, 3), (20, 3, 7, 4)])

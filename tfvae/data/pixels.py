@@ -4,6 +4,9 @@ It imports NumPy alone, so that bad images are refused before TensorFlow is impo
 Shapes: images [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1].
 """
 
+import shlex
+from pathlib import Path
+
 import numpy as np
 
 from tfvae.core.pixel_values import is_channels_first, white_of_floats
@@ -21,8 +24,23 @@ def check_shape(source: str, shape: tuple[int, ...]) -> None:
         raise InputError(f"{must_be_images(source)}, and has the shape {list(shape)}")
     if is_channels_first(shape):
         raise InputError(
-            f"{must_be_images(source)}, and has the shape {list(shape)}, channels first: take its transpose(0, 2, 3, 1)"
+            f"{must_be_images(source)}, and has the shape {list(shape)}, channels first: take its "
+            f"transpose(0, 2, 3, 1){_command_that_transposes(source)}"
         )
+
+
+def _command_that_transposes(source: str) -> str:
+    """What writes a file of NumPy anew with channels last, part of a message; nothing where `source` is no file."""
+    path = Path(source.removeprefix("--dataset="))
+    if not source.startswith("--dataset=") or path.suffix not in (".npy", ".npz"):
+        return ""
+    if path.suffix == ".npy":
+        program = "n.save(new, n.load(old, 'r').transpose(0, 2, 3, 1))"
+    else:
+        program = "n.savez(new, **{k: a.transpose(0, 2, 3, 1) if a.ndim == 4 else a for k, a in n.load(old).items()})"
+    new = path.with_stem(f"{path.stem}_channels_last")
+    files = f"{shlex.quote(str(path))} {shlex.quote(str(new))}"
+    return f': python -c "import sys, numpy as n; _, old, new = sys.argv; {program}" {files}'
 
 
 def check_type(source: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
