@@ -89,7 +89,7 @@ def valued(value, dtype=np.float32):
         pytest.param(valued(1, complex), "complex128", id="complex"),
         pytest.param(np.zeros((20, 3, 4), "datetime64[s]"), "datetime64", id="dates"),
         pytest.param(np.zeros((20, 3, 4), "timedelta64[s]"), "timedelta64", id="times"),
-        pytest.param(np.zeros((20, 3, 4), [("a", np.uint8)]), "must be images", id="structs"),
+        pytest.param(np.zeros((20, 3, 4), [("a", np.uint8)]), "must be a plain array", id="structs"),
         pytest.param(GREY[:9], "at least 10 images", id="nine images"),
     ],
 )

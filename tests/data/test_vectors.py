@@ -5,9 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+from numpy.lib.recfunctions import structured_to_unstructured
 from sklearn.datasets import load_breast_cancer, load_wine
 
-from tfvae.data import vectors
+from tfvae.data import arrays, memory, vectors
 from tfvae.errors import InputError
 
 NAMES = ("alcohol", "ash", "hue")
@@ -152,3 +153,66 @@ def test_tensorflow_is_not_imported():
     program = "import sys, tfvae.data.vectors; print({'tensorflow', 'keras', 'pandas', 'pyarrow'} & set(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "set()"
+
+
+# Files of NumPy. The data are vectors before anything is checked, so `arrays.load` gives them as they are.
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16, bool])
+def test_npy_and_npz_hold_vectors_as_they_are(tmp_path, dtype):
+    values = (VALUES * 3).astype(dtype)
+    np.save(tmp_path / "x.npy", values)
+    np.savez(tmp_path / "x.npz", x_train=values, x_test=values[:9], y_test=np.arange(9))
+    one, parts = arrays.load(tmp_path / "x.npy", 1e9), arrays.load(tmp_path / "x.npz", 1e9)
+    assert list(one) == ["train"] and list(parts) == ["train", "test"]
+    for split, expected in ((one["train"], values), (parts["train"], values), (parts["test"], values[:9])):
+        np.testing.assert_array_equal(split.images, expected)
+        assert split.images.dtype == dtype
+    assert parts["test"].labels.tolist() == list(range(9))
+
+
+WORDS = np.array(["b", "a"])[np.arange(50) % 2]
+NAMED = {  # the arrays of a file, and the labels that are taken of them
+    "scikit-learn's sets": ({"data": VALUES, "target": WORDS, "y": VALUES}, ("a", "b")),
+    "scikit-learn's examples": ({"X": VALUES, "y": WORDS, "target": VALUES}, ("a", "b")),
+    "y beside images": ({"images": VALUES, "X": VALUES[:9], "y": VALUES, "target": VALUES}, ()),
+    "X_test beside images": ({"images": VALUES, "X_test": VALUES[:9]}, ()),
+    "labels beside data": ({"data": VALUES, "labels": WORDS, "target": VALUES}, ("a", "b")),
+}
+
+
+@pytest.mark.parametrize(("named", "names"), NAMED.values(), ids=NAMED)
+def test_the_names_of_arrays(tmp_path, named, names):
+    np.savez(tmp_path / "x.npz", **named)
+    parts = arrays.load(tmp_path / "x.npz", 1e9)
+    assert list(parts) == ["train"] and parts["train"].label_names == names
+    np.testing.assert_array_equal(parts["train"].images, VALUES)
+    if names:
+        np.testing.assert_array_equal(np.array(names)[parts["train"].labels], WORDS)
+
+
+def test_parts_with_a_capital(tmp_path):
+    np.savez(tmp_path / "x.npz", X_train=VALUES, y_train=WORDS, X_test=VALUES[:9], y_test=WORDS[:9])
+    parts = arrays.load(tmp_path / "x.npz", 1e9)
+    np.testing.assert_array_equal(parts["test"].images, VALUES[:9])
+    assert parts["test"].labels.tolist() == [1, 0, 1, 0, 1, 0, 1, 0, 1]
+
+
+def test_structured_arrays_are_refused_in_a_line_that_says_what_to_do(tmp_path):
+    structured = np.array([(1.5, 2), (3, 4)], [("length", float), ("count", int)])
+    reason = "must be a plain array of numbers, and is a structured one with the fields length, count: numpy.lib."
+    assert refused(vectors.check_values, structured, (), "refuse").startswith(reason)
+    np.testing.assert_array_equal(structured_to_unstructured(structured), [[1.5, 2], [3, 4]])
+    with pytest.raises(InputError, match=f"^images: {reason}"):
+        memory.load(structured, None, None, None, 1e9)
+    path = tmp_path / "x.npy"
+    np.save(path, structured)
+    np.savez(tmp_path / "x.npz", x_train=structured)
+    with pytest.raises(InputError, match=f"^dataset={path}: {reason}"):
+        arrays.load(path, 1e9)
+    with pytest.raises(InputError, match=f"^dataset={path}: {reason}"):
+        arrays.load(path, 1)  # too large for memory
+    with pytest.raises(InputError, match=f"^dataset={path}: {reason}"):
+        arrays.map_npy(path)
+    with pytest.raises(InputError, match=f"^dataset={tmp_path}/x.npz: {reason}"):
+        arrays.load(tmp_path / "x.npz", 1e9)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfvae.core.inputs import as_array
 from tfvae.data.labels import as_labels, number_words
 from tfvae.data.splits import Split
+from tfvae.data.vectors import check_plain
 from tfvae.errors import InputError
 
 
@@ -49,7 +50,9 @@ def _label_array(labels: Any) -> np.ndarray:
 def _read(argument: str, images: Any, memory: float, with_labels: bool) -> Split:
     if isinstance(images, tf.data.Dataset):
         return _read_dataset(argument, images, memory, with_labels)
-    return Split(as_array(images, argument), None)
+    array = as_array(images, argument)
+    check_plain(argument, array)
+    return Split(array, None)
 
 
 def _read_dataset(argument: str, dataset: tf.data.Dataset, memory: float, with_labels: bool) -> Split:

@@ -27,6 +27,7 @@ def check_values(source: str, values: np.ndarray, columns: Sequence[str], missin
         InputError: they are no numbers [N, D], or too large for float32; or some are missing and may not be; or a row
             or a column has none at all.
     """
+    check_plain(source, values)
     expected = f"{source}: must be vectors [N, D] of numbers"
     if values.ndim != 2 or 0 in values.shape:
         raise InputError(f"{expected}, and has the shape {list(values.shape)}")
@@ -74,6 +75,15 @@ def check_spread(source: str, values: np.ndarray, columns: Sequence[str], scale:
             f"{source}: must have values that float32 can tell apart, and has some near {np.abs(first).max():.3g} with "
             f"a standard deviation of {first.std():.3g} in {_named(columns, coarse)}: subtract a constant from them, "
             "or take another unit"
+        )
+
+
+def check_plain(source: str, array: np.ndarray) -> None:
+    """Refuses a structured array, whose elements are rows with named fields; raises InputError."""
+    if array.dtype.names is not None:
+        raise InputError(
+            f"{source}: must be a plain array of numbers, and is a structured one with the fields "
+            f"{listed(array.dtype.names)}: numpy.lib.recfunctions.structured_to_unstructured makes plain columns of it"
         )
 
 
