@@ -21,7 +21,7 @@ import_tensorflow()
 import tensorflow as tf  # noqa: E402
 
 from tfvae.config import Config  # noqa: E402
-from tfvae.core.vae import make_vae  # noqa: E402
+from tfvae.core.making import make_vae  # noqa: E402
 from tfvae.training import block_plan, evaluation  # noqa: E402
 
 SIZES, IMAGES, SAMPLES, ROUNDS = (50, 200, 200, 784), 512, 1_000, 7

@@ -21,7 +21,7 @@ from tfvae.runtime.tensorflow import import_tensorflow
 import_tensorflow()
 
 from tfvae.config import Config  # noqa: E402
-from tfvae.core.vae import make_vae  # noqa: E402
+from tfvae.core.making import make_vae  # noqa: E402
 from tfvae.serving import saved_model  # noqa: E402
 
 SECONDS, CONNECTIONS, ROWS = 5, (1, 8, 32), (1, 64)

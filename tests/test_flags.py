@@ -280,7 +280,7 @@ def test_help_names_every_flag_and_its_default(capsys):
     assert caught.value.code == 0
     out = " ".join(capsys.readouterr().out.split())
     assert out.startswith("What it does.")
-    assert all(f"--{name}: " in out for name in (*OTHER, "flagfile"))
+    assert all(f"--{name}: " in out or f"--[no]{name}: " in out for name in (*OTHER, "flagfile"))
     assert "(default: 0.001)" in out and "(default: 512)" in out
 
 

@@ -1,6 +1,6 @@
 """Python's front door: `fit` trains on arrays or on a data set, `load` takes up a run; both return a `Run`.
 
-Shapes: images [N, H, W, C] (or [N, H, W] of one channel), or vectors [N, D]; z [N, L]. Everything is NumPy's, in and out.
+Shapes: images [N, H, W, C] (or [N, H, W] of one channel), or vectors [N, D]; z [N, L]. All is NumPy's, in and out.
 """
 
 import dataclasses

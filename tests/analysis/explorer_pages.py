@@ -7,7 +7,7 @@ import numpy as np
 
 from tfvae.analysis import explorer
 from tfvae.config import Config
-from tfvae.core.vae import make_vae
+from tfvae.core.making import make_vae
 from tfvae.data.splits import Dataset, Split
 
 SHAPE = (7, 5, 3)  # odd: a convolutional decoder computes 8 x 8 and cuts

@@ -7,7 +7,7 @@ from models import COVARIANCE, IMAGES, OFFSET, D, L, LinearGaussian, W, X
 
 from tfvae.analysis import imputation
 from tfvae.config import Config
-from tfvae.core.vae import make_vae
+from tfvae.core.making import make_vae
 
 TRAIN = (OFFSET + np.random.default_rng(3).normal(size=(500, L)) @ W.T).reshape(-1, D, 1, 1).astype("f")
 MASKS = {"same": (np.arange(D) < 7)[:, None, None], "each": np.random.default_rng(2).random((len(X), D, 1, 1)) < 0.5}

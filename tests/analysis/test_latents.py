@@ -9,7 +9,7 @@ from models import IMAGES, OFFSET, D, L, LinearGaussian, W
 
 from tfvae.analysis import latents
 from tfvae.config import Config
-from tfvae.core.vae import make_vae
+from tfvae.core.making import make_vae
 
 
 @pytest.mark.parametrize("prior", ["standard", "normal", "mixture"])

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfvae.analysis import figures
 from tfvae.analysis.pictures import draw_pictures
 from tfvae.config import Config
-from tfvae.core.vae import make_vae
+from tfvae.core.making import make_vae
 from tfvae.data.splits import Dataset, Split
 
 SHAPE = (50, 40, 1)  # not enlarged: a pixel of the picture is one of an image

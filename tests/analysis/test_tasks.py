@@ -12,7 +12,7 @@ import pytest
 from tfvae import Config, data, run
 from tfvae.analysis import tasks
 from tfvae.config import capabilities
-from tfvae.core.vae import make_vae
+from tfvae.core.making import make_vae
 from tfvae.data.splits import Dataset, Split
 from tfvae.errors import InputError
 from tfvae.explore import main

@@ -122,8 +122,8 @@ SHOWN = [  # one of each kind: the value, and the message
     (
         "sigma",
         ARRAY,
-        "sigma=<ndarray of shape (60000, 28) and type float64>: must be None or 'learned', 'optimal', 'per_pixel', 'of_z' "
-        "or a number from 1e-6 to 1e6",
+        "sigma=<ndarray of shape (60000, 28) and type float64>: must be None or 'learned', 'optimal', 'per_pixel', "
+        "'of_z' or a number from 1e-6 to 1e6",
     ),
     (
         "lr_schedule",

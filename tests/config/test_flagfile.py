@@ -68,12 +68,27 @@ def test_to_flagfile_names_every_field_but_those_of_the_machine():
     assert sorted(names) == sorted((set(OTHER) | LINKED) - MACHINE)
 
 
+LATER_FLAGS = [
+    "validate_every=auto",
+    "labels=auto",
+    "export_name=auto",
+    "eval_memory_gb=1.0",
+    "image_size=auto",
+    "channels=auto",
+    "skip_damaged=False",
+    "label_column=auto",
+    "scale=auto",
+    "missing=refuse",
+]
+
+
 def test_a_file_of_version_0_1_0_is_read_and_would_be_written_with_a_later_flag_as_well(tmp_path):
     (tmp_path / "config.flags").write_text(WRITTEN_BEFORE)
     config = Config(
         dataset="/data/my images.npz",
         data_dir="/data/sets",
         validation_examples=180,
+        network="mlp",
         hidden_units=(),
         filters=(32, 64),
         likelihood="gaussian",
@@ -87,8 +102,9 @@ def test_a_file_of_version_0_1_0_is_read_and_would_be_written_with_a_later_flag_
     )
     assert read_config(tmp_path) == config
     written = to_flagfile(config)
-    for later_flag in ("--validate_every=auto\n", "--labels=auto\n", "--export_name=auto\n", "--eval_memory_gb=1.0\n"):
-        written = written.replace(later_flag, "")
+    for later_flag in LATER_FLAGS:
+        assert f"--{later_flag}\n" in written
+        written = written.replace(f"--{later_flag}\n", "")
     assert written == WRITTEN_BEFORE
 
 

@@ -12,10 +12,10 @@ from tfvae.config import Config, capabilities
 from tfvae.config.rules import has_closed_kl
 from tfvae.core.distributions import DiagonalNormal
 from tfvae.core.likelihoods import make_family
+from tfvae.core.making import make_vae
 from tfvae.core.objectives import training_loss
 from tfvae.core.posteriors import POSTERIORS
 from tfvae.core.priors import PRIORS
-from tfvae.core.vae import make_vae
 from tfvae.errors import InputError
 
 LATENTS, BATCH = 2, 3

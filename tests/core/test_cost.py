@@ -5,7 +5,7 @@ import pytest
 from tfvae.config import Config
 from tfvae.config.left_to_data import default_filters
 from tfvae.core import cost
-from tfvae.core.vae import make_networks, make_vae
+from tfvae.core.making import make_networks, make_vae
 
 SETTINGS = {
     "mlp": {"hidden_units": (7, 5)},

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfvae.config import Config
-from tfvae.core.vae import make_vae
+from tfvae.core.making import make_vae
 from tfvae.errors import InputError
 from tfvae.training.feeds import epoch_order
 from tfvae.training.state import create_state

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.core import fast, noise
-from tfvae.core.vae import make_vae
+from tfvae.core.making import make_vae
 from tfvae.errors import InputError
 from tfvae.training.state import create_state
 from tfvae.training.step import TrainProgram
@@ -114,7 +114,7 @@ import numpy as np, sys
 from tfvae.runtime.tensorflow import import_tensorflow
 import_tensorflow()
 from tfvae.config import Config
-from tfvae.core.vae import make_vae
+from tfvae.core.making import make_vae
 images = np.load("x.npy")
 np.save("reconstructions.npy", make_vae(Config(hidden_units=(8,)), images.shape[1:])(images))
 """

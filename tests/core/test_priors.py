@@ -7,8 +7,8 @@ import scipy.stats
 import tensorflow as tf
 
 from tfvae.config import Config
+from tfvae.core.making import make_vae
 from tfvae.core.priors import PRIORS
-from tfvae.core.vae import make_vae
 
 LATENTS, COMPONENTS = 3, 4
 Z = np.random.default_rng(0).normal(size=(7, LATENTS))

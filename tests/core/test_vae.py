@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 from tfvae.config import Config
+from tfvae.core.making import make_vae
 from tfvae.core.posteriors import POSTERIORS
-from tfvae.core.vae import VAE, make_vae
+from tfvae.core.vae import VAE
 from tfvae.errors import InputError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 6, 5, 1), dtype=np.uint8)

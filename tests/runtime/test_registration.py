@@ -128,7 +128,7 @@ def test_models_are_loaded_in_a_fresh_process_in_any_order(tmp_path):
 
     import_tensorflow()
     import tfvae
-    from tfvae.core.vae import make_vae
+    from tfvae.core.making import make_vae
 
     vae = make_vae(tfvae.Config(hidden_units=(4,)), (4, 4, 1))
     vae.compile("adam")
@@ -149,7 +149,7 @@ def test_load_model_says_what_is_wrong(tmp_path):
     import keras
 
     import tfvae
-    from tfvae.core.vae import make_vae
+    from tfvae.core.making import make_vae
 
     vae = make_vae(tfvae.Config(hidden_units=(4,)), (4, 4, 1))
     vae.save(tmp_path / "vae.keras")

@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 def exported(tmp_path_factory):
     """Not to be written to; the prior is a mixture of 3 normals."""
     from tfvae.config import Config
-    from tfvae.core.vae import make_vae
+    from tfvae.core.making import make_vae
     from tfvae.serving import saved_model, verify
 
     config = Config(hidden_units=(8,), latent_dim=3, prior="mixture", prior_components=3)

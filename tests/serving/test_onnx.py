@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfvae.config import Config
-from tfvae.core.vae import make_vae
+from tfvae.core.making import make_vae
 from tfvae.errors import InputError, RunError
 from tfvae.serving import onnx
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from exports import Exported
 
 from tfvae.config import Config
-from tfvae.core.vae import make_vae
+from tfvae.core.making import make_vae
 from tfvae.errors import RunError
 from tfvae.runtime.files import numbered_directories
 from tfvae.serving import saved_model, session, verify

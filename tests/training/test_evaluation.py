@@ -8,8 +8,8 @@ from models import IMAGES, LOG_PX, POSTERIOR_VARIANCE, CountingModel, LinearGaus
 
 from tfvae.config import Config
 from tfvae.core import fast, noise, objectives
+from tfvae.core.making import make_vae
 from tfvae.core.noise import Stream
-from tfvae.core.vae import make_vae
 from tfvae.training import evaluation
 from tfvae.training.block_plan import BlockPlan, first_steps, plan_blocks
 from tfvae.training.evaluation import Evaluator, KeptBlocks, PerImage, SampleSums

@@ -13,8 +13,8 @@ from trainers import EPOCH, make_dataset, make_trainer
 from tfvae.config import Config
 from tfvae.config.flagfile import FILE_NAME, to_flagfile
 from tfvae.core import noise, objectives
+from tfvae.core.making import make_vae
 from tfvae.core.noise import Stream
-from tfvae.core.vae import make_vae
 from tfvae.data import moments
 from tfvae.training import checkpoints
 from tfvae.training.state import create_state

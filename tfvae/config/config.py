@@ -275,6 +275,13 @@ class Config:
         return self.kl == "analytic" or (self.kl == "auto" and has_closed_kl(self.posterior, self.prior))
 
     @property
+    def likelihood_name(self) -> str:
+        """The likelihood; raises ValueError while it is left to the data."""
+        if self.likelihood is None:
+            raise ValueError("likelihood: must be a name here, and is auto")
+        return self.likelihood
+
+    @property
     def learns_sigma(self) -> bool:
         """Whether the likelihood has a deviation that is learned, or set by each step."""
         likelihood = self.likelihood or USUAL["likelihood"]

@@ -299,7 +299,9 @@ def sigma() -> Kind:
 
 def _plain_sigma(value: Any) -> Any:
     value = _plain_text(_plain_number(value))
-    return float(value) if type(value) is int else value  # 1 and 1.0 are one setting, and give a run one name
+    if type(value) is int and _is_finite(value):
+        return float(value)  # 1 and 1.0 are one setting, and give a run one name
+    return value
 
 
 def _read_sigma(text: str) -> float | str:

@@ -22,7 +22,7 @@ def with_models(config: Config, kind: str) -> Config:
 
     `kind` is what is trained on: `vectors`, a `folder` of images, or `images` of any other source.
     """
-    values = dict(_OF_KIND.get(kind, {}))
+    values: dict[str, Any] = dict(_OF_KIND.get(kind, {}))
     if kind == "vectors" and (config.likelihood or values["likelihood"]) == "gaussian":
         values["scale"] = "standardize"
     left = [name for name in values if getattr(config, name) is None]

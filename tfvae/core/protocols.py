@@ -172,8 +172,7 @@ class Density(Protocol):
         """`mean` - x, in the units in which the network works: [..., H, W, C]."""
         ...
 
-    @staticmethod
-    def noise(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
+    def noise(self, shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
         """What `sample` needs for x of this shape: a function of `seed`, int32 [2]."""
         ...
 

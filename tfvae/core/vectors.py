@@ -80,7 +80,7 @@ class Rescaled(NamedTuple):
         """x drawn from p(x|z)."""
         return self.offset + self.scale * self.density.sample(noise)
 
-    def fitted_to(self, mean: np.ndarray, variance: np.ndarray, examples: int) -> "Rescaled":
+    def fitted_to(self, mean: np.ndarray, variance: np.ndarray, examples: int) -> Density:
         """The density of the same family, independent of z, of values x with these moments."""
         offset, scale = self.offset.numpy(), self.scale.numpy()
         return self._replace(density=self.density.fitted_to((mean - offset) / scale, variance / scale**2, examples))
@@ -132,7 +132,7 @@ class OfObserved(NamedTuple):
         """x drawn from p(x|z), missing values too."""
         return self.density.sample(noise)
 
-    def fitted_to(self, mean: np.ndarray, variance: np.ndarray, examples: int) -> "OfObserved":
+    def fitted_to(self, mean: np.ndarray, variance: np.ndarray, examples: int) -> Density:
         """The density of the same family, independent of z, of values with these moments."""
         return OfObserved(self.density.fitted_to(mean, variance, examples))
 

@@ -47,9 +47,9 @@ def divide(config: Config, parts: Parts) -> Dataset:
 
 def _vectors(config: Config, splits: tuple[Split, Split, Split]) -> Dataset:
     """The splits of vectors, whose scales are those of the training part."""
-    train = splits[0]
-    columns = scaling.fit_columns(f"--dataset={config.dataset}", train.array, train.columns, config)
-    return Dataset(*(scaling.as_stored(split) for split in splits), columns=columns)
+    columns = scaling.fit_columns(f"--dataset={config.dataset}", splits[0].array, splits[0].columns, config)
+    train, validation, test = (scaling.as_stored(split) for split in splits)
+    return Dataset(train, validation, test, columns=columns)
 
 
 def load_of_run(config: Config, fingerprint: str, parts: Parts | None = None) -> Dataset:

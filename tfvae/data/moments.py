@@ -14,7 +14,8 @@ _LEAST = 1e-3  # of images that are all of one value
 def stddev(images: np.ndarray | DiskImages, columns: Columns | None = None) -> float:
     """The standard deviation of the values x in [0, 1] of images [N, H, W, C], uint8 or float32; 0.001 or more.
 
-    Of vectors it is that of the observed values as `columns` scale them. Of more than 10,000 images it is that of 10,000, evenly spread.
+    Of vectors it is that of the observed values as `columns` scale them. Of more than 10,000 images it is that of
+    10,000, evenly spread.
     """
     count = min(len(images), _MOST_IMAGES)
     rows = np.linspace(0, len(images) - 1, count).astype(int)

@@ -30,7 +30,7 @@ def describe_pixels(config: Config, images: np.ndarray) -> str:
 
 def describe_sigma(config: Config) -> str:
     """The deviation of p(x|z) in words, after a comma; nothing where it has none."""
-    return f", sigma {config.sigma}" if LIKELIHOODS[config.likelihood].has_sigma else ""
+    return f", sigma {config.sigma}" if LIKELIHOODS[config.likelihood_name].has_sigma else ""
 
 
 def provenance(config: Config, images: np.ndarray, samples: int) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def provenance(config: Config, images: np.ndarray, samples: int) -> dict[str, An
         "split": "test",
         "images": len(images),
         "pixels": pixels,
-        "likelihood": config.likelihood + describe_sigma(config),
+        "likelihood": config.likelihood_name + describe_sigma(config),
         "posterior": config.posterior,
         "prior": config.prior,
         "objective": config.objective,

@@ -67,7 +67,7 @@ class Dataset:
     """Three disjoint parts. `test` is fixed: it depends on the data set alone.
 
     `white` is the whole number that stood for x = 1 where the images came from: 1 where all were 0 or 1, else 255.
-    `columns` are those of vectors, which are kept as float32 [N, 1, 1, D], in their own units, NaN where one is missing.
+    `columns` are those of vectors, which are kept as float32 [N, 1, 1, D], in their own units; NaN are missing values.
     """
 
     train: Split

@@ -22,7 +22,8 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.config.flagfile import read_config
 from tfvae.core.columns import Columns
-from tfvae.core.vae import VAE, make_vae
+from tfvae.core.making import make_vae
+from tfvae.core.vae import VAE
 from tfvae.errors import InputError, RunError
 from tfvae.runtime.files import move_into_place, no_checkpoint, numbered_directories
 

@@ -2,7 +2,7 @@
 
 from tfvae.config import Config
 from tfvae.core import cost, fast
-from tfvae.core.vae import make_networks
+from tfvae.core.making import make_networks
 from tfvae.errors import InputError
 from tfvae.runtime.memory import machine_bytes
 

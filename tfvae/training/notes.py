@@ -4,6 +4,7 @@ import time
 from typing import Any, NamedTuple
 
 from tfvae.core.objectives import Elbo
+from tfvae.data.splits import Dataset
 from tfvae.training.step import EpochMeans, mean_of_parts
 
 
@@ -26,6 +27,18 @@ class Notes(NamedTuple):
     end_is_due: bool = False  # of the epoch that ends here: a signal came in its validation
     columns: dict[str, Any] | None = None  # of vectors: `core.columns.Columns`
     variance_is_final: bool = False  # whether --sigma=optimal is set to that of all training images
+
+    @classmethod
+    def of(cls, dataset: Dataset, start_stddev: float | None) -> "Notes":
+        """Before the first step on these images."""
+        columns = dataset.columns.to_json() if dataset.columns else None
+        return cls(
+            dataset.image_shape,
+            dataset.fingerprint(),
+            white=dataset.white,
+            start_stddev=start_stddev,
+            columns=columns,
+        )
 
     def terms(self) -> dict[str, float]:
         """The ELBO and its terms by name."""

@@ -9,7 +9,8 @@ from tfvae.config import Config
 from tfvae.config.fields import read_steps
 from tfvae.core.columns import Columns
 from tfvae.core.keras_globals import Float32Schedule, float32_by_default
-from tfvae.core.vae import VAE, make_vae
+from tfvae.core.making import make_vae
+from tfvae.core.vae import VAE
 
 
 class TrainState(NamedTuple):

@@ -19,7 +19,8 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.config.flagfile import FILE_NAME, to_flagfile
-from tfvae.core.vae import VAE, make_vae
+from tfvae.core.making import make_vae
+from tfvae.core.vae import VAE
 from tfvae.data.dataset import changed
 from tfvae.data.provenance import describe_pixels, describe_sigma, provenance
 from tfvae.data.splits import Dataset
@@ -66,13 +67,7 @@ class Trainer:
             self.state = create_state(config, dataset.image_shape, examples, dataset.white, start, dataset.columns)
         self.epoch_steps = steps_per_epoch(config, examples)
         self.total_steps = config.epoch_count * self.epoch_steps
-        self.notes = Notes(
-            dataset.image_shape,
-            dataset.fingerprint(),
-            white=dataset.white,
-            start_stddev=start,
-            columns=dataset.columns.to_json() if dataset.columns else None,
-        )
+        self.notes = Notes.of(dataset, start)
         self.program = TrainProgram(self.state, config, dataset.train.images, placement)
         plan = plan_blocks(self.state.vae, config.eval_memory_gb)
         self.evaluator = evaluation.Evaluator(
@@ -137,10 +132,8 @@ class Trainer:
 
     def make_monitor(self) -> Monitor:
         """What shows this run."""
-        dataset = self.dataset
-        make_own_vae = functools.partial(
-            make_vae, self.config, dataset.image_shape, dataset.white, self.notes.start_stddev, dataset.columns
-        )
+        facts = (self.dataset.image_shape, self.dataset.white, self.notes.start_stddev, self.dataset.columns)
+        make_own_vae = functools.partial(make_vae, self.config, *facts)
         return Monitor(
             self.run_dir, self.config, self.step, self.total_steps, make_own_vae, self.draw_pictures, self.is_stopping
         )
