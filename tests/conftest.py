@@ -16,3 +16,9 @@ def same_signal_handlers():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def without_xla(monkeypatch):
+    """Programs are compiled without XLA, which takes a second or more for each, and is not the subject."""
+    monkeypatch.setattr("tfvae.core.fast.use_xla", lambda convolutional: False)

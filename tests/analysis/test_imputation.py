@@ -46,7 +46,7 @@ def test_missing_pixels_are_filled_in_with_the_exact_conditional_mean_and_log_li
 
 # also where the proposals don't have equally many turns
 @pytest.mark.parametrize("samples", [7, pytest.param(33, marks=pytest.mark.slow)])
-def test_the_estimate_of_what_is_observed_has_the_right_mean_whatever_s_is(samples):
+def test_the_estimate_of_what_is_observed_has_the_right_mean_whatever_s_is(without_xla, samples):
     """E[exp(log p^)] = p(x_observed) for each S."""
     seen = np.broadcast_to(MASKS["same"], IMAGES.shape)
     many = np.repeat(IMAGES[:1], 2_000, axis=0)
@@ -97,7 +97,7 @@ def test_binary_pixels_filled_by_means_have_the_likelihood_of_independent_pixels
         pytest.param(40, id="some images", marks=pytest.mark.slow),
     ],
 )
-def test_fewer_z_together_are_the_same_by_the_same_noise(together):
+def test_fewer_z_together_are_the_same_by_the_same_noise(without_xla, together):
     """As large images are: 7 of a tile of 20, 13 of the next; each z, or each image, by itself or in parts."""
     images = np.tile(IMAGES[:1], (20, 1, 1, 1))[:13]
     observed = np.broadcast_to(MASKS["same"], images.shape).astype("f")

@@ -31,11 +31,6 @@ def cheap_runs():
         yield
 
 
-@pytest.fixture
-def without_xla(monkeypatch):
-    monkeypatch.setattr(fast, "use_xla", lambda convolutional: False)
-
-
 @pytest.fixture(scope="session")
 def unbroken_job(tmp_path_factory):
     """Two workers that nothing stops."""

@@ -89,8 +89,6 @@ def test_adams_first_step_is_the_gradient_over_its_size_and_epsilon(without_xla)
 def test_a_loss_that_is_not_finite_is_named_by_its_first_step(without_xla):
     _, results = run_program([(0, 3)], optimizer="sgd", learning_rate=1e30)
     assert results[0][1] in (1, 2)
-    _, results = run_program([(0, 3)])
-    assert results[0][1] is None
 
 
 @pytest.mark.parametrize(
