@@ -14,6 +14,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tfvae.config import Config
 from tfvae.config.flagfile import to_flagfile
 from tfvae.core.vae import VAE
+from tfvae.training.forecast import Forecast
 from tfvae.training.painter import DrawPictures, Painter
 
 
@@ -35,6 +36,7 @@ class Monitor:
     ) -> None:
         self.run_dir, self.config = run_dir, config
         self.epoch_steps = steps // config.epoch_count
+        self.forecast = Forecast(config, step, steps)
         folder = run_dir / "tensorboard"
         self.writers = {part: tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation")}
         self.painter = Painter(run_dir / "figures", self.writers["train"], make_vae, draw_pictures, is_stopping)
@@ -65,18 +67,26 @@ class Monitor:
         self.bar.set_description(f"epoch {epoch}/{self.config.epochs}", refresh=False)
         self.bar.set_postfix_str(f"train ELBO {elbo:.2f} nats", refresh=False)
         self.bar.update(count * self.config.batch_size)
+        forecast = self.forecast.read(step)
+        if forecast:
+            self._write(forecast)
 
     def validation(self, figures: dict[str, Any], step: int) -> None:
         """Writes the figures of a validation."""
         names = ("elbo", "log_likelihood", "kl", "active_units", "rmse", "sigma")
         self.scalars("validation", {name: figures[name] for name in names if name in figures}, step)
+        self.forecast.after_validation(step)
 
     def print_line(self, step: int, elbo: float, validation: dict[str, Any] | None, images_per_second: float) -> None:
         """Prints a line on the epoch that ends at `step`, above the bar."""
         text = f"epoch {step // self.epoch_steps:,}/{self.config.epochs:,}: train ELBO {elbo:.2f}"
         if validation:
             text += f", validation ELBO {validation['elbo']:.2f} (one z an image)"
-        tqdm.tqdm.write(f"{text}, {images_per_second:,.0f} images/s")
+        self._write(f"{text}, {images_per_second:,.0f} images/s")
+
+    def _write(self, line: str) -> None:
+        """Prints a line above the bar."""
+        tqdm.tqdm.write(line)
         sys.stdout.flush()
 
     def pictures(self, vae: VAE, step: int) -> None:

@@ -110,6 +110,8 @@ class Trainer:
                 self.program.run(self.step, 0)  # compiles
             if self.monitor and (self.step == 0 or self._is_pictured()):
                 self.monitor.pictures(self.state.vae, self.step)  # a process that was stopped here may have left none
+            if self.monitor:
+                self.monitor.forecast.begin(self.step)
             while self.step < self.total_steps and not self._hear_signals():
                 self.run_chunk()
             if self.owes_final_variance():
