@@ -10,17 +10,28 @@ BINARY = np.uint8([[0, 255], [255, 0], [0, 0]]).reshape(3, 2, 1, 1)
 GREY = np.uint8([[0, 255], [255, 1], [0, 0]]).reshape(3, 2, 1, 1)
 
 
+def colours(channels):
+    return np.random.default_rng(0).integers(0, 256, (4, 3, 2, channels), dtype=np.uint8)
+
+
 @pytest.mark.parametrize(
     ("options", "images", "words"),
     [
         ({}, BINARY, "binary pixels as they come"),
-        ({}, np.float32([[0, 1]]), "binary pixels as they come"),
+        ({}, np.float32([0, 1]).reshape(2, 1, 1, 1), "binary pixels as they come"),
         ({}, GREY, "grey values"),
-        ({}, np.uint8([[0, 1]]), "grey values"),  # 1 of 255
-        ({}, np.float32([[0, 0.5]]), "grey values"),
+        ({}, np.uint8([0, 1]).reshape(2, 1, 1, 1), "grey values"),  # 1 of 255
+        ({}, np.float32([0, 0.5]).reshape(2, 1, 1, 1), "grey values"),
+        ({}, colours(3), "colour values"),
+        ({}, colours(4), "colour values"),  # one of them is how opaque it is
+        ({}, colours(2), "values"),
+        ({}, colours(5), "values"),
+        ({}, colours(3) // 128 * np.uint8(255), "binary pixels as they come"),
         ({"binarize": "threshold"}, BINARY, "pixels 1 above 0.5"),
         ({"binarize": "stochastic"}, BINARY, "pixels drawn with their grey value as the probability"),
         ({"binarize": "stochastic"}, GREY, "pixels drawn with their grey value as the probability"),
+        ({"binarize": "stochastic"}, colours(3), "pixels drawn with their colour value as the probability"),
+        ({"binarize": "threshold"}, colours(3), "pixels 1 above 0.5"),
         ({"dequantize": True, "likelihood": "gaussian"}, GREY, "8-bit pixels with uniform noise"),
     ],
 )

@@ -108,7 +108,7 @@ class Config:
     binarize: str = field(
         "none",
         choice("none", "threshold", "stochastic"),
-        "pixels as they are, 1 above a half, or drawn with their grey value as the probability (anew at each visit "
+        "pixels as they are, 1 above a half, or drawn with their value as the probability (anew at each visit "
         "in training, once and for all in evaluation)",
     )
     validation_examples: int | None = field(

@@ -15,7 +15,7 @@ from tfvae.core.inputs import to_unit
 def draw_once(
     images: np.ndarray, seed: tf.Tensor, draw: Callable[..., tf.Tensor | np.ndarray] = noise.uniform
 ) -> np.ndarray:
-    """`--binarize=stochastic` of evaluation: uint8, 255 with the pixel's grey value as the probability, else 0.
+    """`--binarize=stochastic` of evaluation: uint8, 255 with the value as its probability, else 0.
 
     The probability is the quotient by 255, as it has been in every release: another rounding would change some draws
     and with them the fingerprints that run directories record. `draw(shape, seed)` makes the uniform numbers.

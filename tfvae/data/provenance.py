@@ -7,25 +7,27 @@ import numpy as np
 from tfvae.config import Config
 from tfvae.config.capabilities import LIKELIHOODS
 
-_BINARIZED = {
-    "threshold": "pixels 1 above 0.5",
-    "stochastic": "pixels drawn with their grey value as the probability",
-}
+_VALUE_OF = {1: "grey value", 3: "colour value", 4: "colour value"}  # channels: what one of their values is called
 
 
 def describe_pixels(config: Config, images: np.ndarray) -> str:
     """What the pixels are that a likelihood is of: figures of grey and of binarized ones differ by tens of nats.
 
-    `images` are any of the data set's, after binarization: uint8 or float32.
+    `images` [N, H, W, C] are any of the data set's, after binarization: uint8 or float32.
     """
     if config.dequantize:
         return "8-bit pixels with uniform noise"
-    if config.binarize != "none":
-        return _BINARIZED[config.binarize]
+    if config.binarize == "threshold":
+        return "pixels 1 above 0.5"
+    value = _VALUE_OF.get(images.shape[-1], "value")
+    if config.binarize == "stochastic":
+        return f"pixels drawn with their {value} as the probability"
+    return "binary pixels as they come" if _are_binary(images) else f"{value}s"
+
+
+def _are_binary(images: np.ndarray) -> bool:
     white = 255 if images.dtype == np.uint8 else 1
-    if np.isin(images, (0, white)).all():
-        return "binary pixels as they come"
-    return "grey values"
+    return bool(np.isin(images, (0, white)).all())
 
 
 def describe_sigma(config: Config) -> str:
