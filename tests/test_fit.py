@@ -209,6 +209,21 @@ def test_the_same_arrays_again_are_a_finished_run(run, capsys):
         tfvae.fit(run.config, DIGITS[1:])
 
 
+@pytest.mark.parametrize(("channels", "lines"), [(1, 0), (3, 1)])
+def test_colours_under_a_bernoulli_likelihood_get_a_line_of_advice(channels, lines, tmp_path, monkeypatch, capsys):
+    class Training(Exception):
+        """It would begin."""
+
+    def train_in(*_):
+        raise Training
+
+    monkeypatch.setattr(tfvae.run, "_train_in", train_in)
+    config = Config(**SETTINGS, run_dir=str(tmp_path / "run"), export_dir=str(tmp_path / "export"))
+    with pytest.raises(Training):
+        tfvae.fit(config, np.repeat(DIGITS[..., None], channels, axis=-1))
+    assert capsys.readouterr().out.count("advice: of colour values --likelihood=bernoulli is") == lines
+
+
 def test_other_arrays_have_another_directory():
     config = Config(dataset="arrays")
     names = set()

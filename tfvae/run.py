@@ -60,7 +60,7 @@ def train_on(
         InputError, RunError: as `train`.
     """
     config, dataset, placement, data_line = _start(config, arrays, on_workers_met)
-    from tfvae.data import place
+    from tfvae.data import place, provenance
     from tfvae.training import memory, report
 
     run_dir = config.directory
@@ -73,6 +73,9 @@ def train_on(
     else:
         _check_places(config, dataset.fingerprint())
         memory.require_fitting(config, dataset.image_shape, placement.local_replicas)
+        advice = provenance.likelihood_advice(config, dataset.test.array)
+        if advice:
+            placement.say(advice)
         results = _train_in(run_dir, config, dataset, placement)
     exported = Path(results["export"])
     placement.say(f"{report.table(results)}\n{report.next_commands(run_dir, exported, config.dataset == ARRAYS)}")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfvae.config import Config
-from tfvae.data.provenance import describe_pixels, provenance
+from tfvae.data.provenance import describe_pixels, likelihood_advice, provenance
 
 BINARY = np.uint8([[0, 255], [255, 0], [0, 0]]).reshape(3, 2, 1, 1)
 GREY = np.uint8([[0, 255], [255, 1], [0, 0]]).reshape(3, 2, 1, 1)
@@ -37,6 +37,29 @@ def colours(channels):
 )
 def test_pixels_are_named(options, images, words):
     assert describe_pixels(Config(**options).as_usual(), images) == words
+
+
+ADVICE = (
+    "advice: of colour values --likelihood=bernoulli is a cross-entropy and no density; "
+    "--likelihood=gaussian --sigma=learned gives log densities (docs/sigma.md)"
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "images", "advice"),
+    [
+        ({}, colours(3), ADVICE),
+        ({}, colours(4) / np.float32(255), ADVICE),
+        ({}, GREY, None),
+        ({}, colours(2), None),
+        ({}, colours(3) // 128 * np.uint8(255), None),  # 0 or 1, which a Bernoulli is of
+        ({"binarize": "stochastic"}, colours(3), None),
+        ({"binarize": "threshold"}, colours(3), None),
+        ({"likelihood": "gaussian"}, colours(3), None),
+    ],
+)
+def test_a_bernoulli_likelihood_of_colours_is_advised_against(options, images, advice):
+    assert likelihood_advice(Config(**options), images) == advice
 
 
 def test_provenance_is_of_the_settings_and_the_images():

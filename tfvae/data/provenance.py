@@ -30,6 +30,20 @@ def _are_binary(images: np.ndarray) -> bool:
     return bool(np.isin(images, (0, white)).all())
 
 
+def likelihood_advice(config: Config, images: np.ndarray) -> str | None:
+    """A line for those who train a Bernoulli likelihood on colours, of which it is none; None for all others.
+
+    `images` as for `describe_pixels`.
+    """
+    is_drawn = config.binarize != "none" or config.dequantize
+    if config.likelihood != "bernoulli" or is_drawn or images.shape[-1] not in (3, 4) or _are_binary(images):
+        return None
+    return (
+        "advice: of colour values --likelihood=bernoulli is a cross-entropy and no density; "
+        "--likelihood=gaussian --sigma=learned gives log densities (docs/sigma.md)"
+    )
+
+
 def describe_sigma(config: Config) -> str:
     """The deviation of p(x|z) in words, after a comma; nothing where it has none."""
     return f", sigma {config.sigma}" if LIKELIHOODS[config.likelihood_name].has_sigma else ""
