@@ -32,7 +32,6 @@ FOR_USERS = {"tfvae.front_door"}  # who are the ones that call what is defined t
 FOR_KERAS = {"test_step", "compile_from_config"}  # that calls them
 # and plain_…, the formula that a fast form must agree with
 FOR_TESTS_AND_READERS = {"importance_weighted_bound", "value_range"}
-FOR_TESTS_AND_READERS |= {"check_values", "check_spread"}  # until data/sources.py takes vectors: then drop this line
 
 
 class Module(NamedTuple):

@@ -16,6 +16,7 @@ from tfvae.config.capabilities import TASKS
 from tfvae.config.config import ARRAYS
 from tfvae.config.flagfile import FILE_NAME, check_resumable, read_config
 from tfvae.config.rules import check_task
+from tfvae.errors import InputError
 from tfvae.runtime.failures import told_plainly
 from tfvae.runtime.files import locked, require_checkpoints, require_writable, write_atomically
 from tfvae.runtime.tensorflow import import_tensorflow
@@ -65,7 +66,7 @@ def train_on(
 
     run_dir = config.directory
     placement.say(f"{data_line}; {dataset.describe()}")
-    results = _finished_results(run_dir, config, dataset.fingerprint())
+    results = report.finished_results(config, dataset.fingerprint())
     if results:
         if placement.chief:
             place.record(config)
@@ -73,7 +74,7 @@ def train_on(
     else:
         _check_places(config, dataset.fingerprint())
         memory.require_fitting(config, dataset.image_shape, placement.local_replicas)
-        advice = provenance.likelihood_advice(config, dataset.test.array)
+        advice = None if dataset.columns else provenance.likelihood_advice(config, dataset.test.array)
         if advice:
             placement.say(advice)
         results = _train_in(run_dir, config, dataset, placement)
@@ -117,11 +118,11 @@ def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Ca
     if parts is None:
         parts = sources.read(config)
         config = _with_what_data_tell(config, parts)
-    data_line = "; ".join((data_line, *parts.notes))
+    lines = (data_line, *parts.notes, *left_to_data.choices(config, parts.kind))
     dataset = data.divide(config, parts)
     config = _with_run_dir(left_to_data.with_filters(config, dataset.image_shape), dataset)
     _check_run_dir(config)
-    return _Start(config, dataset, placement, data_line)
+    return _Start(config, dataset, placement, "; ".join(lines))
 
 
 def _with_what_data_tell(config: Config, parts: "Parts") -> Config:
@@ -165,16 +166,6 @@ def _check_places(config: Config, fingerprint: str) -> None:
     require_writable("run_dir", config.directory, *_WRITTEN_IN_A_RUN)
     require_writable("export_dir", config.export_dir, *ownership.names(config).values())
     ownership.require_own(config, fingerprint)
-
-
-def _finished_results(run_dir: Path, config: Config, fingerprint: str) -> dict[str, Any] | None:
-    """The results of a run on these images that has nothing left to do."""
-    path = run_dir / "results.json"
-    if not path.is_file():
-        return None
-    results = json.loads(path.read_text())
-    is_finished = results["train"]["epochs"] == config.epochs and results["fingerprint"] == fingerprint
-    return results if is_finished else None
 
 
 def _train_in(run_dir: Path, config: Config, dataset: "Dataset", placement: "Placement") -> dict[str, Any]:
@@ -223,7 +214,7 @@ def _load_run_and_data(
     require_checkpoints(config.directory)
     parts = place.read_early(config, arrays)
     if task is not None and parts is not None:
-        check_task(config, task, parts.has_labels)
+        check_task(config, task, parts.has_labels, parts.kind == "vectors")
     trained = _load_run(config)
     from tfvae.data.dataset import load_of_run
 
@@ -263,7 +254,7 @@ def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Sp
     with _told_plainly(config):
         summary = evaluation.evaluate_run(evaluator, images, samples, kept_blocks).summary()
     results = {
-        "of": {**provenance(config, images, samples), "step": trained.step},
+        "of": {**provenance(config, images, samples, dataset.columns), "step": trained.step},
         "test": report.meaningful_figures(config, summary, dataset.image_shape),
         "evaluation": {"images_together": plan.block_size(len(images))},
     }
@@ -323,6 +314,8 @@ def export(config: Config, export_format: str = "saved_model", with_explorer: bo
         trained, dataset = _load_run_and_data(config)
     else:
         trained = _load_run(config)
+    if with_explorer and trained.vae.decoder.columns:
+        raise InputError("--explorer=true: must be false for a run of vectors, which have no pixels to show")
     ownership.require_own(config, trained.fingerprint)
     path = run_dir / "results.json"
     results = json.loads(path.read_text()) if path.is_file() else {}

@@ -40,7 +40,7 @@ def page_of(vae, labels=("a", "b"), size=12, title="a title", **options):
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (size, *vae.decoder.image_shape), dtype=np.uint8)
     split = Split(images, np.resize(np.array(labels), size) if labels else None)
-    config = Config(**{"dataset": "digits", "latent_dim": vae.decoder.latent_dim, **options})
+    config = Config(**{"dataset": "digits", "latent_dim": vae.decoder.latent_dim, **options}).as_usual()
     return explorer.page(vae, config, Dataset(split, split.rows(slice(0)), split), title)
 
 

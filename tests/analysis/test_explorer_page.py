@@ -142,7 +142,7 @@ def test_labels_with_names_are_shown_by_them():
     vae = random_vae()
     images = np.zeros((4, *vae.decoder.image_shape), np.uint8)
     split = Split(images, np.array([1, 0, 2, 1]), ("ape", "bee", "eel"))
-    page = explorer.page(vae, Config(dataset="digits"), Dataset(split, split, split), "a title")
+    page = explorer.page(vae, Config(dataset="digits").as_usual(), Dataset(split, split, split), "a title")
     assert model_of(page)["labels"] == ["bee", "ape", "eel", "bee"]
 
 
@@ -150,7 +150,7 @@ def test_images_of_floats_without_labels():
     vae = random_vae()
     images = np.random.default_rng(0).uniform(size=(6, *SHAPE)).astype("f")
     split = Split(images, None)
-    model = model_of(explorer.page(vae, Config(dataset="digits"), Dataset(split, split, split), "a title"))
+    model = model_of(explorer.page(vae, Config(dataset="digits").as_usual(), Dataset(split, split, split), "a title"))
     assert model["labels"] is None
     shown = np.frombuffer(base64.b64decode(model["images"]), np.uint8).reshape(images.shape)
     np.testing.assert_array_equal(shown, np.rint(images * 255))

@@ -72,8 +72,8 @@ def test_latent_scatter_colours_by_label():
 def drawn(monkeypatch):
     """The Matplotlib figures that were drawn."""
     canvases = []
-    rasterized = figures._rasterized
-    monkeypatch.setattr(figures, "_rasterized", lambda canvas: canvases.append(canvas) or rasterized(canvas))
+    rasterized = figures.rasterized
+    monkeypatch.setattr(figures, "rasterized", lambda canvas: canvases.append(canvas) or rasterized(canvas))
     return canvases
 
 

@@ -59,7 +59,7 @@ ADVICE = (
     ],
 )
 def test_a_bernoulli_likelihood_of_colours_is_advised_against(options, images, advice):
-    assert likelihood_advice(Config(**options), images) == advice
+    assert likelihood_advice(Config(**options).as_usual(), images) == advice
 
 
 def test_provenance_is_of_the_settings_and_the_images():
@@ -70,6 +70,7 @@ def test_provenance_is_of_the_settings_and_the_images():
         "dataset": "digits",
         "split": "test",
         "images": 3,
+        "examples": "images",
         "pixels": "grey values",
         "likelihood": "bernoulli",
         "posterior": "full",

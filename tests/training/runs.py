@@ -34,7 +34,7 @@ SMALL = {"dataset": "digits", "hidden_units": (16,), "eval_samples": 5, "epochs"
 
 def make_program(images=IMAGES, start_stddev=None, **options):
     """A new state, and the program that trains it."""
-    config = Config(**{**OPTIONS, **options})
+    config = Config(**{**OPTIONS, **options}).as_usual()
     state = create_state(config, images.shape[1:], len(images), start_stddev=start_stddev)
     return state, TrainProgram(state, config, images)
 
@@ -60,7 +60,7 @@ def assert_same_values(state, other):
 
 def train(folder: Path, **settings: Any) -> dict[str, Any]:
     """Trains on the digits in `<folder>/run`, exports to `<folder>/export`."""
-    config = Config(**{**SMALL, **settings}, run_dir=str(folder / "run"), export_dir=str(folder / "export"))
+    config = Config(**{**SMALL, **settings}, run_dir=str(folder / "run"), export_dir=str(folder / "export")).as_usual()
     return tfvae.run.train(config)
 
 

@@ -15,7 +15,7 @@ WEIGHTS = 101_000 + 4_004 + 3_000 + 100_100
 @pytest.mark.parametrize(("optimizer", "copies"), [("adam", 4), ("rmsprop", 3), ("adagrad", 3), ("sgd", 2)])
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_weights_gradients_and_the_optimizer_s_variables_must_fit(monkeypatch, optimizer, copies, replicas):
-    config = Config(**CONFIG, optimizer=optimizer, batch_size=1)
+    config = Config(**CONFIG, optimizer=optimizer, batch_size=1).as_usual()
     need = WEIGHTS * 4 * copies * replicas  # one image's outputs are fewer than the gradients
     monkeypatch.setattr(memory, "machine_bytes", lambda: need)
     memory.require_fitting(config, SHAPE, replicas)
@@ -25,7 +25,7 @@ def test_weights_gradients_and_the_optimizer_s_variables_must_fit(monkeypatch, o
 
 
 def test_a_batch_must_fit(monkeypatch):
-    config = Config(**CONFIG, batch_size=10_000, num_samples=5)
+    config = Config(**CONFIG, batch_size=10_000, num_samples=5).as_usual()
     need = WEIGHTS * 12 + 10_000 * 4 * (100 + 1_000 + 4 + 5 * 1_100)
     monkeypatch.setattr(memory, "machine_bytes", lambda: need)
     memory.require_fitting(config, SHAPE, 1)

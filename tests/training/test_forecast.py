@@ -10,7 +10,7 @@ from tfvae.training import forecast, notes, trainer
 from tfvae.training.forecast import Forecast, duration
 
 NOON = datetime(2026, 11, 27, 12, 0).timestamp()  # of the machine's own time zone, as the line has it
-CONFIG = Config(dataset="digits", epochs=40, batch_size=50)  # 10 steps an epoch
+CONFIG = Config(dataset="digits", epochs=40, batch_size=50).as_usual()  # 10 steps an epoch
 STEPS = 400
 
 

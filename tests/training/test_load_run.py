@@ -26,6 +26,7 @@ def test_load_gives_the_trained_vae(tmp_path: Path, settings: dict[str, Any]) ->
     config = Config(
         **{"hidden_units": (5,), "dataset": "digits", "latent_dim": 3, "run_dir": str(tmp_path), **settings}
     )
+    config = config.as_usual()  # as a run records it
     write_atomically(tmp_path / "config.flags", to_flagfile(config))
     save(tmp_path, state.variables(), 30, notes(30))
     x = np.random.default_rng(0).random((4, *IMAGE), np.float32)

@@ -13,7 +13,7 @@ from tfvae.training.trainer import Trainer
 
 CONFIG = Config(  # 12 steps an epoch; of convolutions, for which nobody waits until XLA has compiled them
     dataset="digits", network="conv", filters=(2,), hidden_units=(4,), batch_size=4, epochs=3, eval_samples=3, seed=5
-)
+).as_usual()
 EPOCH = 12
 
 

@@ -10,6 +10,7 @@ from tfvae.config import Config
 from tfvae.config.capabilities import LIKELIHOODS
 from tfvae.core.columns import Columns
 from tfvae.core.vae import VAE
+from tfvae.data.provenance import examples
 from tfvae.data.splits import Dataset
 
 _RECONSTRUCTED_IMAGES = 40
@@ -63,6 +64,5 @@ def _latent_scatter(vae: VAE, dataset: Dataset) -> np.ndarray:
     """The means of q(z|x) of test images."""
     split = dataset.test.rows(slice(_SCATTERED_IMAGES))
     means = latents.posterior_means(vae, split.array)
-    examples = "rows" if dataset.columns else "images"
-    title = f"posterior means of {len(means):,} test {examples}"
+    title = f"posterior means of {len(means):,} test {examples(dataset.columns)}"
     return figures.latent_scatter(means, split.labels, title, split.label_names)

@@ -13,14 +13,15 @@ import matplotlib.image
 import numpy as np
 import tensorflow as tf
 
-from tfvae.analysis import features, figures, imputation, latents
+from tfvae.analysis import column_figures, features, figures, imputation, latents
 from tfvae.config import Config
 from tfvae.config.rules import check_task
 from tfvae.core import noise
+from tfvae.core.columns import Columns
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.vae import VAE
-from tfvae.data.provenance import describe_pixels
+from tfvae.data.provenance import describe_pixels, examples
 from tfvae.data.splits import Dataset, Split
 from tfvae.runtime.files import write_atomically
 
@@ -59,6 +60,10 @@ def samples(context: Context) -> TaskResult:
     """Means of p(x|z) for z from the prior."""
     drawn = latents.samples(context.vae, _SAMPLES, context.config.seed)
     description = f"{_SAMPLES} means of p(x|z), z from the prior"
+    columns = context.vae.decoder.columns
+    if columns:
+        drawn = drawn[:, 0, 0]
+        return TaskResult(None, {}, description, column_figures.histograms(drawn, columns.names, description), drawn)
     return TaskResult(None, {}, description, figures.tile(drawn, columns=10), drawn)
 
 
@@ -134,8 +139,9 @@ def _train_and_test(context: Context) -> tuple[Split, Split]:
 
 def _accuracies(context: Context, rows: features.Accuracies) -> TaskResult:
     config, images = context.config, context.dataset.test.array
-    picture = figures.accuracies(rows, f"{config.dataset}, {len(images):,} test images, seed {config.seed}")
-    return TaskResult(images, rows, f"accuracy, {len(context.dataset.train.images):,} train images", picture)
+    name = examples(context.dataset.columns)
+    picture = figures.accuracies(rows, f"{config.dataset}, {len(images):,} test {name}, seed {config.seed}")
+    return TaskResult(images, rows, f"accuracy, {len(context.dataset.train.images):,} train {name}", picture)
 
 
 TASKS: dict[str, Callable[[Context], TaskResult]] = {
@@ -160,7 +166,8 @@ def explore(config: Config, vae: VAE, step: int, dataset: Dataset | None, task: 
     Raises:
         InputError: the data set has no labels, which the task needs; nothing is written.
     """
-    check_task(config, task, dataset is None or dataset.has_labels)
+    has_labels = dataset is None or dataset.has_labels
+    check_task(config, task, has_labels, vae.decoder.columns is not None)
     result = TASKS[task](Context(vae, config, dataset))
     of = {
         "dataset": config.dataset,
@@ -172,7 +179,7 @@ def explore(config: Config, vae: VAE, step: int, dataset: Dataset | None, task: 
     folder = config.directory / "explore"
     folder.mkdir(exist_ok=True)
     _write(folder, task, result, of)
-    _print(folder / task, config, result)
+    _print(folder / task, config, result, vae.decoder.columns)
     return {"of": of, "rows": result.rows}
 
 
@@ -186,10 +193,10 @@ def _write(folder: Path, task: str, result: TaskResult, of: dict[str, Any]) -> N
     write_atomically(folder / f"{task}.json", json.dumps({"of": of, "rows": result.rows}, indent=1) + "\n")
 
 
-def _print(path: Path, config: Config, result: TaskResult) -> None:
+def _print(path: Path, config: Config, result: TaskResult, columns: Columns | None) -> None:
     of = config.dataset
     if result.images is not None:
-        of += f", {len(result.images):,} test images, {describe_pixels(config, result.images)}"
+        of += f", {len(result.images):,} test {examples(columns)}, {describe_pixels(config, result.images, columns)}"
     print(f"{path}.png: {of}, seed {config.seed}: {result.description}", flush=True)
     for number, (name, row) in enumerate(result.rows.items()):
         if number == 0:

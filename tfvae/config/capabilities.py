@@ -42,7 +42,8 @@ class Objective(NamedTuple):
 class Task(NamedTuple):
     """What `tfvae.explore` does with a trained model: a function in `analysis/tasks.py`."""
 
-    needs_data: bool = True  # the run's images
+    needs_data: bool = True  # the run's images, or vectors
+    needs_images: bool = False  # and no vectors: its pictures show pixels
     needs_prior: bool = False  # a plain autoencoder has no p(z)
     needs_labels: bool = False
     needs_element_log_prob: bool = False  # of the likelihood
@@ -82,9 +83,9 @@ NETWORKS = ("mlp", "conv")
 
 TASKS = {
     "samples": Task(needs_data=False, needs_prior=True),
-    "interpolation": Task(),
-    "traversal": Task(needs_prior=True),
-    "imputation": Task(needs_prior=True, needs_element_log_prob=True, needs_log_prob_of_any_z=True),
+    "interpolation": Task(needs_images=True),
+    "traversal": Task(needs_images=True, needs_prior=True),
+    "imputation": Task(needs_images=True, needs_prior=True, needs_element_log_prob=True, needs_log_prob_of_any_z=True),
     "features": Task(needs_labels=True),
     "fine_tuning": Task(needs_labels=True),
 }

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from tfvae.config.config import Config
+from tfvae.config.fields import to_text
 from tfvae.config.flagfile import FILE_NAME, read_config
 
 _AUTO_IMAGES = {"images": 1_000_000, "folder": 100_000, "vectors": 300_000}  # that --epochs=auto passes over
@@ -27,6 +28,16 @@ def with_models(config: Config, kind: str) -> Config:
         values["scale"] = "standardize"
     left = [name for name in values if getattr(config, name) is None]
     return dataclasses.replace(config, **{name: values[name] for name in left}).as_usual()
+
+
+def choices(config: Config, kind: str) -> tuple[str, ...]:
+    """What `with_models` and `with_epochs` have chosen of vectors or of a folder, in words; of other images nothing."""
+    if kind == "images":
+        return ()
+    words = f"--network={config.network}, --likelihood={config.likelihood}, --sigma={to_text(config.sigma)}"
+    if kind == "vectors":
+        words += f", --scale={config.scale}"
+    return (f"{words}, --epochs={config.epochs}",)
 
 
 def with_epochs(config: Config, train_images: int, validation_images: int, kind: str = "images") -> Config:

@@ -147,18 +147,20 @@ def _of_kind(config: "Config", kind: str) -> Iterator[tuple[str, str]]:
             yield "skip_damaged", "must be false: it is for folders of images"
 
 
-def check_task(config: "Config", task: str, has_labels: bool = True) -> None:
+def check_task(config: "Config", task: str, has_labels: bool = True, is_of_vectors: bool = False) -> None:
     """Raises InputError with the first of `task_refusals`, if there is one."""
-    for reason in task_refusals(config, task, has_labels):
+    for reason in task_refusals(config, task, has_labels, is_of_vectors):
         raise InputError(f"--task={task}: {reason}")
 
 
-def task_refusals(config: "Config", task: str, has_labels: bool = True) -> Iterator[str]:
+def task_refusals(config: "Config", task: str, has_labels: bool = True, is_of_vectors: bool = False) -> Iterator[str]:
     """Why a task of `tfvae.explore` is refused for a run with this `config`; nothing where it is allowed.
 
     `has_labels` says whether the data set has labels; until that is known, it is taken to have some.
     """
     needs = TASKS[task]
+    if needs.needs_images and is_of_vectors:
+        yield "must not be of vectors, which have no pixels to show"
     if needs.needs_prior and not OBJECTIVES[config.objective].has_prior:
         yield "must not be of a plain autoencoder, which has no p(z) to draw from"
     if needs.needs_labels and not has_labels:

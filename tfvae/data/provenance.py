@@ -6,15 +6,24 @@ import numpy as np
 
 from tfvae.config import Config
 from tfvae.config.capabilities import LIKELIHOODS
+from tfvae.core.columns import Columns
 
 _VALUE_OF = {1: "grey value", 3: "colour value", 4: "colour value"}  # channels: what one of their values is called
 
 
-def describe_pixels(config: Config, images: np.ndarray) -> str:
+def examples(columns: Columns | None) -> str:
+    """What the examples of a data set are called; `columns` are those of vectors."""
+    return "images" if columns is None else "rows"
+
+
+def describe_pixels(config: Config, images: np.ndarray, columns: Columns | None = None) -> str:
     """What the pixels are that a likelihood is of: figures of grey and of binarized ones differ by tens of nats.
 
-    `images` [N, H, W, C] are any of the data set's, after binarization: uint8 or float32.
+    `images` [N, H, W, C] are any of the data set's, after binarization: uint8 or float32; `columns` are those of
+    vectors.
     """
+    if columns:
+        return _describe_vectors(config, columns)
     if config.dequantize:
         return "8-bit pixels with uniform noise"
     if config.binarize == "threshold":
@@ -23,6 +32,15 @@ def describe_pixels(config: Config, images: np.ndarray) -> str:
     if config.binarize == "stochastic":
         return f"pixels drawn with their {value} as the probability"
     return "binary pixels as they come" if _are_binary(images) else f"{value}s"
+
+
+def _describe_vectors(config: Config, columns: Columns) -> str:
+    words = "values in their own units"
+    if config.scale == "standardize":
+        words += " (the network's: less the training part's mean, over its deviation)"
+    if config.scale == "unit":
+        words += " (the network's: the training part's range as [0, 1])"
+    return f"{words}, the missing ones left out" if columns.missing else words
 
 
 def _are_binary(images: np.ndarray) -> bool:
@@ -49,18 +67,20 @@ def describe_sigma(config: Config) -> str:
     return f", sigma {config.sigma}" if LIKELIHOODS[config.likelihood_name].has_sigma else ""
 
 
-def provenance(config: Config, images: np.ndarray, samples: int) -> dict[str, Any]:
+def provenance(config: Config, images: np.ndarray, samples: int, columns: Columns | None = None) -> dict[str, Any]:
     """What test figures are numbers of.
 
-    `images` are the test images [N, H, W, C]; `samples` is the number of z for each of them.
+    `images` are the test images [N, H, W, C]; `samples` is the number of z for each of them. `columns` are those
+    of vectors, which are `images` [N, 1, 1, D].
     """
-    pixels = describe_pixels(config, images)
+    pixels = describe_pixels(config, images, columns)
     if config.binarize == "stochastic" or config.dequantize:
         pixels += " (once, by a fixed seed)"
     return {
         "dataset": config.dataset,
         "split": "test",
         "images": len(images),
+        "examples": examples(columns),
         "pixels": pixels,
         "likelihood": config.likelihood_name + describe_sigma(config),
         "posterior": config.posterior,
@@ -69,5 +89,5 @@ def provenance(config: Config, images: np.ndarray, samples: int) -> dict[str, An
         "kl": "closed" if config.closed_kl else "sampled",
         "samples": samples,
         "seed": config.seed,
-        "units": "nats per image",
+        "units": f"nats per {examples(columns).removesuffix('s')}",
     }

@@ -1,5 +1,6 @@
 """A run's final figures as text, and the commands to type next."""
 
+import json
 import math
 import shlex
 import sys
@@ -7,6 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from tfvae.config import Config
+
+
+def finished_results(config: Config, fingerprint: str) -> dict[str, Any] | None:
+    """The results of the run in `config.run_dir` on these images, if it has nothing left to do."""
+    path = config.directory / "results.json"
+    if not path.is_file():
+        return None
+    results = json.loads(path.read_text())
+    is_finished = results["train"]["epochs"] == config.epochs and results["fingerprint"] == fingerprint
+    return results if is_finished else None
 
 
 def meaningful_figures(config: Config, summary: dict[str, Any], image_shape: tuple[int, ...]) -> dict[str, Any]:
@@ -23,22 +34,24 @@ def meaningful_figures(config: Config, summary: dict[str, Any], image_shape: tup
 def table(results: dict[str, Any]) -> str:
     """Test figures as text, with what they are figures of."""
     of, test = results["of"], results["test"]
+    examples = of.get("examples", "images")  # of older results there is no word
+    a_value = "a pixel" if examples == "images" else "a value, as the network scales it"
     rows = [
         ("ELBO", "elbo", "10.2f", f"mean over {of['samples']:,} samples of z"),
-        ("  over images", "elbo_standard_error", "10.2f", "its standard error as a mean over these images"),
+        (f"  over {examples}", "elbo_standard_error", "10.2f", f"its standard error as a mean over these {examples}"),
         ("  log p(x|z)", "log_likelihood", "10.2f", "log-likelihood: minus the reconstruction error"),
         ("  KL", "kl", "10.2f", f"KL(q(z|x) || p(z)), {of['kl']}; {of['posterior']} q, {of['prior']} p"),
         ("log p(x)", "log_px", "10.2f", f"by {of['samples']:,} importance samples"),
-        ("  over images", "log_px_standard_error", "10.2f", "its standard error as a mean over these images"),
+        (f"  over {examples}", "log_px_standard_error", "10.2f", f"its standard error as a mean over these {examples}"),
         ("  Monte-Carlo", "log_px_monte_carlo_error", "12.4f", "its standard error over other draws of z"),
         ("bits per pixel", "bits_per_dimension", "12.4f", "minus log2 p(x) of the 256 levels"),
-        ("squared error", "squared_error", "12.4f", "of the reconstruction at the mean of q(z|x), a pixel"),
+        ("squared error", "squared_error", "12.4f", f"of the reconstruction at the mean of q(z|x), {a_value}"),
         ("  its root", "rmse", "12.4f", "beside the likelihood's deviation:"),
         ("  sigma", "sigma", "12.4f", "root of the mean variance of p(x|z) at the mean of q(z|x)"),
         ("active units", "active_units", "7d", "latents whose posterior mean varies by more than 0.01"),
     ]
     lines = [
-        f"{of['dataset']}, {of['images']:,} {of['split']} images, {of['pixels']}, "
+        f"{of['dataset']}, {of['images']:,} {of['split']} {examples}, {of['pixels']}, "
         f"{of['likelihood']} likelihood, seed {of['seed']}, {of['units']}:"
     ]
     for label, key, form, text in rows:

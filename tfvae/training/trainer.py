@@ -165,13 +165,16 @@ class Trainer:
 
     def _announce(self) -> None:
         begins = f"goes on from step {self.step:,}" if self.step else "starts from step 0"
-        pixels = describe_pixels(self.config, self.dataset.test.array)
+        columns = self.dataset.columns
+        pixels = describe_pixels(self.config, self.dataset.test.array, columns)
         likelihood = f"{self.config.likelihood} likelihood{describe_sigma(self.config)}"
         if self.notes.start_stddev is not None:
-            likelihood += f" (from {self.notes.start_stddev:.3f}, the training images' own deviation)"
+            own = "images'" if columns is None else "values'"
+            likelihood += f" (from {self.notes.start_stddev:.3f}, the training {own} own deviation)"
+        an_example = "an image" if columns is None else "a row"
         self.placement.say(
             f"{self.run_dir}: {begins} of {self.total_steps:,} steps{self.placement.describe()}; "
-            f"{pixels}, {likelihood}, seed {self.config.seed}; ELBO in nats an image"
+            f"{pixels}, {likelihood}, seed {self.config.seed}; ELBO in nats {an_example}"
         )
 
     def _hear_signals(self) -> bool:
@@ -332,7 +335,7 @@ class Trainer:
     def _results(self, summary: dict[str, Any]) -> dict[str, Any]:
         images = self.step * self.config.batch_size
         return {
-            "of": provenance(self.config, self.dataset.test.array, self.config.eval_samples),
+            "of": provenance(self.config, self.dataset.test.array, self.config.eval_samples, self.dataset.columns),
             "test": report.meaningful_figures(self.config, summary, self.dataset.image_shape),
             "train": {
                 "elbo": self.notes.elbo,  # the last epoch's mean over its steps, as the weights moved
