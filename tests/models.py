@@ -69,6 +69,9 @@ class ConstantDensity(NamedTuple):
     def log_prob(self, x):
         return tf.ones(self.shape)
 
+    def residual(self, x):
+        return self.mean - x
+
 
 class CountingModel(LinearGaussian):
     """A model whose log p(x|z) is 1 for each z."""

@@ -105,7 +105,13 @@ def read(config: Config, handed_in: dict[str, Split] | None = None) -> Parts:
     Raises:
         InputError: it can't be had, or isn't images, or does not go with other settings.
     """
-    splits = handed_in or _read_source(config)
+    notes: tuple[str, ...] = ()
+    if handed_in is not None:
+        splits = handed_in
+    elif _is_folder(config):
+        splits, notes = _read_folder(config)
+    else:
+        splits = _read_source(config)
     if "train" not in splits:
         raise InputError(f"{_flag(config)}: must have a train split")
     names = {part: _flag(config) if handed_in is None else _ARGUMENTS[part] for part in splits}
@@ -120,7 +126,7 @@ def read(config: Config, handed_in: dict[str, Split] | None = None) -> Parts:
         splits = {part: _ones_to_255(split) for part, split in splits.items()}
     sizes = _sizes(config, splits)
     _check_whole(config, splits)
-    return Parts(splits, sizes, white, kind)
+    return Parts(splits, sizes, white, kind, notes)
 
 
 def _vectors(config: Config, splits: dict[str, Split], names: dict[str, str]) -> Parts:
@@ -179,12 +185,14 @@ def _read_source(config: Config) -> dict[str, Split]:
         return digits.load(with_labels)
     if config.dataset.endswith(TABLES):
         return tables.load(_path(config), config.label_column, memory, with_labels)
-    if _is_folder(config):
-        size, channels = config.image_size, config.channels
-        return folders.load(_path(config), size, channels, config.skip_damaged, memory, with_labels)
     if is_file_name(config.dataset):
         return arrays.load(_path(config), memory, with_labels)
     return tfds.load(config.dataset, config.data_dir, memory, with_labels)
+
+
+def _read_folder(config: Config) -> folders.Folder:
+    options = folders.Options(config.image_size, config.channels, config.skip_damaged)
+    return folders.read(_path(config), options, memory_bytes(config), config.labels == "auto")
 
 
 def _is_folder(config: Config) -> bool:
