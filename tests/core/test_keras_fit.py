@@ -82,7 +82,8 @@ def test_fit_makes_the_steps_of_our_loop(settings, tmp_path):
 
 
 def test_logs_are_means_over_images_and_a_short_batch_counts():
-    vae, _ = fitted(IMAGES)
+    _, vae = new()
+    vae.compile("adam")
     # batches of 200 and 50: of NumPy's noise, densities written out
     logs = vae.evaluate(IMAGES, batch_size=200, verbose=0, return_dict=True)
     assert list(sorted(logs)) == sorted(TERMS)

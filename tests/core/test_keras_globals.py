@@ -80,7 +80,7 @@ def by_default():
     return functools.cache(lambda model: numbers(CONFIGS[model]))
 
 
-IN_THE_DEFAULT_TIER = {("channels_first", "conv"), ("float16", "conv"), ("mixed_float16", "conv"), ("float64", "mlp")}
+IN_THE_DEFAULT_TIER = {("channels_first", "conv"), ("float16", "conv"), ("mixed_float16", "conv"), ("float64", "conv")}
 CASES = [
     pytest.param(name, model, marks=() if (name, model) in IN_THE_DEFAULT_TIER else pytest.mark.slow)
     for model in CONFIGS

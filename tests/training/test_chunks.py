@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from trainers import EPOCH, Clock, RecordingMonitor, TimedProgram, make_dataset, make_trainer, values_of
+from trainers import EPOCH, Clock, NoSteps, RecordingMonitor, TimedProgram, make_dataset, make_trainer, values_of
 
 from tfvae.errors import RunError
 from tfvae.training import checkpoints, history, notes, trainer
@@ -15,14 +15,14 @@ from tfvae.training.strategy import one_device
 
 @pytest.fixture
 def timed(tmp_path, monkeypatch):
-    """A function: a trainer whose calls of compiled steps take the clock's time alone."""
+    """A function: a trainer whose calls of compiled steps take the clock's time alone; only `real` ones are made."""
 
-    def make(**settings):
+    def make(real=False, **settings):
         clock = Clock()
         for module in (trainer, notes):
             monkeypatch.setattr(module, "time", clock)
         made = make_trainer(tmp_path, **settings)
-        made.program = TimedProgram(made.program, clock, seconds=5.0)
+        made.program = TimedProgram(made.program if real else NoSteps(made.epoch_steps), clock, seconds=5.0)
         made.monitor = RecordingMonitor()
         return made
 
@@ -85,7 +85,7 @@ def test_the_speed_that_is_shown_is_by_the_clock_and_that_of_compiled_steps_besi
 def test_each_epoch_of_a_chunk_has_its_row(timed, tmp_path):
     rows = {}
     for name, chunk in (("one by one", 3), ("together", 24)):
-        made = timed(epochs=9, validate_every=4, batch_size=16)  # 3 steps an epoch
+        made = timed(real=True, epochs=9, validate_every=4, batch_size=16)  # 3 steps an epoch
         made.history = History(made.run_dir, 0)
         while made.step < made.total_steps:
             made.chunk = chunk
@@ -110,7 +110,7 @@ def test_a_checkpoint_from_before_the_clock_was_noted_takes_its_compiled_seconds
 
 
 def test_the_learning_rate_that_is_shown_is_the_schedule_s(tmp_path):
-    made = make_trainer(tmp_path, lr_schedule="1:0.5", learning_rate=0.25)
+    made = make_trainer(tmp_path, make_dataset(validation=0), lr_schedule="1:0.5", learning_rate=0.25)
     made.monitor = RecordingMonitor()
     while made.step < 2 * EPOCH:
         made.run_chunk()
@@ -121,7 +121,7 @@ def test_the_learning_rate_that_is_shown_is_the_schedule_s(tmp_path):
 def test_the_pictures_before_the_first_step_are_of_the_weights_that_training_starts_from(tmp_path, monkeypatch):
     pictured = {}
     monkeypatch.setattr(Painter, "paint", lambda self, vae, step: pictured.setdefault(step, values_of(vae)))
-    made = make_trainer(tmp_path)
+    made = make_trainer(tmp_path, make_dataset(validation=0))
     start = values_of(made.state.vae)
     made.train()
     assert list(pictured) == [0, EPOCH, 2 * EPOCH, 3 * EPOCH]
@@ -155,7 +155,7 @@ def test_the_epochs_before_a_loss_that_is_not_finite_have_their_rows(tmp_path):
 
 
 def test_a_failed_picture_loses_no_checkpoint(tmp_path):
-    made = make_trainer(tmp_path, checkpoint_every=0.0)
+    made = make_trainer(tmp_path, make_dataset(validation=0), checkpoint_every=0.0)
     (made.run_dir / "figures").write_text("no directory")
     with pytest.raises(FileExistsError):
         made.train()

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 import pytest
-from trainers import Clock, TimedProgram, make_trainer
+from trainers import Clock, NoSteps, TimedProgram, make_dataset, make_trainer
 
 from tfvae.config import Config
 from tfvae.training import forecast, notes, trainer
@@ -102,8 +102,8 @@ def test_what_compiles_is_not_counted(clock):
 def test_a_training_tells_it_above_the_first_epoch_s_line(tmp_path, monkeypatch, capsys, clock):
     for module in (trainer, notes):
         monkeypatch.setattr(module, "time", clock)
-    made = make_trainer(tmp_path, epochs=4)  # 12 steps an epoch
-    made.program = TimedProgram(made.program, clock, seconds=12.0)
+    made = make_trainer(tmp_path, make_dataset(validation=0), epochs=4)  # 12 steps an epoch
+    made.program = TimedProgram(NoSteps(12), clock, seconds=12.0)
     monkeypatch.setattr(type(made), "finish", lambda self: {})
     made.train()
     lines = capsys.readouterr().out.splitlines()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runs import IMAGES, OPTIONS, assert_same_values, make_program, run_program
+from runs import IMAGES, OPTIONS, assert_same_values, make_program
 from saved_states import DAMAGES, IMAGE, make_state, notes, save_states
 
 import tfvae
@@ -127,7 +127,8 @@ def name_as_before(folder: Path) -> set[str]:
 )
 def test_a_checkpoint_under_old_names_is_restored_bit_for_bit_and_goes_on(tmp_path, posterior, names, without_xla):
     options = {**OPTIONS, "posterior": posterior}
-    saved, _ = run_program([(0, 2)], **options)
+    saved, saved_program = make_program(**options)
+    saved_program.run(0, 2)
     save(tmp_path, saved.variables(), 2, {"image_shape": IMAGES.shape[1:], "step": 2, "fingerprint": "0"})
     assert name_as_before(tmp_path / "checkpoints" / "2") == set(names)
     write_atomically(tmp_path / "config.flags", to_flagfile(Config(dataset="digits", **options)))
@@ -138,9 +139,9 @@ def test_a_checkpoint_under_old_names_is_restored_bit_for_bit_and_goes_on(tmp_pa
     for ours, theirs in zip(tfvae.load(tmp_path).vae.variables, saved.vae.variables, strict=True):
         np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)
 
-    program.run(2, 2)
-    unbroken, _ = run_program([(0, 2), (2, 2)], **options)
-    assert_same_values(state, unbroken)
+    for goes_on in (program, saved_program):
+        goes_on.run(2, 2)
+    assert_same_values(state, saved)
     save(tmp_path, state.variables(), 4, {"image_shape": IMAGES.shape[1:], "step": 4, "fingerprint": "0"})
     written = json.loads((tmp_path / "checkpoints" / "4" / "variables.json").read_text())["variables"]
     assert set(written) == set(state.variables())  # the next checkpoint has today's names

@@ -16,7 +16,7 @@ from tfvae.training.state import create_state
 from tfvae.training.step import TrainProgram
 
 
-def test_two_monte_carlo_errors_cover_log_px_as_often_as_they_should():
+def test_two_monte_carlo_errors_cover_log_px_as_often_as_they_should(without_xla):
     vae = MixtureModel(np.float32(0.2), np.float32(0.4))
     # 200 repeats: an image each, with noise of its own
     x = np.repeat(MIXTURE_X, 50).astype(np.float32).reshape(-1, 1, 1, 1)

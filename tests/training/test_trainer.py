@@ -49,13 +49,11 @@ def test_a_checkpoint_of_other_images_is_refused(tmp_path):
 
 
 def test_restored_it_goes_on_as_one_that_was_not_stopped(tmp_path):
-    folders = [tmp_path / name for name in ("broken", "unbroken")]
-    for folder in folders:
-        folder.mkdir()
-    first, unbroken = (make_trainer(folder) for folder in folders)
-    first.run_chunk()
-    first.save()
-    broken = make_trainer(folders[0])
+    dataset = make_dataset(validation=0)
+    unbroken = make_trainer(tmp_path, dataset)
+    unbroken.run_chunk()
+    unbroken.save()
+    broken = make_trainer(tmp_path, dataset)
     broken.restore()
     for made in (broken, unbroken):
         while made.step < 2 * EPOCH:
@@ -99,7 +97,7 @@ def test_train_leaves_a_run_whose_numbers_can_be_found_again(tmp_path, capsys):
 
 
 def test_another_worker_than_the_chief_writes_nothing(tmp_path, monkeypatch, capsys):
-    made = make_trainer(tmp_path, placement=one_device()._replace(index=1))
+    made = make_trainer(tmp_path, make_dataset(validation=0), placement=one_device()._replace(index=1))
     monkeypatch.setattr(Trainer, "finish", lambda self: {})
     made.train()
     assert made.step == 3 * EPOCH

@@ -45,7 +45,7 @@ def test_a_new_run_starts_from_the_training_images_own_deviation(sigma, tmp_path
     np.testing.assert_allclose(np.exp(log_variance), variance + floor, rtol=1e-4)
 
 
-def test_under_adam_a_log_variance_moves_by_two_hundredths_in_a_step():
+def test_under_adam_a_log_variance_moves_by_two_hundredths_in_a_step(without_xla):
     state, program = make_program(likelihood="gaussian", sigma="learned", start_stddev=0.5)
     before = float(state.vae.decode(tf.zeros([1, 2])).log_variance)
     program.run(0, 1)
@@ -102,7 +102,7 @@ def test_a_step_sets_the_optimal_deviation_of_its_batch_before_the_gradient():
     np.testing.assert_allclose(np.log(vae.decoder.learned_stddev()), best, atol=1e-4)
 
 
-def test_the_optimal_deviation_does_not_fall_below_its_floor():
+def test_the_optimal_deviation_does_not_fall_below_its_floor(without_xla):
     images = np.zeros((50, 6, 5, 1), np.uint8)
     state, program = make_program(images, likelihood="gaussian", sigma="optimal", sigma_floor=0.3, learning_rate=0.1)
     program.run(0, 30)
