@@ -1,4 +1,4 @@
-"""A folder of images, read as `keras.utils.image_dataset_from_directory` does: subfolders are classes, if there are some.
+"""A folder of images, as `keras.utils.image_dataset_from_directory` reads one: subfolders are classes, if any.
 
 `train/`, `validation/` (or `val/`) and `test/` at its top are the parts. What is decoded is kept in a cache, from which
 sets larger than memory are streamed. Neither TensorFlow nor Keras is needed.

@@ -5,6 +5,7 @@ A source is a function that returns its parts, `dict[str, Split]`, in a module o
 TensorFlow's import, which takes seconds.
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +59,8 @@ class Parts(NamedTuple):
 def resolve(config: Config) -> tuple[str, str]:
     """What `--dataset` stands for, and a line that says which data are taken and why."""
     name = absolute(config.dataset)
+    if not is_file_name(name) and os.path.isdir(name):
+        return _resolve_folder_or_set(name, config.data_dir)
     if name != "auto":
         return name, f"data: {name}"
     try:
@@ -65,6 +68,14 @@ def resolve(config: Config) -> tuple[str, str]:
     except InputError as error:
         return "digits", f"data: digits (mnist {error.reason})"
     return "mnist", "data: mnist (it is here)"
+
+
+def _resolve_folder_or_set(name: str, data_dir: str | None) -> tuple[str, str]:
+    """`resolve`, of a name that a folder here has too."""
+    if name in ("auto", "digits") or tfds.is_known(name, data_dir):
+        return name, f"data: the data set {name}, not the folder of this name: that is ./{name}"
+    folder = absolute(f"./{name}")
+    return folder, f"data: {folder}"
 
 
 def absolute(dataset: str) -> str:

@@ -149,20 +149,34 @@ def _flush(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
+def is_known(name: str, data_dir: str | None) -> bool:
+    """Whether TFDS knows a data set of this name, here or to be downloaded."""
+    try:
+        _builder(name, data_dir)
+    except Exception:  # AssertionError for a version, TypeError for a setting, ...
+        return False
+    return True
+
+
+def _builder(name: str, data_dir: str | None) -> Any:
+    if importlib.util.find_spec("importlib_resources") is None:  # TFDS 4.9.10 imports it and doesn't depend on it
+        sys.modules["importlib_resources"] = importlib.resources
+    import tensorflow_datasets as tfds
+
+    return tfds.builder(name, data_dir=data_dir)
+
+
 def prepare(name: str, data_dir: str | None) -> Any:
     """A TFDS builder whose data are on disk; downloads and prepares them if need be and if it can be done.
 
     Raises:
         InputError: TFDS doesn't know the name, or the data can't be had.
     """
-    if importlib.util.find_spec("importlib_resources") is None:  # TFDS 4.9.10 imports it and doesn't depend on it
-        sys.modules["importlib_resources"] = importlib.resources
-    import tensorflow_datasets as tfds
-
     try:
-        builder = tfds.builder(name, data_dir=data_dir)
+        builder = _builder(name, data_dir)
     except Exception:  # AssertionError for a version, TypeError for a setting, ...
-        reason = "must be auto, digits, the name of a TFDS data set, or a path to .npy or .npz images"
+        kinds = "the name of a TFDS data set, a folder of images, or a .npy, .npz, .csv or .parquet file"
+        reason = f"must be auto, digits, {kinds}"
         raise _refusal(name, reason) from None
     try:
         if builder.is_prepared():
@@ -171,6 +185,8 @@ def prepare(name: str, data_dir: str | None) -> Any:
         raise _refusal(name, f"can't be looked for in {builder._data_dir_root}: {error.strerror}") from None
     _require_download(name, builder)
     try:
+        import tensorflow_datasets as tfds
+
         if not sys.stderr.isatty():
             tfds.disable_progress_bar()
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
