@@ -247,6 +247,7 @@ def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Sp
         from tfvae.analysis import baselines
 
         baselines.check_size(dataset.image_shape)
+        baselines.check_vectors(dataset.columns)
     images, samples = dataset.test.array, config.eval_samples
     plan = block_plan.plan_blocks(trained.vae, config.eval_memory_gb)
     evaluator = evaluation.Evaluator(trained.vae, config.latent_dim, config.seed, config.closed_kl, plan=plan)

@@ -14,6 +14,7 @@ from sklearn.mixture import GaussianMixture
 
 from tfvae.config import Config
 from tfvae.core import noise
+from tfvae.core.columns import Columns
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.data.splits import Dataset
@@ -35,6 +36,12 @@ def check_size(image_shape: tuple[int, int, int]) -> None:
             f"--baselines=true: must be of images of at most {_MOST_VALUES:,} values, and these have {values:,}: their "
             f"covariance would take {values**2 * 8 / 1e9:,.0f} GB"
         )
+
+
+def check_vectors(columns: Columns | None) -> None:
+    """Refuses vectors of which values may be missing; raises InputError."""
+    if columns and columns.missing:
+        raise InputError("--baselines=true: must be false for a run with --missing=allow: they need every value")
 
 
 def fit_pca(x: np.ndarray, latent_dim: int) -> PCA:
@@ -68,21 +75,27 @@ def fit_mixture(x: np.ndarray, seed: int) -> GaussianMixture:
 def compare(config: Config, dataset: Dataset, squared_error: float) -> dict[str, Any]:
     """Fits to the training images; means over the test images and their standard errors; squared errors per pixel.
 
+    Vectors are fitted as the network sees them, scaled; densities are of the values as they came.
+
     `squared_error` is the VAE's own. Training pixels that a VAE sees drawn anew at each visit are drawn once, by a
     fixed seed.
     """
     train, test = _train_pixels(config, dataset), _flat(to_unit(dataset.test.images))
+    log_jacobian = 0.0  # of the values as they came, to those that are fitted
+    if dataset.columns:
+        train, test = dataset.columns.scaled(train), dataset.columns.scaled(test)
+        log_jacobian = -float(np.log(dataset.columns.scale).sum())
     order = noise.permutation(len(train), noise.seed_for(config.seed, Stream.SHUFFLE))
     mixture_train = train[order[:_MIXTURE_IMAGES]]
     pca = fit_pca(train, config.latent_dim)
     mixture = fit_mixture(mixture_train, config.seed)
     pca_density = None
     if pca.noise_variance_ > 0:
-        pca_density = _density(pca.score_samples(test), pca.n_components_, len(train))
+        pca_density = _density(pca.score_samples(test) + log_jacobian, pca.n_components_, len(train))
     return {
         "probabilistic_pca": pca_density,
         "gaussian_mixture": {
-            **_density(mixture.score_samples(test), mixture.n_components, len(mixture_train)),
+            **_density(mixture.score_samples(test) + log_jacobian, mixture.n_components, len(mixture_train)),
             "converged": mixture.converged_,
             "posterior_entropy": _mean_entropy(mixture.predict_proba(test)),
         },
@@ -125,14 +138,19 @@ def _mean_entropy(probabilities: np.ndarray) -> float:
 def table(of: dict[str, Any], baselines: dict[str, Any]) -> str:
     """The result of `compare` as text; `of` is `provenance`."""
     mixture = baselines["gaussian_mixture"]
+    examples = of.get("examples", "images")
+    values = "pixels in [0, 1]" if examples == "images" else "values, as the network scales them"
     em = f"diagonal components by EM, variances {_VARIANCE_FLOOR:g} or more"
-    return f"""baselines on {of["dataset"]}, {of["images"]:,} {of["split"]} images, {of["pixels"]}, seed {of["seed"]}:
-  log density of real-valued pixels, nats per image ± standard error over images: beside a gaussian likelihood's
-  log p(x) on the same pixels alone, for Bernoulli nats are no densities
+    head = (
+        f"baselines on {of['dataset']}, {of['images']:,} {of['split']} {examples}, {of['pixels']}, seed {of['seed']}:"
+    )
+    return f"""{head}
+  log density of real values, {of["units"]} ± standard error over {examples}: beside a gaussian likelihood's
+  log p(x) on the same values alone, for Bernoulli nats are no densities
     probabilistic PCA {_density_text(baselines["probabilistic_pca"], "components")}
     Gaussian mixture  {_density_text(mixture, em)}
     its posterior     {mixture["posterior_entropy"]:10.2f}            mean entropy, exact
-  reconstruction error, mean square over pixels in [0, 1]
+  reconstruction error, mean square over {values}
     PCA               {baselines["pca_squared_error"]:12.4f}          as many components
     this model        {baselines["squared_error"]:12.4f}          at the mean of q(z|x)"""
 
@@ -142,5 +160,5 @@ def _density_text(density: dict[str, Any] | None, components: str) -> str:
         return "      none: its components span the training images, so the likelihood is unbounded"
     stopped = "" if density.get("converged", True) else ", stopped before it converged"
     nats = f"{density['log_px']:10.2f} ± {density['log_px_standard_error']:.2f}"
-    train_images = f"on {density['train_images']:,} training images"
+    train_images = f"on {density['train_images']:,} training examples"
     return f"{nats:22}exact; {density['components']} {components}, {train_images}{stopped}"

@@ -11,7 +11,7 @@ from tfvae.config.capabilities import LIKELIHOODS
 from tfvae.core.columns import Columns
 from tfvae.core.vae import VAE
 from tfvae.data.provenance import examples
-from tfvae.data.splits import Dataset
+from tfvae.data.splits import Dataset, Split
 
 _RECONSTRUCTED_IMAGES = 40
 _SCATTERED_IMAGES = 5_000
@@ -31,7 +31,7 @@ def draw_pictures(vae: VAE, dataset: Dataset, config: Config) -> Iterator[tuple[
         return
     height, width, _ = dataset.image_shape
     rows = max(1, _MOST_PIXELS // (height * width * _COLUMNS))  # of images
-    images = dataset.test.rows(slice(min(_RECONSTRUCTED_IMAGES, rows * _COLUMNS))).array
+    images = _reconstructed(dataset.test, min(_RECONSTRUCTED_IMAGES, rows * _COLUMNS))
     yield "reconstructions", figures.reconstructions(images, latents.reconstructions(vae, images))
     drawn = latents.samples(vae, min(_SAMPLES, rows * _COLUMNS), config.seed)
     yield "samples", figures.tile(drawn, _COLUMNS)
@@ -53,6 +53,14 @@ def _pictures_of_vectors(
         yield "deviations", column_figures.deviations(stddev, np.nanstd(own, axis=0), columns.names)
     if config.latent_dim == 2:
         yield "latent_scatter", _latent_scatter(vae, dataset)
+
+
+def _reconstructed(test: Split, most: int) -> np.ndarray:
+    """The first test images; of a folder of classes, which lie one after the other, some from all over."""
+    if not test.label_names:
+        return test.rows(slice(most)).array
+    count = min(most, len(test.images))
+    return test.rows(np.linspace(0, len(test.images) - 1, count).astype(int)).array
 
 
 def _manifold(vae: VAE, side: int) -> np.ndarray:

@@ -101,8 +101,9 @@ class Config:
     labels: str = field(
         "auto",
         choice("auto", "none"),
-        "auto: the whole numbers that come with the images, which colour pictures and are needed by some tasks of "
-        "tfvae.explore; none: they are not looked at, and may be anything",
+        "auto: the whole numbers, or words, that come with the images, or the names of a folder's subfolders, which "
+        "colour pictures and are needed by some tasks of tfvae.explore; none: they are not looked at, and may be "
+        "anything",
         free=True,
     )
     binarize: str = field(
@@ -193,7 +194,8 @@ class Config:
     epochs: int | None = field(
         None,
         or_auto(whole(1)),
-        "passes over the training images; auto: a million images' worth, at least 10",
+        "passes over the training images; auto: a million images' worth, of a folder 100,000, of vectors 300,000; at "
+        "least 10",
     )
     optimizer: str = field("adam", choice("adam", "sgd", "rmsprop", "adagrad"), "the Keras optimizer")
     learning_rate: float = field(1e-3, number_above(0), "the optimizer's step size")
