@@ -145,20 +145,20 @@ def table(of: dict[str, Any], baselines: dict[str, Any]) -> str:
         f"baselines on {of['dataset']}, {of['images']:,} {of['split']} {examples}, {of['pixels']}, seed {of['seed']}:"
     )
     return f"""{head}
-  log density of real values, {of["units"]} ± standard error over {examples}: beside a gaussian likelihood's
-  log p(x) on the same values alone, for Bernoulli nats are no densities
-    probabilistic PCA {_density_text(baselines["probabilistic_pca"], "components")}
-    Gaussian mixture  {_density_text(mixture, em)}
+  log density of real values, nats per {examples.removesuffix("s")} ± standard error over {examples}: beside a gaussian
+  likelihood's log p(x) on the same values alone, for Bernoulli nats are no densities
+    probabilistic PCA {_density_text(baselines["probabilistic_pca"], "components", examples)}
+    Gaussian mixture  {_density_text(mixture, em, examples)}
     its posterior     {mixture["posterior_entropy"]:10.2f}            mean entropy, exact
   reconstruction error, mean square over {values}
     PCA               {baselines["pca_squared_error"]:12.4f}          as many components
     this model        {baselines["squared_error"]:12.4f}          at the mean of q(z|x)"""
 
 
-def _density_text(density: dict[str, Any] | None, components: str) -> str:
+def _density_text(density: dict[str, Any] | None, components: str, examples: str) -> str:
     if density is None:
         return "      none: its components span the training images, so the likelihood is unbounded"
     stopped = "" if density.get("converged", True) else ", stopped before it converged"
     nats = f"{density['log_px']:10.2f} ± {density['log_px_standard_error']:.2f}"
-    train_images = f"on {density['train_images']:,} training examples"
+    train_images = f"on {density['train_images']:,} training {examples}"
     return f"{nats:22}exact; {density['components']} {components}, {train_images}{stopped}"
