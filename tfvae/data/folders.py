@@ -1,216 +1,224 @@
-"""A folder of images, as `keras.utils.image_dataset_from_directory` reads one: subfolders are classes, if any.
+"""Folders of image files as a source of images.
 
-`train/`, `validation/` (or `val/`) and `test/` at its top are the parts. What is decoded is kept in a cache, from which
-sets larger than memory are streamed. Neither TensorFlow nor Keras is needed.
+It imports neither TensorFlow nor Keras, so that a folder that can't be used is refused within a second.
 """
 
-import collections
+import contextlib
 import os
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from tfvae.data.folder_cache import THREADS, FolderCache, Work, damaged_file
-from tfvae.data.image_files import ENDINGS, Damaged, Header, Wanted, read_header
-from tfvae.data.splits import PARTS, Split
+import numpy as np
+
+from tfvae.data import folder_cache
+from tfvae.data.folder_cache import ArrayFile, FolderCache, Record
+from tfvae.data.folder_files import FolderFiles, find
+from tfvae.data.image_blocks import Survey, all_damaged, blocks, survey
+from tfvae.data.image_files import Form
+from tfvae.data.splits import Split
 from tfvae.errors import InputError
-
-_OTHER_NAMES = {"val": "validation"}  # of parts
-
-
-class Options(NamedTuple):
-    """What is made of the images.
-
-    `image_size` is the height and width to which each is cropped and resized, None theirs, which must be one;
-    `channels` are 1 or 3, None 3 if an image has colour; `skip_damaged` leaves out files that can't be read.
-    """
-
-    image_size: tuple[int, int] | None = None
-    channels: int | None = None
-    skip_damaged: bool = False
 
 
 class Folder(NamedTuple):
-    """What a folder has, and in words what was done to it."""
+    """The parts of a folder of images, and what was done to have them, in words for a line."""
 
     splits: dict[str, Split]
     notes: tuple[str, ...]
 
 
-class Files(NamedTuple):
-    """The files of a part, sorted, and the number of each one's class: 0 where there are no classes."""
+def read(
+    folder: Path,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    skip_damaged: bool,
+    memory: float,
+    with_labels: bool = True,
+) -> Folder:
+    """The images of a folder, of one size, uint8; float32 in [0, 1] if they are grey and a file has 16 bits.
 
-    paths: list[str]
-    labels: list[int]
+    They are decoded once, and kept in the cache (`folder_cache`) until a file is added, removed or written.
 
-
-def read(folder: Path, options: Options, memory: float, with_labels: bool = True) -> Folder:
-    """The parts of a folder of images: uint8 [N, H, W, C], or float32 in [0, 1] of 16-bit grey values.
-
-    Training images that take more than `memory` bytes stay on disk. Without `with_labels` the classes are not looked
-    at.
-
-    Raises:
-        InputError: it has no images, or not of one size, or in several places; or a file is damaged.
-    """
-    source = f"--dataset={folder}"
-    class_names, parts = find(folder)
-    files = {part: of_part.paths for part, of_part in parts.items()}
-    cache = FolderCache(folder, options._asdict(), files)
-    if not cache.is_current():
-        labels = {part: of_part.labels for part, of_part in parts.items()}
-        headers = _headers(source, files, options.skip_damaged)
-        wanted = _wanted(source, headers, options)
-        cache.make(Work(source, files, labels, wanted, options.skip_damaged, _notes(headers, wanted)))
-    names = tuple(class_names) if with_labels else ()
-    splits = {}
-    for part in parts:
-        images, numbers = cache.load(part, memory if part == "train" else float("inf"))
-        splits[part] = Split(images, numbers if names else None, names)
-    count = sum(len(split.images) for split in splits.values())
-    of_classes = f" of {len(class_names):,} classes" if class_names else ""
-    return Folder(splits, (f"{count:,} images{of_classes}", *cache.info["notes"]))
-
-
-def find(folder: Path) -> tuple[list[str], dict[str, Files]]:
-    """The names of the classes, sorted, and the files of each part.
+    Args:
+        image_size: the height and width to which they are cropped and resized; None: the one that they all have.
+        channels: 1 for grey or 3 for colour; None: 3 if an image has colour.
+        skip_damaged: leave out files that can't be decoded, and say how many; else they are refused.
+        memory: the bytes that the training images may take; larger ones stay on disk, in the cache.
+        with_labels: whether subfolders are classes, numbered in the order of their names; else there are no labels.
 
     Raises:
-        InputError: there are no images, or they lie where it is not clear what they are.
+        InputError: the folder has no images, or such as can't be one data set; or they are larger than `memory` and
+            can't be kept on disk.
     """
-    source = f"--dataset={folder}"
-    _require_folder(folder, source)
-    part_folders = _part_folders(folder, source)
-    by_class = {part: _of_classes(source, path) for part, path in part_folders.items()}
-    class_names = sorted({name for classes in by_class.values() for name in classes if name})
-    number_of = {name: number for number, name in enumerate(class_names)}
-    parts = {}
-    for part, classes in by_class.items():
-        if not any(classes.values()):
-            endings = ", ".join(ENDINGS)
-            raise InputError(f"{source}: must have images ({endings}), and there is none in {part_folders[part]}")
-        if class_names and "" in classes:
-            raise InputError(f"{source}: must have class folders in all its parts or in none, and {part} has none")
-        paths, labels = [], []
-        for name in sorted(classes):
-            paths += classes[name]
-            labels += [number_of.get(name, 0)] * len(classes[name])
-        parts[part] = Files(paths, labels)
-    return class_names, parts
+    request = _Request(folder, find(folder), image_size, channels, skip_damaged)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, about files that it reads all the same
+        return _read(request, memory, with_labels)
 
 
-def _require_folder(folder: Path, source: str) -> None:
-    if folder.is_file():
-        if folder.suffix.lower() in ENDINGS:
-            raise InputError(f"{source}: must be a folder of images, and is a single one: name the folder it lies in")
-        raise InputError(f"{source}: must be a folder of images, or a file that ends in .npy, .npz, .csv or .parquet")
+class _Request(NamedTuple):
+    folder: Path
+    files: FolderFiles
+    image_size: tuple[int, int] | None
+    channels: int | None
+    skip_damaged: bool
+
+    def survey(self) -> Survey:
+        """What the headers say; raises InputError where that is refused."""
+        paths = [path for part in self.files.parts.values() for path in part.paths]
+        seen = survey(self.folder, paths, self.image_size, self.channels)
+        if seen.damaged and not self.skip_damaged:
+            raise self.refuse_damaged(self.describe_damage(*seen.damaged[0]))
+        return seen
+
+    def describe_damage(self, path: Path, reason: str) -> str:
+        """A damaged file's name in the folder, and the reason."""
+        return f"{os.path.relpath(path, self.folder)} can't: {reason}"
+
+    def refuse_damaged(self, damage: str) -> InputError:
+        """What to raise for the damage that `describe_damage` tells."""
+        return InputError(
+            f"--dataset={self.folder}: must have images that can be read, and {damage} "
+            "(--skip_damaged leaves such files out)"
+        )
+
+
+def _read(request: _Request, memory: float, with_labels: bool) -> Folder:
+    root = folder_cache.root()
+    if root is None:
+        return _without_cache(request, memory, with_labels, "there is no cache")
+    options = (request.image_size, request.channels)
+    cache = FolderCache(root, request.folder, options, request.files.digest)
     try:
-        os.listdir(folder)
+        with cache.locked():
+            record = cache.read_record()
+            if record is None:
+                record = _fill(cache, request)
+            if record.damaged and not request.skip_damaged:
+                raise request.refuse_damaged(record.first_damaged)
+            train_bytes = record.counts["train"] * record.form.image_bytes
+            splits = {}
+            for part in record.counts:
+                split = cache.load(part, record, on_disk=part == "train" and train_bytes > memory)
+                splits[part] = _with_labels(split, record.label_names if with_labels else None)
     except OSError as error:
-        raise InputError(f"{source}: must be a folder of images that can be read: {error.strerror}") from None
+        return _without_cache(request, memory, with_labels, f"{root} can't take it: {error.strerror or error}")
+    return Folder(splits, record.notes)
 
 
-def _part_folders(folder: Path, source: str) -> dict[str, Path]:
-    """The folder of each part; where there is no `train`, the whole folder is it."""
-    subfolders = _subfolders(folder)
-    found = {_OTHER_NAMES.get(path.name, path.name): path for path in subfolders}
-    if "train" not in found:
-        return {"train": folder}
-    parts = {part: found[part] for part in PARTS if part in found}
-    others = [path.name for path in subfolders if path not in parts.values() and _images(path)]
-    if _images(folder, nested=False):
-        others.append(".")
-    if others:
+def _without_cache(request: _Request, memory: float, with_labels: bool, reason: str) -> Folder:
+    """The images, decoded into memory; raises InputError where they are larger than `memory`."""
+    seen = request.survey()
+    needed = seen.images * seen.form.image_bytes
+    if needed > memory:
         raise InputError(
-            f"{source}: must have all images in its parts {', '.join(parts)}, and has others in {others[0]}"
+            f"--dataset={request.folder}: must be kept decoded, for its {needed / 1e9:,.2f} GB are more than "
+            f"--memory_gb, and {reason}; TFVAE_CACHE names another place"
         )
-    return parts
+    decoding = _Decoding(request, seen)
+    splits = {}
+    for part, files in request.files.parts.items():
+        images = _Array(len(files.paths), seen.form)
+        labels = decoding.decode(part, images)
+        splits[part] = _with_labels(Split(images.array, labels), request.files.label_names if with_labels else None)
+    return Folder(splits, decoding.record().notes)
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _fill(cache: FolderCache, request: _Request) -> Record:
+    """Decodes the folder into the cache."""
+    seen = request.survey()
+    cache.make_room(seen.images * seen.form.image_bytes)
+    decoding = _Decoding(request, seen)
+    for part, files in request.files.parts.items():
+        with ArrayFile(cache.images_file(part), len(files.paths), seen.form.shape, seen.form.dtype) as images:
+            labels = decoding.decode(part, images)
+        if labels is not None:
+            cache.write_labels(part, labels)
+    record = decoding.record()
+    cache.write_record(record)
+    return record
 
 
-def _images(folder: Path, nested: bool = True) -> list[str]:
-    """The files of a folder, and of those in it, whose names end as images' do, sorted; hidden ones are passed over."""
-    found = []
-    for root, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if nested and not name.startswith(".")]
-        found += [os.path.join(root, name) for name in files if name[0] != "." and name.lower().endswith(ENDINGS)]
-    return sorted(found)
+def _with_labels(split: Split, label_names: tuple[str, ...] | None) -> Split:
+    """The split with the names of its labels; without its labels if that is None."""
+    if label_names is None or split.labels is None:
+        return split._replace(labels=None)
+    return split._replace(label_names=label_names)
 
 
-def _of_classes(source: str, folder: Path) -> dict[str, list[str]]:
-    """The images of each class by its name; of a folder without subfolders of images, all by the name ''."""
-    direct = _images(folder, nested=False)
-    classes = {path.name: _images(path) for path in _subfolders(folder)}
-    classes = {name: images for name, images in classes.items() if images}
-    if direct and classes:
-        raise InputError(
-            f"{source}: must have all images in class folders or none, and has {len(direct):,} beside the folder "
-            f"{next(iter(classes))}: move them into a folder"
+class _Array:
+    """As ArrayFile, in memory."""
+
+    def __init__(self, most: int, form: Form) -> None:
+        self.rows = np.empty((most, *form.shape), form.dtype)
+        self.count = 0
+
+    def append(self, rows: np.ndarray) -> None:
+        self.rows[self.count : self.count + len(rows)] = rows
+        self.count += len(rows)
+
+    @property
+    def array(self) -> np.ndarray:
+        return self.rows[: self.count]
+
+
+class _Decoding:
+    """Decodes a folder's parts, and counts what is to be said of them."""
+
+    def __init__(self, request: _Request, seen: Survey) -> None:
+        self.request, self.seen = request, seen
+        self.counts: dict[str, int] = {}
+        self.damaged: list[tuple[Path, str]] = []
+        self.had_transparency = False
+
+    def decode(self, part: str, images: ArrayFile | _Array) -> np.ndarray | None:
+        """Appends a part's images to `images`, and returns their labels, where there are some.
+
+        Raises:
+            InputError: a file is damaged and may not be left out, or all are.
+        """
+        files = self.request.files.parts[part]
+        rows: list[int] = []
+        damaged: list[tuple[Path, str]] = []
+        with contextlib.closing(blocks(self.request.folder, files.paths, self.seen.form)) as all_blocks:
+            for block in all_blocks:
+                damaged += block.damaged
+                if damaged and not self.request.skip_damaged:
+                    raise self.request.refuse_damaged(self.request.describe_damage(*damaged[0]))
+                images.append(block.images)
+                rows += block.rows
+                self.had_transparency |= block.had_transparency
+        if not rows:
+            raise all_damaged(self.request.folder, damaged)
+        self.counts[part] = len(rows)
+        self.damaged += damaged
+        return None if files.labels is None else np.array(files.labels, np.int64)[rows]
+
+    def record(self) -> Record:
+        """What there is to know of the decoded images."""
+        first_damaged = self.request.describe_damage(*self.damaged[0]) if self.damaged else ""
+        label_names = self.request.files.label_names
+        labelled = [name for name, part in self.request.files.parts.items() if part.labels is not None]
+        return Record(
+            self.seen.form, self.counts, labelled, label_names, len(self.damaged), first_damaged, self._notes()
         )
-    return classes or {"": direct}
 
-
-def _headers(source: str, files: dict[str, list[str]], skip_damaged: bool) -> list[Header]:
-    """The headers of all images that have one; raises InputError for a damaged one, unless they are left out."""
-    headers = []
-    paths = [path for of_part in files.values() for path in of_part]
-    with ThreadPoolExecutor(THREADS) as pool:
-        for path, header in zip(paths, pool.map(_header_or_reason, paths)):
-            if isinstance(header, Header):
-                headers.append(header)
-            elif not skip_damaged:
-                raise damaged_file(source, path, header)
-    if not headers:
-        raise InputError(f"{source}: must have images that can be read, and all {len(paths):,} are damaged")
-    return headers
-
-
-def _header_or_reason(path: str) -> Header | str:
-    try:
-        return read_header(path)
-    except Damaged as damage:
-        return str(damage)
-
-
-def _wanted(source: str, headers: Iterable[Header], options: Options) -> Wanted:
-    """What the images are made; raises InputError where their sizes differ and none is given."""
-    sizes = collections.Counter(header.size for header in headers)
-    if options.image_size is None and len(sizes) > 1:
-        raise InputError(_differing(source, sizes))
-    channels = options.channels
-    if channels is None:
-        channels = 3 if any(header.has_colour for header in headers) else 1
-    return Wanted(options.image_size, channels, channels == 1 and any(header.is_deep for header in headers))
-
-
-def _differing(source: str, sizes: collections.Counter) -> str:
-    commonest = sizes.most_common(2)
-    words = [f"{count:,} of {height}x{width}" for (height, width), count in commonest]
-    others = sum(sizes.values()) - sum(count for _, count in commonest)
-    if others:
-        words.append(f"{others:,} of other sizes")
-    height, width = commonest[0][0]
-    return (
-        f"{source}: must have images of one size, and has {', '.join(words)} (height x width): "
-        f"--image_size={height},{width} crops and resizes them"
-    )
-
-
-def _notes(headers: list[Header], wanted: Wanted) -> tuple[str, ...]:
-    """What is done to the images, in words."""
-    notes = []
-    if wanted.size is not None and {header.size for header in headers} != {wanted.size}:
-        notes.append(f"cropped and resized to {wanted.size[0]}x{wanted.size[1]}")
-    if wanted.channels == 1 and any(header.has_colour for header in headers):
-        notes.append("colours made grey")
-    if any(header.is_transparent for header in headers):
-        notes.append("transparent pixels on white")
-    if wanted.is_deep:
-        notes.append("16-bit grey values over 65,535")
-    elif any(header.is_deep for header in headers):
-        notes.append("16-bit grey values as 8-bit ones")
-    return tuple(notes)
+    def _notes(self) -> tuple[str, ...]:
+        """What was done, each in a few words."""
+        form, damaged = self.seen.form, len(self.damaged)
+        classes = len(self.request.files.label_names)
+        of_classes = f" of {classes:,} class{'es' if classes > 1 else ''}" if classes else ""
+        notes = [f"{sum(self.counts.values()):,} images{of_classes}"]
+        if set(self.seen.sizes) != {(form.height, form.width)}:
+            notes.append(f"cropped and resized to {form.height}x{form.width}")
+        if damaged:
+            notes.append(f"{damaged:,} damaged file{'s' if damaged > 1 else ''} left out")
+        if form.channels == 1 and self.seen.has_colour:
+            notes.append("colours made grey")
+        if form.as_floats:
+            notes.append("16-bit pixels over 65,535")
+        elif self.seen.has_16_bits:
+            notes.append("16-bit pixels reduced to 8 bits")
+        if self.had_transparency:
+            notes.append("transparent pixels on white")
+        return tuple(notes)

@@ -202,8 +202,9 @@ def _read_source(config: Config) -> dict[str, Split]:
 
 
 def _read_folder(config: Config) -> folders.Folder:
-    options = folders.Options(config.image_size, config.channels, config.skip_damaged)
-    return folders.read(_path(config), options, memory_bytes(config), config.labels == "auto")
+    with_labels = config.labels == "auto"
+    size, channels = config.image_size, config.channels
+    return folders.read(_path(config), size, channels, config.skip_damaged, memory_bytes(config), with_labels)
 
 
 def _is_folder(config: Config) -> bool:
