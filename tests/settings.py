@@ -63,5 +63,5 @@ OTHER = {  # field: the value as text, and as it must be read
     "scale": ("unit", "unit"),
     "missing": ("allow", "allow"),
 }
-LINKED = {"sigma_floor", "dequantize", "baseline"}  # another value needs other flags too
+LINKED = {"value_range", "sigma_floor", "dequantize", "baseline"}  # another value needs other flags too
 RECORDED = Config(dataset="digits", epochs=5, validation_examples=180, run_dir="runs/a").as_usual()

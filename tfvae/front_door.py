@@ -284,13 +284,13 @@ class Run:
         return run.export(self.config)
 
     def _of_user(self, x: np.ndarray) -> np.ndarray:
-        """Images [N, H, W, C] as they are; vectors, which are kept as [N, 1, 1, D], as [N, D]."""
-        return x.reshape(len(x), *self.vae.decoder.example_shape)
+        """Means of p(x|z) in the user's units: vectors as [N, D], images in the range that `value_range` names."""
+        return self.vae.decoder.in_user_units(x)
 
     def _images(self, x: Any) -> "NewImages":
         from tfvae.data.new_images import NewImages
 
-        return NewImages(x, self.vae.input_rule, self.config)
+        return NewImages(x, self.vae.encoder.user_rule, self.config)
 
     def _arrays_of_run(self, images: Any, validation: Any, test: Any, labels: Any) -> "dict[str, Split] | None":
         """The arrays that this run is of: those that are handed in, or those that `fit` had."""

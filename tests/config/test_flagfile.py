@@ -78,6 +78,7 @@ LATER_FLAGS = [
     "skip_damaged=False",
     "label_column=auto",
     "scale=auto",
+    "value_range=auto",
     "missing=refuse",
 ]
 

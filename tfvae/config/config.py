@@ -16,6 +16,7 @@ from tfvae.config.fields import (
     file_name,
     height_and_width,
     learning_rate_schedule,
+    low_and_high,
     number,
     number_above,
     number_from,
@@ -86,6 +87,12 @@ class Config:
         "none: values as they come; unit: each column's (of images: all values') range in the training part onto "
         "[0, 1]; standardize: each column less its mean, over its deviation; figures are those of the values as they "
         "came; auto: standardize for a gaussian likelihood of vectors, otherwise none",
+    )
+    value_range: tuple[float, float] | None = field(
+        None,
+        or_auto(low_and_high()),
+        "of --scale=unit: what becomes 0 and 1 (of images with values from -1 to 1: -1,1); auto: the smallest and the "
+        "largest value of images, and of each column",
     )
     missing: str = field(
         "refuse",

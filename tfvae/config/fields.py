@@ -232,6 +232,26 @@ def height_and_width() -> Kind:
     return Kind(allowed, read, valid, as_pair, allowed_in_python)
 
 
+def low_and_high() -> Kind:
+    """Two finite numbers, the second one larger."""
+
+    def read(text: str) -> Any:
+        low, high = text.split(",")
+        return (float(low), float(high))
+
+    def as_floats(value: Any) -> Any:
+        value = _plain_tuple(value)
+        if isinstance(value, tuple) and all(_is_finite(item) for item in value):
+            return tuple(float(item) for item in value)
+        return value
+
+    def valid(value: Any) -> bool:
+        is_pair = isinstance(value, tuple) and len(value) == 2 and all(_is_finite(item) for item in value)
+        return is_pair and value[0] < value[1]
+
+    return Kind("two numbers LOW,HIGH, the second larger", read, valid, as_floats, "a tuple (low, high)")
+
+
 def or_auto(kind: Kind) -> Kind:
     """`kind`, or None, which is spelled `auto` on the command line."""
 

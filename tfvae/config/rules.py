@@ -30,6 +30,8 @@ def refusals(config: "Config") -> Iterator[tuple[str, str]]:
     if config.optimizer != "adam" and config.adam_epsilon != 1e-7:
         yield "adam_epsilon", f"must not be set with --optimizer={config.optimizer!r}"
     yield from _of_sigma(config)
+    if config.value_range is not None and config.scale != "unit":
+        yield "value_range", "must not be set without --scale='unit'"
     if config.logical_cpus > 1 and config.strategy in ("one_device", "multi_worker"):
         yield "logical_cpus", f"must be 1 with --strategy={config.strategy!r}"
 
@@ -133,8 +135,10 @@ def _of_kind(config: "Config", kind: str) -> Iterator[tuple[str, str]]:
         if config.missing == "allow" and config.sigma == "optimal":
             yield "sigma", "must not be optimal with --missing=allow: take learned or per_pixel"
     else:
-        if config.scale not in (None, "none"):
-            yield "scale", "must be none for images, which are in [0, 1]"
+        if config.scale == "standardize":
+            yield "scale", "must be none or unit for images"
+        if config.scale == "unit" and config.dequantize:
+            yield "scale", "must be none with --dequantize, which is for 8-bit pixels"
         if config.missing == "allow":
             yield "missing", "must be refuse for images, which have no missing pixels"
         if config.label_column is not None:

@@ -43,11 +43,13 @@ class InputRule(NamedTuple):
     """What training found its images to be: every later input follows it, whatever it happens to contain.
 
     `white` is the whole number that stands for x = 1: 255 of 8-bit pixels, 1 of images of zeros and ones. Numbers of
-    floating point are x itself; with `white` 255 also whole numbers, if one in the array is above 1.
+    floating point are x itself; with `white` 255 also whole numbers, if one in the array is above 1. With a
+    `value_range`, numbers of any type are in it.
     """
 
     image_shape: tuple[int, int, int]  # H, W, C
     white: int = 255
+    value_range: tuple[float, float] | None = None
 
     def checked(self, images: Any, name: str = "x") -> np.ndarray | tf.Tensor:
         """`images` as an array (or the tensor that they are) of N > 0 images that the rule allows.
@@ -72,10 +74,26 @@ class InputRule(NamedTuple):
             if is_channels_first(shape) and shape[2:] + shape[1:2] == self.image_shape:
                 reason += f", channels first: take {name}.transpose(0, 2, 3, 1)"
             raise InputError(reason)
+        if self.value_range:
+            return self._checked_range(images, *self.value_range, name)
         if np.issubdtype(_numpy_type(images), np.floating):
             return self._checked_floats(images, name)
         for first in range(0, shape[0], _BLOCK):
             self._check_values(np.asarray(images[first : first + _BLOCK]), name)
+        return images
+
+    def _checked_range(
+        self, images: np.ndarray | tf.Tensor, low: float, high: float, name: str
+    ) -> np.ndarray | tf.Tensor:
+        values = np.asarray(images)
+        if values.dtype.kind not in "biuf":
+            raise InputError(f"{name}: must be numbers, and has the type {values.dtype}")
+        lowest, highest = values.min(), values.max()
+        if not (lowest >= low and highest <= high):  # NaN is neither
+            raise InputError(
+                f"{name}: must be numbers from {low:g} to {high:g}, as the training images, and has some from "
+                f"{lowest!s} to {highest!s}"
+            )
         return images
 
     def _check_values(self, block: np.ndarray, name: str) -> None:
@@ -105,6 +123,11 @@ class InputRule(NamedTuple):
     def stored(self, images: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
         """Checked images as the package stores them: [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1]."""
         shape = (-1, *self.image_shape)
+        if self.value_range:
+            low, high = self.value_range
+            if tf.is_tensor(images):
+                return (tf.cast(tf.reshape(images, shape), tf.float32) - low) / (high - low)
+            return ((images.reshape(shape) - low) / (high - low)).astype(np.float32)
         scale = np.uint8(255 // self.white)
         if tf.is_tensor(images):
             images = tf.reshape(images, shape)

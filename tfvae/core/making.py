@@ -16,6 +16,7 @@ def make_networks(
     white: int = 255,
     start_stddev: float | None = None,
     columns: Columns | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> tuple[Encoder, Decoder]:
     """The encoder and the decoder of `make_vae`, not built: no weight is there yet."""
     config = config.as_usual()
@@ -23,6 +24,7 @@ def make_networks(
     options = {name: getattr(config, name) for name in names}
     filters = config.filters or default_filters(image_shape)
     options |= {"image_shape": image_shape, "filters": filters, "layer_dtype": config.dtype, "columns": columns}
+    options["value_range"] = value_range
     encoder = Encoder(**options, posterior=config.posterior, white=white, name="encoder")
     decoder = Decoder(
         **options,
@@ -42,13 +44,15 @@ def make_vae(
     white: int = 255,
     start_stddev: float | None = None,
     columns: Columns | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> VAE:
     """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C].
 
     `white` is that of `inputs.InputRule`. A learned deviation starts from `start_stddev`: that of the training images,
     in x; None makes the model as older runs have it. `columns` are those of vectors, whose shape is [1, 1, D].
+    `value_range` is what the user's images have in the place of [0, 1].
     """
-    encoder, decoder = make_networks(config, image_shape, white, start_stddev, columns)
+    encoder, decoder = make_networks(config, image_shape, white, start_stddev, columns, value_range)
     # Keras's own names would count the models of the process
     objective = {name: getattr(config, name) for name in OBJECTIVE_SETTINGS}
     vae = VAE(encoder, decoder, prior=config.prior, components=config.prior_components, objective=objective, name="vae")

@@ -33,7 +33,8 @@ class _EncoderOrDecoder(keras.Model):
 
     Without a `get_config` of its own a subclassed keras.Model silently saves the default arguments. `layer_dtype` is
     the dtype of the layers' products; their weights are of float32 in any case, and so are inputs and outputs.
-    `columns` are those of vectors, which are kept as images [1, 1, D]; None of images.
+    `columns` are those of vectors, which are kept as images [1, 1, D]; None of images. `value_range` is what the
+    user's images have in the place of [0, 1], where that is neither.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class _EncoderOrDecoder(keras.Model):
         seed: int = 0,
         layer_dtype: str = "float32",
         columns: Columns | dict[str, Any] | None = None,
+        value_range: tuple[float, float] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -55,6 +57,7 @@ class _EncoderOrDecoder(keras.Model):
         self.latent_dim, self.network = latent_dim, network
         self.hidden_units, self.filters, self.activation = tuple(hidden_units), tuple(filters), activation
         self.seed, self.layer_dtype = seed, layer_dtype
+        self.value_range = None if value_range is None else (value_range[0], value_range[1])
         self.columns = columns if isinstance(columns, Columns) else Columns.from_json(columns)
         self.architecture = Architecture(self.image_shape, self.hidden_units, self.filters, activation)
 
@@ -68,13 +71,26 @@ class _EncoderOrDecoder(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         names = ("image_shape", "latent_dim", "network", "hidden_units", "filters", "activation", "seed", "layer_dtype")
-        columns = {"columns": self.columns.to_json()} if self.columns else {}
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}, **columns}
+        config = {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        if self.columns:
+            config["columns"] = self.columns.to_json()
+        if self.value_range:
+            config["value_range"] = self.value_range
+        return config
 
     @property
     def example_shape(self) -> tuple[int, ...]:
         """Of an x as its user has it: [H, W, C], or [D] of vectors, which are kept as [1, 1, D]."""
         return self.image_shape[-1:] if self.columns else self.image_shape
+
+    def in_user_units(self, x: Any) -> Any:
+        """Means [N, H, W, C] as the user has them: vectors [N, D], images in their range; arrays and tensors."""
+        if self.columns:
+            return tf.reshape(x, [-1, *self.example_shape]) if tf.is_tensor(x) else x.reshape(-1, *self.example_shape)
+        if self.value_range:
+            low, high = self.value_range
+            return low + (high - low) * x
+        return x
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -115,8 +131,13 @@ class Encoder(_EncoderOrDecoder):
 
     @property
     def input_rule(self) -> InputRule | VectorRule:
-        """What x it takes, where it is called eagerly."""
+        """What x it takes, where it is called eagerly: images in [0, 1] or whole numbers, or vectors."""
         return VectorRule(self.columns) if self.columns else InputRule(self.image_shape, self.white)
+
+    @property
+    def user_rule(self) -> InputRule | VectorRule:
+        """What x a run's user hands in: as `input_rule`, but images in their own `value_range`, where they have one."""
+        return VectorRule(self.columns) if self.columns else InputRule(self.image_shape, self.white, self.value_range)
 
     @property
     def features_shape(self) -> tuple[int | None, ...]:

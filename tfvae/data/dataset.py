@@ -39,7 +39,7 @@ def divide(config: Config, parts: Parts) -> Dataset:
     train, validation, test = _split(parts)
     if parts.kind == "vectors":
         return _vectors(config, (train, validation, test))
-    dataset = Dataset(train, validation.in_memory(), test.in_memory(), parts.white)
+    dataset = Dataset(train, validation.in_memory(), test.in_memory(), parts.white, value_range=parts.value_range)
     if config.dequantize:
         return _dequantized(dataset)
     return _binarized(config, dataset)

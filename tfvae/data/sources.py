@@ -16,8 +16,9 @@ from tfvae.config.capabilities import LIKELIHOODS
 from tfvae.config.config import ARRAYS, TABLES, is_file_name
 from tfvae.config.left_to_data import with_models
 from tfvae.config.rules import check_kind
-from tfvae.data import arrays, digits, folders, pixels, tables, tfds, vectors
+from tfvae.data import arrays, digits, folders, pixels, scaling, tables, tfds, vectors
 from tfvae.data.disk import DiskImages
+from tfvae.data.scaling import ValueRange
 from tfvae.data.splits import Split
 from tfvae.errors import InputError
 from tfvae.runtime.memory import machine_bytes
@@ -40,7 +41,8 @@ class Parts(NamedTuple):
 
     `splits` has the parts that the source has, of `splits.PARTS`; `sizes` are those of the splits that a run makes of
     them. `white` is the whole number that stood for x = 1 in the source: 1 where all were 0 or 1, else 255. `kind` is
-    that of `left_to_data.with_models`. `notes` say what was done to them.
+    that of `left_to_data.with_models`. `notes` say what was done to them. `value_range`
+    is what became [0, 1] of images that had a range of their own.
     """
 
     splits: dict[str, Split]
@@ -48,6 +50,7 @@ class Parts(NamedTuple):
     white: int
     kind: str = "images"
     notes: tuple[str, ...] = ()
+    value_range: ValueRange | None = None
 
     @property
     def has_labels(self) -> bool:
@@ -130,6 +133,8 @@ def read(config: Config, handed_in: dict[str, Split] | None = None) -> Parts:
         return _vectors(config, splits, names)
     kind = "folder" if _is_folder(config) else "images"
     check_kind(config, kind)
+    if config.scale == "unit":
+        return _ranged(config, splits, names, kind, notes)
     splits = {part: _checked(names[part], split) for part, split in splits.items()}
     white = 255
     if all(_is_zeros_and_ones(split.images) for split in splits.values()):
@@ -138,6 +143,23 @@ def read(config: Config, handed_in: dict[str, Split] | None = None) -> Parts:
     sizes = _sizes(config, splits)
     _check_whole(config, splits)
     return Parts(splits, sizes, white, kind, notes)
+
+
+def _ranged(
+    config: Config, splits: dict[str, Split], names: dict[str, str], kind: str, notes: tuple[str, ...]
+) -> Parts:
+    """The parts of a source of images whose values are in a range of their own."""
+    for part, split in splits.items():
+        if isinstance(split.images, DiskImages):
+            raise InputError(f"{names[part]}: must fit into --memory_gb with --scale=unit")
+        pixels.check_type(names[part], split.images.shape, split.images.dtype)
+    of = scaling.find_range(config, splits)
+    checked = {}
+    for part, split in splits.items():
+        images = scaling.to_unit_range(names[part], split.array, of)
+        checked[part] = _checked(names[part], split._replace(images=images))
+    _check_whole(config, checked)
+    return Parts(checked, _sizes(config, checked), 255, kind, (*notes, of.describe()), of)
 
 
 def _vectors(config: Config, splits: dict[str, Split], names: dict[str, str]) -> Parts:

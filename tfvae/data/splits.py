@@ -68,6 +68,7 @@ class Dataset:
 
     `white` is the whole number that stood for x = 1 where the images came from: 1 where all were 0 or 1, else 255.
     `columns` are those of vectors, which are kept as float32 [N, 1, 1, D], in their own units; NaN are missing values.
+    `value_range` is what stands for 0 and 1 where the images came from, if it is neither [0, 1] nor 0 to `white`.
     """
 
     train: Split
@@ -75,9 +76,15 @@ class Dataset:
     test: Split
     white: int = 255
     columns: Columns | None = None
+    value_range: tuple[float, float] | None = None
 
     def __iter__(self) -> Iterator[Split]:
         return iter((self.train, self.validation, self.test))
+
+    @property
+    def units(self) -> tuple[Columns | None, tuple[float, float] | None]:
+        """`columns` and `value_range`: how what a model computes with became of what the user has."""
+        return (self.columns, self.value_range)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -40,10 +40,14 @@ class Signature(NamedTuple):
     function: Callable[[tf.Tensor], dict[str, tf.Tensor]]
     input: tf.TensorSpec
     columns: Columns | None = None
+    value_range: tuple[float, float] | None = None
 
     def example(self, rows: int) -> np.ndarray:
         """An input of so many rows, always the same; of vectors such as the training part has."""
         example = example_input(self.input, rows)
+        if self.value_range:
+            low, high = self.value_range
+            return (low + (high - low) * example).astype(np.float32)
         if self.columns is None:
             return example
         example = np.array(self.columns.offset) + np.array(self.columns.scale) * example
@@ -97,7 +101,7 @@ def encoder_model(vae: VAE, directory: Path) -> Model:
     missing value in vectors of which some may be missing, and else an error too.
     """
     x = tf.TensorSpec([None, *vae.encoder.example_shape], tf.float32, name="x")
-    encode = Signature(_EncoderFunctions(vae).encode, x, vae.encoder.columns)
+    encode = Signature(_EncoderFunctions(vae).encode, x, vae.encoder.columns, vae.encoder.value_range)
     return Model(directory, vae.encoder.variables, {"serving_default": encode, "encode": encode})
 
 
@@ -117,6 +121,8 @@ def export(
     encoder = encoder_model(vae, directory.with_name(f"{directory.name}-encoder"))
     if vae.decoder.columns:
         description = {**(description or {}), "columns": vae.decoder.columns.to_json()}
+    if vae.decoder.value_range:
+        description = {**(description or {}), "value_range": vae.decoder.value_range}
     return export_models([encoder, decoder_model(vae, directory)], description, before_publishing)[1]
 
 
@@ -124,8 +130,8 @@ def decoded(vae: VAE, z: tf.Tensor) -> dict[str, tf.Tensor]:
     """The mean of p(x|z) for z [N, L]: `image` [N, H, W, C], clipped to [0, 1], or of vectors `x` [N, D]."""
     mean = vae.decode(z).mean
     if vae.decoder.columns:
-        return {"x": tf.reshape(mean, [-1, *vae.decoder.example_shape])}
-    return {"image": tf.clip_by_value(mean, 0.0, 1.0)}
+        return {"x": vae.decoder.in_user_units(mean)}
+    return {"image": vae.decoder.in_user_units(tf.clip_by_value(mean, 0.0, 1.0))}
 
 
 def example_input(spec: tf.TensorSpec, rows: int) -> np.ndarray:
@@ -168,13 +174,16 @@ class _EncoderFunctions:
         if encoder.columns:
             x = tf.reshape(_checked_vectors(x, encoder.columns), [-1, *encoder.image_shape])
         else:
-            x = _checked_images(x, encoder.image_shape)
+            low, high = encoder.value_range or (0.0, 1.0)
+            x = _checked_images(x, encoder.image_shape, low, high)
+            if encoder.value_range:
+                x = (x - low) / (high - low)
         posterior = self.vae.encode(x)
         return {"mean": posterior.mean, "log_variance": posterior.marginal_log_variance()}
 
 
-def _checked_images(x: tf.Tensor, image_shape: tuple[int, ...]) -> tf.Tensor:
-    """`x`, in a graph that fails with InvalidArgumentError where it is not [N, H, W, C] of numbers in [0, 1].
+def _checked_images(x: tf.Tensor, image_shape: tuple[int, ...], low: float, high: float) -> tf.Tensor:
+    """`x`, in a graph that fails with InvalidArgumentError where it is not [N, H, W, C] of numbers in [low, high].
 
     Servers feed what they get: whole numbers from 0 to 255 would give latents, and wrong ones.
     """
@@ -182,8 +191,9 @@ def _checked_images(x: tf.Tensor, image_shape: tuple[int, ...]) -> tf.Tensor:
     x = tf.debugging.check_numerics(x, "x must be finite")
     lowest = tf.strings.as_string(tf.reduce_min(x), shortest=True)
     highest = tf.strings.as_string(tf.reduce_max(x), shortest=True)
-    message = tf.strings.join(["x must be fractions in [0, 1], and has numbers from ", lowest, " to ", highest])
-    is_within = tf.reduce_all((x >= 0) & (x <= 1))
+    expected = "fractions in [0, 1]" if (low, high) == (0, 1) else f"numbers from {low:g} to {high:g}"
+    message = tf.strings.join([f"x must be {expected}, and has numbers from ", lowest, " to ", highest])
+    is_within = tf.reduce_all((x >= low) & (x <= high))
     with tf.control_dependencies([tf.debugging.Assert(is_within, [message])]):
         return tf.identity(x)
 

@@ -211,7 +211,8 @@ def load_run(run_dir: str | os.PathLike[str]) -> SavedRun:
     def make(notes: dict[str, Any]) -> Variables:
         shape = tuple(notes["image_shape"])
         columns = Columns.from_json(notes.get("columns"))
-        vaes.append(make_vae(config, shape, notes.get("white", 255), notes.get("start_stddev"), columns))
+        facts = (notes.get("white", 255), notes.get("start_stddev"), columns, notes.get("value_range"))
+        vaes.append(make_vae(config, shape, *facts))
         return {v.path: v.value for v in vaes[-1].variables}
 
     notes = restore(Path(run_dir), make, prefix="vae/")

@@ -26,6 +26,7 @@ class Notes(NamedTuple):
     start_stddev: float | None = None  # where a learned sigma started; None is 0.5, in older runs
     end_is_due: bool = False  # of the epoch that ends here: a signal came in its validation
     columns: dict[str, Any] | None = None  # of vectors: `core.columns.Columns`
+    value_range: tuple[float, float] | None = None  # that is x in [0, 1]: `core.inputs.InputRule`
     variance_is_final: bool = False  # whether --sigma=optimal is set to that of all training images
 
     @classmethod
@@ -38,6 +39,7 @@ class Notes(NamedTuple):
             white=dataset.white,
             start_stddev=start_stddev,
             columns=columns,
+            value_range=dataset.value_range,
         )
 
     def terms(self) -> dict[str, float]:

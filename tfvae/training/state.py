@@ -69,9 +69,10 @@ def create_state(
     white: int = 255,
     start_stddev: float | None = None,
     columns: Columns | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> TrainState:
-    """A new VAE and its optimizer, at step 0; `white`, `start_stddev` and `columns` are those of `make_vae`."""
-    vae = make_vae(config, image_shape, white, start_stddev, columns)
+    """A new VAE and its optimizer, at step 0; the arguments after `examples` are those of `make_vae`."""
+    vae = make_vae(config, image_shape, white, start_stddev, columns, value_range)
     optimizer = make_optimizer(config, steps_per_epoch(config, examples))
     with float32_by_default():
         optimizer.build(vae.trainable_variables)

@@ -64,7 +64,7 @@ class Trainer:
         examples = len(dataset.train.images)
         start = start_stddev(config, dataset, run_dir)
         with placement.strategy.scope():
-            self.state = create_state(config, dataset.image_shape, examples, dataset.white, start, dataset.columns)
+            self.state = create_state(config, dataset.image_shape, examples, dataset.white, start, *dataset.units)
         self.epoch_steps = steps_per_epoch(config, examples)
         self.total_steps = config.epoch_count * self.epoch_steps
         self.notes = Notes.of(dataset, start)
@@ -134,7 +134,7 @@ class Trainer:
 
     def make_monitor(self) -> Monitor:
         """What shows this run."""
-        facts = (self.dataset.image_shape, self.dataset.white, self.notes.start_stddev, self.dataset.columns)
+        facts = (self.dataset.image_shape, self.dataset.white, self.notes.start_stddev, *self.dataset.units)
         make_own_vae = functools.partial(make_vae, self.config, *facts)
         return Monitor(
             self.run_dir, self.config, self.step, self.total_steps, make_own_vae, self.draw_pictures, self.is_stopping
