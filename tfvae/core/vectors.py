@@ -21,7 +21,11 @@ from tfvae.errors import InputError
 
 def as_features(columns: Columns, x: tf.Tensor) -> tf.Tensor:
     """What the encoder's first layer sees of x: u [B, 1, 1, D], or [B, 1, 1, 2 D] where values may be missing."""
-    u = (x - tf.constant(columns.offset)) / tf.constant(columns.scale) if columns.are_scaled else x
+    u = (
+        (x - tf.constant(columns.offset, tf.float32)) / tf.constant(columns.scale, tf.float32)
+        if columns.are_scaled
+        else x
+    )
     if not columns.missing:
         return u
     is_observed = ~tf.math.is_nan(x)
@@ -31,7 +35,7 @@ def as_features(columns: Columns, x: tf.Tensor) -> tf.Tensor:
 def in_their_units(columns: Columns, density: Density) -> Density:
     """The density of x that a density of u stands for, of the observed values alone where some may be missing."""
     if columns.are_scaled:
-        density = Rescaled(density, tf.constant(columns.offset), tf.constant(columns.scale))
+        density = Rescaled(density, tf.constant(columns.offset, tf.float32), tf.constant(columns.scale, tf.float32))
     return OfObserved(density) if columns.missing else density
 
 
