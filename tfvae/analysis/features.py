@@ -26,11 +26,16 @@ _BATCH_SIZE = 100
 
 
 def features(vae: VAE, train: Split, test: Split) -> Accuracies:
-    """Test accuracy of a linear probe (300 steps of L-BFGS) and 5 nearest neighbours on posterior means and pixels."""
-    return {
-        "posterior means": _probe(posterior_means(vae, train.array), posterior_means(vae, test.array), train, test),
-        "pixels": _probe(to_unit(train.array), to_unit(test.array), train, test),
-    }
+    """Test accuracy of a linear probe (300 steps of L-BFGS) and 5 nearest neighbours on posterior means and pixels.
+
+    Of vectors the latter are values, as the network scales them; missing ones are 0.
+    """
+    columns = vae.encoder.columns
+    means = _probe(posterior_means(vae, train.array), posterior_means(vae, test.array), train, test)
+    if columns is None:
+        return {"posterior means": means, "pixels": _probe(to_unit(train.array), to_unit(test.array), train, test)}
+    train_values, test_values = (np.nan_to_num(columns.scaled(split.array)) for split in (train, test))
+    return {"posterior means": means, "values": _probe(train_values, test_values, train, test)}
 
 
 def _probe(train_features: np.ndarray, test_features: np.ndarray, train: Split, test: Split) -> dict[str, float]:
