@@ -79,12 +79,16 @@ def as_images(source: str, array: np.ndarray) -> np.ndarray:
 def _from_integers(source: str, array: np.ndarray) -> np.ndarray:
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 255:
-        raise InputError(f"{must_be_images(source)} of whole numbers from 0 to 255, and has some from {low} to {high}")
+        raise InputError(
+            f"{must_be_images(source)} of whole numbers from 0 to 255 (--scale=unit takes others), and has some from "
+            f"{low} to {high}"
+        )
     return array.astype(np.uint8, copy=False)
 
 
 def _from_floats(source: str, array: np.ndarray) -> np.ndarray:
-    expected = f"{must_be_images(source)} of numbers in [0, 1], or all of them whole numbers from 0 to 255"
+    allowed = "numbers in [0, 1], or all of them whole numbers from 0 to 255 (--scale=unit takes others)"
+    expected = f"{must_be_images(source)} of {allowed}"
     if white_of_floats(expected, array) == 255:
         return array.astype(np.uint8)
     return array.astype(np.float32, copy=False)
