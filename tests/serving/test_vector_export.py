@@ -9,7 +9,8 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.core.columns import Columns
 from tfvae.core.making import make_vae
-from tfvae.serving import saved_model
+from tfvae.errors import RunError
+from tfvae.serving import onnx, saved_model, verify
 
 COLUMNS = Columns(("a", "b"), (100.0, -3.0), (20.0, 0.5))
 X = np.array([[90.0, -3.5], [130.0, -2.0]], np.float32)
@@ -49,6 +50,49 @@ def test_vectors_go_in_and_come_out_in_their_own_units(tmp_path, missing):
         encode(x=np.array([[np.inf, -3.5]], np.float32))
     description = json.loads((version / "assets.extra" / "tfvae.json").read_text())
     assert description["columns"] == columns.to_json()
+
+
+# as breast cancer has them: what is little of an area is all that smoothness varies
+UNLIKE = Columns(("area", "smoothness"), (880.0, 0.096), (570.0, 0.014))
+
+
+def with_another_scale(x):
+    """Rows [N, 2] of UNLIKE as they would be if the scale of smoothness were 1 % larger."""
+    return UNLIKE.offset + (np.asarray(x) - UNLIKE.offset) * [1, 1.01]
+
+
+def test_another_scale_of_a_small_column_is_found(tmp_path):
+    vae = make_vae(Config(**OPTIONS), (1, 1, 2), columns=UNLIKE)
+    version = saved_model.export(vae, tmp_path / "m", {"step": 0})
+    path = version / "assets.extra" / "expected.npz"
+    expected = dict(np.load(path))
+    assert "decode(z): x within" in verify.verify(version)
+    np.savez(path, **{key: array for key, array in expected.items() if "/scale/" not in key})
+    assert "decode(z): x within" in verify.verify(version)  # older exports have none
+    for signature in ("decode", "sample", "serving_default"):
+        key = f"{signature}/out/x"
+        np.savez(path, **{**expected, key: with_another_scale(expected[key]).astype(np.float32)})
+        with pytest.raises(ValueError, match=f"^{signature} differs from the model"):
+            verify.verify(version)
+
+
+def test_onnx_answers_in_the_units_of_the_columns(tmp_path, monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    vae = make_vae(Config(**OPTIONS), (1, 1, 2), columns=UNLIKE)
+    onnx.export_onnx(vae, tmp_path / "decoder.onnx")
+    [x] = onnxruntime.InferenceSession(str(tmp_path / "decoder.onnx")).run(["x"], {"z": Z})
+    np.testing.assert_allclose(x, vae.decode(Z).mean[:, 0, 0], rtol=1e-5)
+    real = onnx.decoded
+
+    def with_another_scale_outside_the_graph(vae, z):
+        x = real(vae, z)["x"]
+        return {"x": tf.constant(with_another_scale(x), tf.float32) if tf.executing_eagerly() else x}
+
+    monkeypatch.setattr(onnx, "decoded", with_another_scale_outside_the_graph)
+    with pytest.raises(RunError, match="onnxruntime differs from the model by .*; nothing is written"):
+        onnx.export_onnx(vae, tmp_path / "other.onnx")
+    assert not (tmp_path / "other.onnx").exists()
 
 
 def test_images_go_in_and_come_out_in_their_own_range(tmp_path):

@@ -35,12 +35,16 @@ _EXAMPLE_ROWS = 3  # of the inputs whose answers are kept for `verify`
 
 
 class Signature(NamedTuple):
-    """A function that is served: of one tensor, to {name: tensor}; `columns` are those of an input of vectors."""
+    """A function that is served: of one tensor, to {name: tensor}.
+
+    `columns` are those of an input of vectors, `x_columns` those of an output `x`.
+    """
 
     function: Callable[[tf.Tensor], dict[str, tf.Tensor]]
     input: tf.TensorSpec
     columns: Columns | None = None
     value_range: tuple[float, float] | None = None
+    x_columns: Columns | None = None
 
     def example(self, rows: int) -> np.ndarray:
         """An input of so many rows, always the same; of vectors such as the training part has."""
@@ -87,8 +91,12 @@ def decoder_model(vae: VAE, directory: Path) -> Model:
     `sample`: `seed` int32 [N] -> the same, and `z` [N, L] drawn from the prior; a row depends on its own seed alone.
     """
     functions = _DecoderFunctions(vae)
-    decode = Signature(functions.decode, tf.TensorSpec([None, vae.encoder.latent_dim], tf.float32, name="z"))
-    sample = Signature(functions.sample, tf.TensorSpec([None], tf.int32, name="seed"))
+    z, seed = (
+        tf.TensorSpec([None, vae.encoder.latent_dim], tf.float32, name="z"),
+        tf.TensorSpec([None], tf.int32, "seed"),
+    )
+    decode = Signature(functions.decode, z, x_columns=vae.decoder.columns)
+    sample = Signature(functions.sample, seed, x_columns=vae.decoder.columns)
     needed = [v for v in vae.variables if not v.path.startswith("vae/encoder/")]
     return Model(directory, needed, {"serving_default": decode, "decode": decode, "sample": sample})
 
@@ -298,6 +306,8 @@ def _write_expected(path: Path, signatures: dict[str, Signature]) -> None:
         expected[f"{name}/in/{signature.input.name}"] = examples[name]
         if signature.takes_nan:
             expected[f"{name}/takes_nan"] = np.array(True)
+        if signature.x_columns:
+            expected[f"{name}/scale/x"] = np.array(signature.x_columns.scale)
     for name, signature in signatures.items():
         for output, value in signature.function(tf.constant(examples[name])).items():
             expected[f"{name}/out/{output}"] = value.numpy()

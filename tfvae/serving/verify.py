@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.tensor_pb2 import TensorProto
     from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
-TOLERANCE = 1e-6  # of the largest answer, where that is above 1: an encoder's means and log-variances are sums
+TOLERANCE = 1e-6  # of `sizes`: an encoder's means and log-variances are sums
 _INVALID_ARGUMENT = 3
 _FROM_STDIN = "-"  # in the place of a version: a JSON list of versions comes by standard input
 _VERIFIED = "\0"  # ends what is printed of each of them
@@ -72,19 +72,32 @@ def _verify_signature(session: Session, signature: str, expected: Mapping[str, n
     """Compares a signature's answers with the expected ones, {"<signature>/in/<name>" or "…/out/<name>": array}."""
     inputs = {name: expected[f"{signature}/in/{name}"] for name in session.signatures[signature].inputs}
     outputs = session.call(signature, inputs)
-    differences = {}
+    differences, is_same = {}, True
     for name, output in outputs.items():
-        differences[name] = float(np.abs(output - expected[f"{signature}/out/{name}"]).max())
-    for name, difference in differences.items():
-        largest = np.abs(expected[f"{signature}/out/{name}"]).max()
-        if not difference <= TOLERANCE * max(1, largest):  # NaN is no small difference
-            raise ValueError(f"{signature} differs from the model: {differences}")
+        answer = expected[f"{signature}/out/{name}"]
+        difference = np.abs(output - answer)
+        differences[name] = float(difference.max())
+        allowed = TOLERANCE * sizes(answer, expected.get(f"{signature}/scale/{name}"))
+        is_same = is_same and bool(np.all(difference <= allowed))  # NaN is no small difference
+    if not is_same:
+        raise ValueError(f"{signature} differs from the model: {differences}")
     if f"{signature}/takes_nan" not in expected:
         _require_nan_refused(session, signature, inputs)
     if any(output.dtype != np.float32 for output in outputs.values()):
         raise ValueError(f"{signature} has an output that is not float32")
     within = ", ".join(f"{name} within {difference:.1e}" for name, difference in differences.items())
     return f"{signature}({', '.join(inputs)}): {within}"
+
+
+def sizes(answer: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
+    """What a difference is compared with: the largest answer, or 1 where that is less.
+
+    Of vectors [N, D] it is the largest of each column, or its `scale` [D] where that is more: the columns have units of
+    their own, and what is little in one of them may be all of another.
+    """
+    if scale is None:
+        return np.maximum(1, np.abs(answer).max())
+    return np.maximum(scale, np.abs(answer).max(axis=0))
 
 
 def _require_nan_refused(session: Session, signature: str, inputs: dict[str, np.ndarray]) -> None:
