@@ -37,7 +37,7 @@ def histograms(drawn: np.ndarray, names: tuple[str, ...], title: str) -> np.ndar
     """The values of each column."""
     canvas, panels = _panels(names, title)
     for axes, (name, values) in zip(panels, zip(names, drawn.T)):
-        axes.hist(values, bins=30)
+        axes.hist(values.astype(np.float64), bins=30)  # float32 has no 30 bins between values that hardly differ
         axes.set_yticks([])
         axes.set_title(_shortened(name), fontsize=8)
     return rasterized(canvas)
@@ -77,4 +77,7 @@ def _of_all(shown: int, count: int) -> str:
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"
+    """A name in a line, as it is: Matplotlib takes what is between two dollars for a formula."""
+    line = " ".join(name.split())
+    line = line if len(line) <= 24 else f"{line[:23]}…"
+    return line.replace("$", r"\$")
