@@ -42,6 +42,15 @@ def folder(tmp_path, monkeypatch):
     }
     for name, array in arrays.items():
         np.save(f"{name}.npy", array, allow_pickle=name == "pickled")
+    rows = np.random.default_rng(0).uniform(size=(40, 3))
+    for name, value in {"constant_column": 5, "infinite_value": np.inf, "missing_value": np.nan}.items():
+        changed = rows.copy()
+        changed[7 if name != "constant_column" else slice(None), 1] = value
+        np.save(f"{name}.npy", changed)
+    np.save("rows.npy", rows)
+    np.save("empty_row.npy", np.where(np.arange(40)[:, None] == 7, np.nan, rows))
+    np.savez("columns.npz", x_train=rows, x_test=rows[:, :2])
+    Path("table.csv").write_text("a,b,kind\n" + "".join(f"{a},{b},x\n" for a, b, _ in rows))
     np.savez("labels.npz", images=grey, labels=np.arange(39))
     np.savez("keys.npz", pictures=grey)
     np.savez("shapes.npz", train=grey, test=grey[:, 1:])

@@ -29,7 +29,7 @@ for command, args in json.load(sys.stdin):
     results.append([status, printed.getvalue()])
 json.dump(results, sys.stdout)
 """
-OF_TRAIN = [name for name, (args, _) in BAD_LINES.items() if args[0].endswith((".npy", ".npz", "=./file"))]
+OF_TRAIN = [name for name, (args, _) in BAD_LINES.items() if args[0].endswith((".npy", ".npz", ".csv", "=./file"))]
 OF_TRAIN += ["other latent_dim", "other data", "other seed", "fewer epochs", "more epochs under a cosine"]
 OF_TRAIN += ["epochs recorded as auto"]
 REFUSED = {name: ("train", *BAD_LINES[name]) for name in OF_TRAIN} | {

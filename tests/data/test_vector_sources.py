@@ -111,6 +111,17 @@ WHOLE = np.random.default_rng(0).normal(size=(40, 3))
         (WHOLE, {"channels": 3}, "channels=3: must not be set: it is for folders of images"),
         (WHOLE, {"likelihood": "bernoulli"}, "must be of numbers in [0, 1] for likelihood=bernoulli"),
         (WHOLE, {"memory_gb": 0.0}, "must fit into memory_gb"),
+        (WHOLE, {"label_column": "y"}, "label_column=y: must not be set: it is for tables"),
+        (
+            np.abs(WHOLE) / 9,
+            {"likelihood": "bernoulli", "scale": "unit"},
+            "scale=unit: must be none with likelihood=bernoulli, whose probabilities have no unit to scale",
+        ),
+        (
+            np.abs(WHOLE) / 9,
+            {"likelihood": "bernoulli", "scale": "standardize"},
+            "scale=standardize: must be none with",
+        ),
         (WITH_HOLE, {}, "must have no missing values, and has 1, the first in row 2"),
         (WITH_HOLE, {"missing": "allow", "sigma": "optimal"}, "sigma=optimal: must not be optimal with missing=allow"),
         (np.ones((40, 3)), {"scale": "standardize"}, "must have no constant column"),
@@ -131,6 +142,12 @@ def test_what_vectors_do_not_take_is_refused(tmp_path, array, settings, part):
 )
 def test_what_images_do_not_take_is_refused(tmp_path, settings, part):
     assert part in refused(npy(tmp_path, np.zeros((20, 3, 4), np.uint8)), **settings)
+
+
+@pytest.mark.parametrize("scale", [None, "none"])
+def test_probabilities_of_a_bernoulli_likelihood_stay_as_they_are(tmp_path, scale):
+    dataset = load(npy(tmp_path, np.abs(WHOLE) / 9), likelihood="bernoulli", scale=scale)
+    assert not dataset.columns.are_scaled
 
 
 def test_another_number_of_columns_is_refused(tmp_path):

@@ -134,6 +134,9 @@ def _of_kind(config: "Config", kind: str) -> Iterator[tuple[str, str]]:
             yield "dequantize", f"must be false {of_vectors}"
         if config.missing == "allow" and config.sigma == "optimal":
             yield "sigma", "must not be optimal with --missing=allow: take learned or per_pixel"
+        likelihood = config.likelihood or "gaussian"
+        if config.scale not in (None, "none") and not LIKELIHOODS[likelihood].real_valued:
+            yield "scale", f"must be none with --likelihood={likelihood}, whose probabilities have no unit to scale"
     else:
         if config.scale == "standardize":
             yield "scale", "must be none or unit for images"
@@ -141,8 +144,6 @@ def _of_kind(config: "Config", kind: str) -> Iterator[tuple[str, str]]:
             yield "scale", "must be none with --dequantize, which is for 8-bit pixels"
         if config.missing == "allow":
             yield "missing", "must be refuse for images, which have no missing pixels"
-        if config.label_column is not None:
-            yield "label_column", "must not be set: it is for tables, .csv and .parquet"
     if kind != "folder":
         for name in ("image_size", "channels"):
             if getattr(config, name) is not None:

@@ -119,6 +119,7 @@ def read(config: Config, handed_in: dict[str, Split] | None = None) -> Parts:
     Raises:
         InputError: it can't be had, or isn't images, or does not go with other settings.
     """
+    _check_label_column(config)
     notes: tuple[str, ...] = ()
     if handed_in is not None:
         splits = handed_in
@@ -176,6 +177,9 @@ def _vectors(config: Config, splits: dict[str, Split], names: dict[str, str]) ->
         values = vectors.check_values(names[part], split.images, columns, config.missing)
         checked[part] = split._replace(images=values, columns=columns)
     _check_range(config, names, checked)
+    # the scales are found later, in the training split; what no row of any split can change is refused at the start
+    scale = with_models(config, "vectors").scale or "none"
+    vectors.check_spread(names["train"], checked["train"].array, columns, scale)
     return Parts(checked, _sizes(config, checked), 255, "vectors")
 
 
@@ -195,6 +199,12 @@ def _check_range(config: Config, names: dict[str, str], splits: dict[str, Split]
                 f"{names[part]}: must be of numbers in [0, 1] for --likelihood={likelihood}, and has some from "
                 f"{low:g} to {high:g}: --likelihood=gaussian takes any"
             )
+
+
+def _check_label_column(config: Config) -> None:
+    """Refuses --label_column of what is no table; raises InputError."""
+    if config.label_column is not None and not config.dataset.endswith(TABLES):
+        raise InputError(f"--label_column={config.label_column}: must not be set: it is for tables, .csv and .parquet")
 
 
 def _flag(config: Config) -> str:
@@ -244,6 +254,7 @@ def _file_size(config: Config) -> int:
 
 def _check_header(config: Config) -> None:
     """Refuses a .npy file by what its header says: shape, type, and number of images. A .npz file is not looked at."""
+    _check_label_column(config)
     images = arrays.map_npy(_path(config))
     if images is None:
         return
