@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import page
 from tfvae.config import Config
-from tfvae.config.config import is_file_name
+from tfvae.config.data_names import is_file_name
 from tfvae.config.flagfile import read_config
 from tfvae.errors import InputError
 from tfvae.flags import of_config, parse, run_command

@@ -14,6 +14,7 @@ import tfvae.evaluate
 import tfvae.export
 import tfvae.run
 import tfvae.train
+import tfvae.trained
 from tfvae import data, front_door
 from tfvae.config import config
 from tfvae.errors import InputError, RunError
@@ -75,12 +76,12 @@ assert vae.optimizer.iterations > 0
 
 def test_the_commands_have_the_functions_that_they_call():
     assert tfvae.train.train is tfvae.run.train
-    assert tfvae.evaluate.evaluate is tfvae.run.evaluate
-    assert tfvae.export.export is tfvae.run.export
+    assert tfvae.evaluate.evaluate is tfvae.trained.evaluate
+    assert tfvae.export.export is tfvae.trained.export
 
 
 def test_each_takes_a_config_first():
-    for function in (tfvae.run.train, tfvae.run.evaluate, tfvae.run.explore, tfvae.run.export, data.load):
+    for function in (tfvae.run.train, tfvae.trained.evaluate, tfvae.trained.explore, tfvae.trained.export, data.load):
         first, *others = inspect.signature(function).parameters.values()
         assert first.name == "config" and first.annotation is tfvae.Config
         assert all(parameter.default is not parameter.empty for parameter in others)

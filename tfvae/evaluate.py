@@ -10,7 +10,7 @@ from typing import Any
 from tfvae.config.fields import field, true_or_false
 from tfvae.config.flagfile import recorded_config
 from tfvae.flags import of_config, run_command
-from tfvae.run import evaluate
+from tfvae.trained import evaluate
 
 FLAGS = of_config("run_dir", "eval_samples", "eval_memory_gb", "dataset", "data_dir", "labels") | {
     "baselines": field(False, true_or_false(), "also PCA, probabilistic PCA and a Gaussian mixture on the same split"),

@@ -11,7 +11,7 @@ from tfvae.config.capabilities import TASKS
 from tfvae.config.fields import choice, field
 from tfvae.config.flagfile import recorded_config
 from tfvae.flags import of_config, run_command
-from tfvae.run import explore
+from tfvae.trained import explore
 
 FLAGS = (
     of_config("run_dir")

@@ -12,7 +12,7 @@ from tfvae.config.fields import choice, field, or_auto, text, true_or_false
 from tfvae.config.flagfile import recorded_config
 from tfvae.errors import InputError
 from tfvae.flags import of_config, run_command
-from tfvae.run import export
+from tfvae.trained import export
 
 FLAGS = of_config("run_dir", "export_dir", "export_name", "dataset", "data_dir", "labels") | {
     "export_format": field("saved_model", choice("saved_model", "onnx"), "onnx: the decoder also as decoder.onnx"),

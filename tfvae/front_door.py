@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tfvae import run
+from tfvae import run, trained
 from tfvae.config import Config
 from tfvae.config.capabilities import TASKS
-from tfvae.config.config import ARRAYS
+from tfvae.config.data_names import ARRAYS
 from tfvae.config.fields import whole
 from tfvae.config.rules import task_refusals
 from tfvae.errors import InputError
@@ -251,7 +251,7 @@ class Run:
         Raises:
             InputError: the images can't be had, or are not those that the run was made with.
         """
-        return run.evaluate(self.config, arrays=self._arrays_of_run(images, validation, test, None))
+        return trained.evaluate(self.config, arrays=self._arrays_of_run(images, validation, test, None))
 
     def explore(
         self,
@@ -272,8 +272,8 @@ class Run:
         if task not in TASKS:
             raise InputError(f"task={task!r}: must be one of {', '.join(TASKS)}")
         if not TASKS[task].needs_data:
-            return run.explore(self.config, task)
-        return run.explore(self.config, task, self._arrays_of_run(images, validation, test, labels))
+            return trained.explore(self.config, task)
+        return trained.explore(self.config, task, self._arrays_of_run(images, validation, test, labels))
 
     def export(self) -> Path:
         """Writes the newest checkpoint's next version to `config.export_dir`, and returns the decoder's directory.
@@ -281,7 +281,7 @@ class Run:
         Raises:
             RunError: the exported model doesn't answer as the trained one does; it is not there.
         """
-        return run.export(self.config)
+        return trained.export(self.config)
 
     def _of_user(self, x: np.ndarray) -> np.ndarray:
         """Means of p(x|z) in the user's units: vectors as [N, D], images in the range that `value_range` names."""

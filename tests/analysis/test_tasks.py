@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfvae import Config, data, run
+from tfvae import Config, data, trained
 from tfvae.analysis import tasks
 from tfvae.config import capabilities
 from tfvae.core.making import make_vae
@@ -68,7 +68,7 @@ def test_imputation_is_refused_where_the_model_lacks_a_density(table, name, fiel
     row = getattr(capabilities, table)[name]
     monkeypatch.setitem(getattr(capabilities, table), name, row._replace(**{field: False}))
     with pytest.raises(InputError, match=f"^task=imputation: must not be of a {name} ") as caught:
-        run.explore(config, "imputation")
+        trained.explore(config, "imputation")
     assert "\n" not in str(caught.value)
 
 

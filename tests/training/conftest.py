@@ -12,7 +12,7 @@ from tfvae.core import fast
 
 
 def export_answers(config, fingerprint, vae, step, results):
-    """In the place of `tfvae.run._export_models`: writes the decoder's answers to the next version's directory."""
+    """In the place of `tfvae.run.export_models`: writes the decoder's answers to the next version's directory."""
     base = Path(config.export_dir) / Path(config.run_dir).name
     version = base / str(len(list(base.glob("*"))) + 1)
     version.mkdir(parents=True)
@@ -25,7 +25,7 @@ def export_answers(config, fingerprint, vae, step, results):
 def cheap_runs():
     """Whole runs that export little, draw no pictures and do not wait for XLA."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfvae.run, "_export_models", export_answers)
+        patch.setattr(tfvae.run, "export_models", export_answers)
         patch.setattr(pictures, "draw_pictures", lambda vae, dataset, config: iter(()))
         patch.setattr(fast, "use_xla", lambda convolutional: False)
         yield

@@ -14,6 +14,7 @@ from runs import EPOCH_STEPS, SMALL, final_state, train, tree
 
 import tfvae
 import tfvae.run
+import tfvae.trained
 from tfvae.config import Config
 from tfvae.errors import InputError, RunError
 from tfvae.runtime import files
@@ -142,7 +143,7 @@ def test_a_run_stopped_after_its_last_step_goes_on(tmp_path, unbroken, monkeypat
     (tmp_path / "run" / "results.json").unlink()
     write = files.write_atomically
     stages = {
-        "_export_models": (tfvae.run, interrupt),
+        "export_models": (tfvae.run, interrupt),
         "write_atomically": (files, lambda path, text: (interrupt if path.suffix == ".json" else write)(path, text)),
     }
     for name, (module, replacement) in stages.items():
@@ -228,4 +229,4 @@ def test_a_run_may_go_on_and_be_evaluated_with_other_memory(tmp_path):
     assert {**broken, "train": 0, "export": 0} == {**unbroken, "train": 0, "export": 0}
     assert final_state(tmp_path / "broken") == final_state(tmp_path / "unbroken")
     config = Config(**{**SMALL, **settings}, run_dir=str(tmp_path / "broken" / "run"), memory_gb=0.0)
-    assert tfvae.run.evaluate(config)["test"] == unbroken["test"]
+    assert tfvae.trained.evaluate(config)["test"] == unbroken["test"]

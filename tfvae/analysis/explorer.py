@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfvae.analysis.latents import posterior_means
 from tfvae.config import Config
 from tfvae.config.capabilities import OBJECTIVES
-from tfvae.config.config import is_file_name
+from tfvae.config.data_names import is_file_name
 from tfvae.core.inputs import to_unit
 from tfvae.core.models import Decoder
 from tfvae.core.vae import VAE

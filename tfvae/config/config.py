@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfvae.config.capabilities import LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
+from tfvae.config.data_names import is_file_name
 from tfvae.config.fields import (
     SIGMA_RANGE,
     choice,
@@ -33,9 +34,6 @@ from tfvae.config.fields import sigma as sigma_kind
 from tfvae.config.rules import has_closed_kl, refusals
 from tfvae.config.usual import USUAL
 from tfvae.errors import InputError, as_arguments
-
-TABLES = (".csv", ".parquet")  # the endings of their files' names
-ARRAYS = "arrays"  # the name of images that Python hands in: a run keeps their fingerprint, not them
 
 _VALIDATIONS = 200  # of a run, at most, where their number is left to it
 
@@ -337,8 +335,3 @@ class Config:
 
 
 FIELDS: dict[str, dataclasses.Field] = {described.name: described for described in dataclasses.fields(Config)}
-
-
-def is_file_name(dataset: str) -> bool:
-    """Whether `--dataset` names a file or a folder rather than a data set."""
-    return dataset.endswith((".npy", ".npz", *TABLES)) or dataset.startswith((".", "/", "~"))

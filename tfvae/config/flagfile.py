@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tfvae.config.config import ARRAYS, FIELDS, Config, is_file_name
+from tfvae.config.config import FIELDS, Config
+from tfvae.config.data_names import ARRAYS, is_file_name
 from tfvae.config.fields import to_python, to_text
 from tfvae.errors import InputError, as_arguments
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 
 from tfvae.config import Config
-from tfvae.config.config import ARRAYS, is_file_name
+from tfvae.config.data_names import ARRAYS, is_file_name
 from tfvae.config.flagfile import FILE_NAME, may_move, read_config, to_flagfile
 from tfvae.data import sources
 from tfvae.data.sources import Parts

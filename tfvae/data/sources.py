@@ -13,7 +13,7 @@ import numpy as np
 
 from tfvae.config import Config
 from tfvae.config.capabilities import LIKELIHOODS
-from tfvae.config.config import ARRAYS, TABLES, is_file_name
+from tfvae.config.data_names import ARRAYS, TABLES, is_file_name
 from tfvae.config.left_to_data import with_models
 from tfvae.config.rules import check_kind
 from tfvae.data import arrays, digits, folders, pixels, scaling, tables, tfds, vectors

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tfvae.config import Config
-from tfvae.config.config import is_file_name
+from tfvae.config.data_names import is_file_name
 from tfvae.config.fields import to_text
 from tfvae.config.flagfile import may_move
 from tfvae.errors import InputError
