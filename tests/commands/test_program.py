@@ -22,6 +22,7 @@ def test_every_command_is_named_with_what_it_does():
         "__main__",
         "front_door",
         "run",
+        "trained",
         "flags",
         "errors",
     }

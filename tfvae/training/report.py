@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import keras
+import tensorflow as tf
+
 from tfvae.config import Config
+from tfvae.data.provenance import provenance
+from tfvae.data.splits import Dataset
+from tfvae.training.notes import Notes
 
 
 def finished_results(config: Config, fingerprint: str) -> dict[str, Any] | None:
@@ -18,6 +24,30 @@ def finished_results(config: Config, fingerprint: str) -> dict[str, Any] | None:
     results = json.loads(path.read_text())
     is_finished = results["train"]["epochs"] == config.epochs and results["fingerprint"] == fingerprint
     return results if is_finished else None
+
+
+def results(
+    config: Config, dataset: Dataset, notes: Notes, summary: dict[str, Any], images_together: int
+) -> dict[str, Any]:
+    """What `results.json` holds of a run that has made all its steps, but for the export.
+
+    `summary` is that of the test images, of which so many were evaluated together.
+    """
+    images = notes.step * config.batch_size
+    return {
+        "of": provenance(config, dataset.test.array, config.eval_samples, dataset.columns),
+        "test": meaningful_figures(config, summary, dataset.image_shape),
+        "train": {
+            "elbo": notes.elbo,  # the last epoch's mean over its steps, as the weights moved
+            "images_per_second": images / notes.clock_seconds,
+            "compiled_images_per_second": images / notes.seconds,
+            "steps": notes.step,
+            "epochs": config.epochs,
+        },
+        "evaluation": {"images_together": images_together},
+        "fingerprint": notes.fingerprint,
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
+    }
 
 
 def meaningful_figures(config: Config, summary: dict[str, Any], image_shape: tuple[int, ...]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -22,7 +21,7 @@ from tfvae.config.flagfile import FILE_NAME, to_flagfile
 from tfvae.core.making import make_vae
 from tfvae.core.vae import VAE
 from tfvae.data.dataset import changed
-from tfvae.data.provenance import describe_pixels, describe_sigma, provenance
+from tfvae.data.provenance import describe_pixels, describe_sigma
 from tfvae.data.splits import Dataset
 from tfvae.errors import RunError
 from tfvae.runtime import files
@@ -325,26 +324,9 @@ class Trainer:
             self.placement.say(f"stopped in the evaluation; {safe}, and with its finished images")
             raise
         if self.placement.chief:
-            results = self._results(per_image.summary())
+            results = report.results(self.config, self.dataset, self.notes, per_image.summary(), block_size)
             results["export"] = str(self.export(self.state.vae, self.step, results))
             files.write_atomically(self.run_dir / "results.json", json.dumps(results, indent=1) + "\n")
             kept_blocks.forget()
         self.placement.all_gather(np.zeros(1))  # all wait for the results
         return json.loads((self.run_dir / "results.json").read_text())
-
-    def _results(self, summary: dict[str, Any]) -> dict[str, Any]:
-        images = self.step * self.config.batch_size
-        return {
-            "of": provenance(self.config, self.dataset.test.array, self.config.eval_samples, self.dataset.columns),
-            "test": report.meaningful_figures(self.config, summary, self.dataset.image_shape),
-            "train": {
-                "elbo": self.notes.elbo,  # the last epoch's mean over its steps, as the weights moved
-                "images_per_second": images / self.notes.clock_seconds,
-                "compiled_images_per_second": images / self.notes.seconds,
-                "steps": self.step,
-                "epochs": self.config.epochs,
-            },
-            "evaluation": {"images_together": self.evaluator.plan.block_size(len(self.dataset.test.images))},
-            "fingerprint": self.notes.fingerprint,
-            "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
-        }
