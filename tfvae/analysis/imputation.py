@@ -17,6 +17,7 @@ from tfvae.core.distributions import draw
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.protocols import AnyDensity, Density, Posterior, Vae
+from tfvae.core.repeatable import sums_in_order
 
 _LATENTS_OF_TILE = 4_000  # z's: part of the numbers, for each tile draws its own noise
 _FILLINGS = 19  # of an image with missing pixels: their posteriors, and the prior, propose z
@@ -80,6 +81,7 @@ class Imputer:
         size = len(images)
         return Imputation(np.where(observed, guess, mean[:size]), log_p_all - log_p_observed, effective_samples[:size])
 
+    @sums_in_order()
     def condition(self, x: np.ndarray, observed: np.ndarray) -> list[np.ndarray]:
         """Conditions on the pixels of x where `observed` (its shape) is 1, not 0.
 

@@ -32,6 +32,7 @@ from tfvae.core.models import Decoder, Encoder, Sampling, seed_of
 from tfvae.core.noise import Stream
 from tfvae.core.priors import PRIORS
 from tfvae.core.protocols import Density, Posterior, Prior
+from tfvae.core.repeatable import sums_in_order
 from tfvae.core.vectors import VectorRule
 from tfvae.errors import InputError
 
@@ -256,6 +257,7 @@ class VAE(keras.Model):
         return noise.drawn_pixels(x, config.binarize, config.dequantize, seed, functools.partial(uniform_like, x))
 
     @float32_by_default()
+    @sums_in_order()
     def fit(
         self,
         x: Any,
@@ -294,6 +296,7 @@ class VAE(keras.Model):
             )
 
     @float32_by_default()
+    @sums_in_order()
     def evaluate(self, x: Any, y: None = None, **options: Any) -> Any:
         """Keras's `evaluate` on images alone: the loss, which is minus the objective, the ELBO and its terms.
 
@@ -307,6 +310,7 @@ class VAE(keras.Model):
             return super().evaluate(x, **options)
 
     @float32_by_default()
+    @sums_in_order()
     def predict(self, x: Any, **options: Any) -> np.ndarray:
         """The reconstructions, float32 [N, H, W, C], in batches.
 

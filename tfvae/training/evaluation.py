@@ -25,6 +25,7 @@ from tfvae.core import fast, noise, objectives
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.protocols import ClosedKl, HasVariance, Posterior, Vae
+from tfvae.core.repeatable import sums_in_order
 from tfvae.data.new_images import NewImages
 from tfvae.runtime import files
 from tfvae.training.block_plan import SAMPLES_AT_ONCE, TILE, WHOLE_TILES, BlockPlan
@@ -184,6 +185,7 @@ class Evaluator:
                 kept_blocks.write(block, of_block)
         return finished
 
+    @sums_in_order()
     def _call(self, images: list[np.ndarray], first_images: list[int], first: int, last: int) -> list[BlockSums]:
         """Samples first .. last-1 of a block, which begins with this image, on each of this worker's replicas."""
         limits = (tf.constant(first), tf.constant(last))

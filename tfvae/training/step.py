@@ -16,6 +16,7 @@ from tfvae.config import Config
 from tfvae.core import fast, noise, objectives
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
+from tfvae.core.repeatable import sums_in_order
 from tfvae.data.disk import DiskImages
 from tfvae.training.feeds import make_feed
 from tfvae.training.state import TrainState, steps_per_epoch
@@ -251,6 +252,7 @@ class TrainProgram:
         jit_compile = replicas == 1 and fast.use_xla(state.vae.convolutional)
         self._compiled_steps = tf.function(self._steps, jit_compile=jit_compile, autograph=False)
 
+    @sums_in_order()
     def run(self, first: int, count: int) -> tuple[list[EpochMeans], int | None]:
         """Makes steps first .. first+count-1 of the run; other counts don't compile again, 0 compiles and makes none.
 

@@ -7,17 +7,21 @@ images and of its noise.
 import contextlib
 import functools
 import json
+import operator
 import os
 import signal
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tfvae.config import Config
 from tfvae.errors import InputError, RunError, WorkerLost
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _LARGE_BYTES = 2**25
 _ALIGNMENT = 64  # bytes
@@ -245,7 +249,7 @@ def _place_here(config: Config) -> Placement:
         _make_logical_cpus(config.logical_cpus)
         devices = [f"CPU:{i}" for i in range(config.logical_cpus)]
         # they share one memory, through which TensorFlow's ring would copy each gradient several times
-        reduction = tf.distribute.ReductionToOneDevice()
+        reduction = tf.distribute.ReductionToOneDevice(accumulation_fn=_sum_in_order)
     elif not devices:
         devices = ["CPU:0"]
     if config.strategy == "mirrored" or (config.strategy == "auto" and len(devices) > 1):
@@ -263,6 +267,11 @@ def _make_logical_cpus(number: int) -> None:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * number)
     except RuntimeError:
         raise InputError(f"--logical_cpus={number}: must be set before TensorFlow's first operation") from None
+
+
+def _sum_in_order(values: "list[tf.Tensor]") -> "tf.Tensor":
+    """The sum of the replicas' values: TensorFlow's own order of three and more depends on its threads."""
+    return functools.reduce(operator.add, values)
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from tfvae.core import fast, noise, objectives
 from tfvae.core.inputs import to_unit
 from tfvae.core.keras_fit import uniform_like
 from tfvae.core.noise import Stream
+from tfvae.core.repeatable import sums_in_order
 from tfvae.core.vae import VAE
 from tfvae.data import moments
 from tfvae.data.disk import DiskImages
@@ -46,6 +47,7 @@ class VariancePass:
         jit_compile = fast.use_xla(vae.convolutional)
         self._compiled_errors = tf.function(self._squared_errors, jit_compile=jit_compile, autograph=False)
 
+    @sums_in_order()
     def mean_squared_error(self, is_stopping: Callable[[], bool]) -> float | None:
         """The mean over all training images, a value; None where `is_stopping()` has ended the pass.
 
