@@ -25,6 +25,7 @@ import tfvae  # noqa: E402
 from tfvae import data, evaluate, export, run, train  # noqa: E402
 from tfvae.config import Config  # noqa: E402
 from tfvae.config.flagfile import read_config  # noqa: E402
+from tfvae.config.run_name import run_name  # noqa: E402
 from tfvae.data import sources  # noqa: E402
 from tfvae.data.splits import Dataset, Split  # noqa: E402
 from tfvae.serving import verify  # noqa: E402
@@ -165,7 +166,7 @@ def test_a_run_directory_is_named_by_the_settings():
     nothing = Split(np.zeros((1, 1, 1, 1), np.uint8), None)
     dataset = Dataset(nothing, nothing, nothing)
     config = Config(dataset="digits", epochs=4)
-    assert run._with_run_dir(config, dataset).run_dir == f"runs/{config.name()}"
+    assert run._with_run_dir(config, dataset).run_dir == f"runs/{run_name(config)}"
     given = dataclasses.replace(config, run_dir="mine/")
     assert run._with_run_dir(given, dataset).run_dir == "mine"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tfvae.config import Config, left_to_data
 from tfvae.config.data_names import ARRAYS
 from tfvae.config.flagfile import FILE_NAME, check_resumable, read_config
+from tfvae.config.run_name import run_name
 from tfvae.runtime.failures import told_plainly
 from tfvae.runtime.files import locked, require_writable
 from tfvae.runtime.tensorflow import import_tensorflow
@@ -128,7 +129,7 @@ def _with_what_data_tell(config: Config, parts: "Parts") -> Config:
 
 def _with_run_dir(config: Config, dataset: "Dataset") -> Config:
     """`config` with its run directory, which is named by all other settings where none is given."""
-    name = config.name()
+    name = run_name(config)
     if config.dataset == ARRAYS:  # other arrays are another run
         name += f"-{dataset.fingerprint()}"
     return dataclasses.replace(config, run_dir=str(Path(config.run_dir or RUNS / name)))

@@ -11,6 +11,7 @@ from settings import FREE, LINKED, OTHER
 from tfvae.config import Config
 from tfvae.config.config import FIELDS
 from tfvae.config.flagfile import to_flagfile
+from tfvae.config.run_name import run_name
 from tfvae.errors import InputError
 
 DEFAULTS = {
@@ -201,7 +202,7 @@ def test_lists_paths_and_numpy_s_values_stand_for_plain_ones(name, value, plain)
     of_plain = Config(**{name: plain})
     assert type(getattr(config, name)) is type(plain)
     assert config == of_plain and hash(config) == hash(of_plain) and repr(config) == repr(of_plain)
-    assert config.name() == of_plain.name() and to_flagfile(config) == to_flagfile(of_plain)
+    assert run_name(config) == run_name(of_plain) and to_flagfile(config) == to_flagfile(of_plain)
     assert dataclasses.replace(Config(), **{name: value}) == of_plain
     if isinstance(plain, tuple):
         assert all(type(item) is int for item in getattr(config, name))
@@ -214,20 +215,20 @@ def test_numpy_s_truth_stands_for_python_s():
 
 @pytest.mark.parametrize("name", OTHER)
 def test_name_differs_for_other_settings_alone(name):
-    same = Config(**{name: OTHER[name][1]}).name() == Config().name()
+    same = run_name(Config(**{name: OTHER[name][1]})) == run_name(Config())
     assert same == (name in FREE)
     assert (name in Config().settings()) == (name not in FREE)
 
 
 def test_name_is_one_for_one_config_and_fits_a_path():
-    assert Config(latent_dim=7).name() == Config(latent_dim=7).name()
-    assert Config(beta=2).name() == Config(beta=2.0).name()
-    name = Config(dataset="/my data/faces (old).npz", latent_dim=7).name()
+    assert run_name(Config(latent_dim=7)) == run_name(Config(latent_dim=7))
+    assert run_name(Config(beta=2)) == run_name(Config(beta=2.0))
+    name = run_name(Config(dataset="/my data/faces (old).npz", latent_dim=7))
     assert name.startswith("faces_old_-512-7-") or name.startswith("faces_old-512-7-"), name
     assert not set(name) & set("/ ()")
 
 
 def test_name_of_a_file_is_not_that_of_a_data_set():
-    assert Config(dataset="/a/digits.npy").name() != Config(dataset="digits").name()
-    assert Config(dataset="/a/x.npy").name() != Config(dataset="/b/x.npy").name()
-    assert Config(network="conv", latent_dim=3).name().startswith("auto-conv-3-")
+    assert run_name(Config(dataset="/a/digits.npy")) != run_name(Config(dataset="digits"))
+    assert run_name(Config(dataset="/a/x.npy")) != run_name(Config(dataset="/b/x.npy"))
+    assert run_name(Config(network="conv", latent_dim=3)).startswith("auto-conv-3-")

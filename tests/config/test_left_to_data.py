@@ -5,6 +5,7 @@ import pytest
 from tfvae.config import Config
 from tfvae.config.flagfile import FILE_NAME, check_resumable, to_flagfile
 from tfvae.config.left_to_data import with_epochs, with_filters
+from tfvae.config.run_name import run_name
 from tfvae.errors import InputError
 
 
@@ -34,7 +35,7 @@ def test_a_run_keeps_the_filters_that_it_records(tmp_path):
 
 def test_a_run_has_the_name_that_it_had_before_filters_could_be_auto():
     """28x28 keeps 32,64, given or not: both were the default."""
-    name = Config(dataset="mnist", network="conv", epochs=3).name()
+    name = run_name(Config(dataset="mnist", network="conv", epochs=3))
     assert name == "mnist-conv-2-61abd148"
-    assert Config(dataset="mnist", network="conv", epochs=3, filters=(32, 64)).name() == name
-    assert Config(dataset="mnist", network="conv", epochs=3, filters=(32, 64, 128)).name() != name
+    assert run_name(Config(dataset="mnist", network="conv", epochs=3, filters=(32, 64))) == name
+    assert run_name(Config(dataset="mnist", network="conv", epochs=3, filters=(32, 64, 128))) != name

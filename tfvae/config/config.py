@@ -3,13 +3,10 @@
 import dataclasses
 import math
 import os
-import re
-import zlib
 from pathlib import Path
 from typing import Any
 
 from tfvae.config.capabilities import LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
-from tfvae.config.data_names import is_file_name
 from tfvae.config.fields import (
     SIGMA_RANGE,
     choice,
@@ -321,17 +318,6 @@ class Config:
     def settings(self) -> dict[str, Any]:
         """The fields that change numbers: all that are not `free`."""
         return {name: getattr(self, name) for name, described in FIELDS.items() if not described.metadata["free"]}
-
-    def name(self) -> str:
-        """A short name for the run, different for other settings (`dataset` resolved): digits-512-2-212c6024."""
-        dataset = Path(self.dataset).stem if is_file_name(self.dataset) else self.dataset
-        sizes = (self.network,) if self.network == "conv" else self.hidden_units
-        settings = self.settings()
-        settings |= {name: usual for name, usual in USUAL.items() if settings[name] is None}
-        defaults = {name: described.default for name, described in FIELDS.items()} | USUAL
-        changed = [(name, to_text(value)) for name, value in settings.items() if value != defaults[name]]
-        parts = (dataset, *sizes, self.latent_dim, f"{zlib.crc32(repr(changed).encode()):08x}")
-        return "-".join(re.sub("[^A-Za-z0-9.]+", "_", str(part)) for part in parts)
 
 
 FIELDS: dict[str, dataclasses.Field] = {described.name: described for described in dataclasses.fields(Config)}
