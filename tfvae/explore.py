@@ -7,6 +7,7 @@ Prints a table or a line and writes `<run>/explore/<task>.png`, `<task>.json` an
 import sys
 from typing import Any
 
+from tfvae.config import checkpoint_choice
 from tfvae.config.capabilities import TASKS
 from tfvae.config.fields import choice, field
 from tfvae.config.flagfile import recorded_config
@@ -16,13 +17,15 @@ from tfvae.trained import explore
 FLAGS = (
     of_config("run_dir")
     | {"task": field("samples", choice(*TASKS), "what to do with the trained model")}
+    | checkpoint_choice.FLAG
     | of_config("seed", "eval_samples", "dataset", "data_dir", "labels")
 )
 
 
 def main(given: dict[str, Any]) -> None:
     task = given.pop("task", "samples")
-    explore(recorded_config(given), task)
+    checkpoint = given.pop("checkpoint", checkpoint_choice.AUTO)
+    explore(recorded_config(given), task, checkpoint=checkpoint)
 
 
 def run(argv: list[str]) -> None:

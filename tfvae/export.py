@@ -8,17 +8,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tfvae.config import checkpoint_choice
 from tfvae.config.fields import choice, field, or_auto, text, true_or_false
 from tfvae.config.flagfile import recorded_config
 from tfvae.errors import InputError
 from tfvae.flags import of_config, run_command
 from tfvae.trained import export
 
-FLAGS = of_config("run_dir", "export_dir", "export_name", "dataset", "data_dir", "labels") | {
-    "export_format": field("saved_model", choice("saved_model", "onnx"), "onnx: the decoder also as decoder.onnx"),
-    "explorer": field(False, true_or_false(), "also explorer.html: the latent space as one page that needs no network"),
-    "verify": field(None, or_auto(text("a directory")), "only call this exported version, and compare its answers"),
-}
+FLAGS = (
+    of_config("run_dir", "export_dir", "export_name", "dataset", "data_dir", "labels")
+    | checkpoint_choice.FLAG
+    | {
+        "export_format": field("saved_model", choice("saved_model", "onnx"), "onnx: the decoder also as decoder.onnx"),
+        "explorer": field(
+            False, true_or_false(), "also explorer.html: the latent space as one page that needs no network"
+        ),
+        "verify": field(None, or_auto(text("a directory")), "only call this exported version, and compare its answers"),
+    }
+)
 
 
 def verify(version: Path) -> None:
@@ -34,10 +41,11 @@ def main(given: dict[str, Any]) -> None:
     version = given.pop("verify", None)
     export_format = given.pop("export_format", FLAGS["export_format"].default)
     with_explorer = given.pop("explorer", False)
+    checkpoint = given.pop("checkpoint", checkpoint_choice.AUTO)
     if version:
         verify(Path(version))
     else:
-        export(recorded_config(given), export_format, with_explorer)
+        export(recorded_config(given), export_format, with_explorer, checkpoint)
 
 
 def run(argv: list[str]) -> None:

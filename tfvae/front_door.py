@@ -15,6 +15,7 @@ import numpy as np
 from tfvae import run, trained
 from tfvae.config import Config
 from tfvae.config.capabilities import TASKS
+from tfvae.config.checkpoint_choice import AUTO, CHOICE, Choice
 from tfvae.config.data_names import ARRAYS
 from tfvae.config.fields import whole
 from tfvae.config.rules import task_refusals
@@ -67,15 +68,19 @@ def fit(
     return Run(_saved(config.directory)._replace(config=config), arrays)
 
 
-def load(run_dir: str | os.PathLike[str]) -> "Run":
-    """The run in a directory: its newest checkpoint, settings and results.
+def load(run_dir: str | os.PathLike[str], checkpoint: Choice = AUTO) -> "Run":
+    """The run in a directory: a checkpoint of it, its settings and results.
+
+    `checkpoint` is "last", "best" (of a run that keeps it, `keep_best`) or the step of one that is there; the default
+    is the best where it is kept.
 
     Raises:
-        InputError: it is no run directory, or has no checkpoint yet.
+        InputError: it is no run directory, or has no such checkpoint.
         RunError: no checkpoint of it can be read.
     """
+    checkpoint = CHOICE.argument("checkpoint", checkpoint)
     import_tensorflow()
-    return Run(_saved(run_dir))
+    return Run(_saved(run_dir, checkpoint))
 
 
 def load_model(path: str | os.PathLike[str]) -> "keras.Model":
@@ -110,10 +115,10 @@ def load_model(path: str | os.PathLike[str]) -> "keras.Model":
     return model
 
 
-def _saved(run_dir: str | os.PathLike[str]) -> "SavedRun":
+def _saved(run_dir: str | os.PathLike[str], checkpoint: Choice = AUTO) -> "SavedRun":
     from tfvae.training import checkpoints
 
-    return checkpoints.load_run(run_dir)
+    return checkpoints.load_run(run_dir, checkpoint)
 
 
 def _arrays(config: Config, images: Any, validation: Any, test: Any, labels: Any) -> "dict[str, Split] | None":
@@ -243,7 +248,7 @@ class Run:
         )
 
     def evaluate(self, images: Any = None, validation: Any = None, test: Any = None) -> dict[str, Any]:
-        """Evaluates the run's newest checkpoint on its test images, prints the figures, and returns them.
+        """Evaluates the run's checkpoint on its test images, prints the figures, and returns them.
 
         A run that was made of arrays and loaded from its directory needs them again: those that `fit` had. So does one
         whose file is not there any more.
@@ -251,7 +256,8 @@ class Run:
         Raises:
             InputError: the images can't be had, or are not those that the run was made with.
         """
-        return trained.evaluate(self.config, arrays=self._arrays_of_run(images, validation, test, None))
+        arrays = self._arrays_of_run(images, validation, test, None)
+        return trained.evaluate(self.config, arrays=arrays, checkpoint=self.step)
 
     def explore(
         self,
@@ -261,7 +267,7 @@ class Run:
         test: Any = None,
         labels: Any = None,
     ) -> dict[str, Any]:
-        """Does a task of `tfvae.explore` with the newest checkpoint: pictures and numbers go to `<run>/explore/`.
+        """Does a task of `tfvae.explore` with the run's checkpoint: pictures and numbers go to `<run>/explore/`.
 
         The images are those that `evaluate` takes; `features` and `fine_tuning` need `labels` too, and `samples` needs
         no images.
@@ -272,16 +278,17 @@ class Run:
         if task not in TASKS:
             raise InputError(f"task={task!r}: must be one of {', '.join(TASKS)}")
         if not TASKS[task].needs_data:
-            return trained.explore(self.config, task)
-        return trained.explore(self.config, task, self._arrays_of_run(images, validation, test, labels))
+            return trained.explore(self.config, task, checkpoint=self.step)
+        arrays = self._arrays_of_run(images, validation, test, labels)
+        return trained.explore(self.config, task, arrays, self.step)
 
     def export(self) -> Path:
-        """Writes the newest checkpoint's next version to `config.export_dir`, and returns the decoder's directory.
+        """Writes the next version of the run's checkpoint to `config.export_dir`, and returns the decoder's directory.
 
         Raises:
             RunError: the exported model doesn't answer as the trained one does; it is not there.
         """
-        return trained.export(self.config)
+        return trained.export(self.config, checkpoint=self.step)
 
     def _of_user(self, x: np.ndarray) -> np.ndarray:
         """Means of p(x|z) in the user's units: vectors as [N, D], images in the range that `value_range` names."""

@@ -66,7 +66,9 @@ def train_on(
     if results:
         if placement.chief:
             place.record(config)
-        placement.say(f"{run_dir} is finished: {config.epochs:,} epochs")
+        early = results["train"].get("stopped_at_epoch")
+        how = f"--patience={config.patience} ended it after epoch {early:,}" if early else f"{config.epochs:,} epochs"
+        placement.say(f"{run_dir} is finished: {how}")
     else:
         _check_places(config, dataset.fingerprint())
         memory.require_fitting(config, dataset.image_shape, placement.local_replicas)

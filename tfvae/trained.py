@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tfvae import run
 from tfvae.config import Config
 from tfvae.config.capabilities import TASKS
+from tfvae.config.checkpoint_choice import AUTO, Choice
 from tfvae.config.rules import check_task
 from tfvae.errors import InputError
 from tfvae.runtime.files import require_checkpoints, require_writable, write_atomically
@@ -21,17 +22,17 @@ if TYPE_CHECKING:
     from tfvae.training.checkpoints import SavedRun
 
 
-def _load_run(config: Config) -> "SavedRun":
+def _load_run(config: Config, checkpoint: Choice) -> "SavedRun":
     """The trained VAE of `config.run_dir`; a directory that can't have one is refused before TensorFlow is imported."""
     require_checkpoints(config.directory)
     import_tensorflow()
     from tfvae.training import checkpoints
 
-    return checkpoints.load_run(config.directory)
+    return checkpoints.load_run(config.directory, checkpoint)
 
 
 def _load_run_and_data(
-    config: Config, arrays: "dict[str, Split] | None" = None, task: str | None = None
+    config: Config, checkpoint: Choice, arrays: "dict[str, Split] | None" = None, task: str | None = None
 ) -> "tuple[SavedRun, Dataset]":
     """`_load_run`, with the run's images, whose place is recorded if it is a new one.
 
@@ -44,7 +45,7 @@ def _load_run_and_data(
     parts = place.read_early(config, arrays)
     if task is not None and parts is not None:
         check_task(config, task, parts.has_labels, parts.kind == "vectors")
-    trained = _load_run(config)
+    trained = _load_run(config, checkpoint)
     from tfvae.data.dataset import load_of_run
 
     dataset = load_of_run(config, trained.fingerprint, parts)
@@ -53,7 +54,12 @@ def _load_run_and_data(
     return trained, dataset
 
 
-def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Split] | None" = None) -> dict[str, Any]:
+def evaluate(
+    config: Config,
+    with_baselines: bool = False,
+    arrays: "dict[str, Split] | None" = None,
+    checkpoint: Choice = AUTO,
+) -> dict[str, Any]:
     """Evaluates the run in `config.run_dir` with S = `config.eval_samples`; returns figures and what they are of.
 
     `with_baselines` adds those of `baselines.compare`. `arrays` are the images of a run that was made of arrays. Where
@@ -68,7 +74,7 @@ def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Sp
     config = place.absolute(config)
     run_dir = config.directory
     require_writable("run_dir", run_dir, "evaluation")
-    trained, dataset = _load_run_and_data(config, arrays)
+    trained, dataset = _load_run_and_data(config, checkpoint, arrays)
     from tfvae.data.provenance import provenance
     from tfvae.training import block_plan, evaluation, report
 
@@ -98,7 +104,12 @@ def evaluate(config: Config, with_baselines: bool = False, arrays: "dict[str, Sp
     return results
 
 
-def explore(config: Config, task: str = "samples", arrays: "dict[str, Split] | None" = None) -> dict[str, Any]:
+def explore(
+    config: Config,
+    task: str = "samples",
+    arrays: "dict[str, Split] | None" = None,
+    checkpoint: Choice = AUTO,
+) -> dict[str, Any]:
     """Does `task` with the run in `config.run_dir`, its draws by `config.seed`; returns numbers and what they are of.
 
     `arrays` are the images of a run that was made of arrays. They are asked for where the task needs images, or where
@@ -114,16 +125,18 @@ def explore(config: Config, task: str = "samples", arrays: "dict[str, Split] | N
     check_task(config, task)
     dataset = None
     if TASKS[task].needs_data or place.is_new(config):
-        trained, dataset = _load_run_and_data(config, arrays, task)
+        trained, dataset = _load_run_and_data(config, checkpoint, arrays, task)
     else:
-        trained = _load_run(config)
+        trained = _load_run(config, checkpoint)
     from tfvae.analysis import tasks
 
     with run.told_plainly_of(config):
         return tasks.explore(config, trained.vae, trained.step, dataset, task)
 
 
-def export(config: Config, export_format: str = "saved_model", with_explorer: bool = False) -> Path:
+def export(
+    config: Config, export_format: str = "saved_model", with_explorer: bool = False, checkpoint: Choice = AUTO
+) -> Path:
     """Writes the next version of the run in `config.run_dir` and returns its directory.
 
     The run's images are read for the explorer alone, and where `config` names another place of them than the run does.
@@ -141,9 +154,9 @@ def export(config: Config, export_format: str = "saved_model", with_explorer: bo
     dataset = None
     if with_explorer or place.is_new(config):
         require_writable("run_dir", run_dir)
-        trained, dataset = _load_run_and_data(config)
+        trained, dataset = _load_run_and_data(config, checkpoint)
     else:
-        trained = _load_run(config)
+        trained = _load_run(config, checkpoint)
     if with_explorer and trained.vae.decoder.columns:
         raise InputError("--explorer=true: must be false for a run of vectors, which have no pixels to show")
     ownership.require_own(config, trained.fingerprint)

@@ -70,6 +70,8 @@ def test_to_flagfile_names_every_field_but_those_of_the_machine():
 
 LATER_FLAGS = [
     "validate_every=auto",
+    "keep_best=False",
+    "patience=auto",
     "labels=auto",
     "export_name=auto",
     "eval_memory_gb=1.0",

@@ -39,6 +39,24 @@ CLASHES = [  # the options, the first of which is refused, and the reason
     ({"baseline": "leave_one_out", "estimator": "score_function", "num_samples": 1}, NO_BASELINE),
     ({"num_samples": 2, "objective": "autoencoder"}, "must be 1: --objective=autoencoder draws no z"),
     (
+        {"keep_best": True, "objective": "autoencoder"},
+        "must be false with --objective=autoencoder, which has no ELBO to go by",
+    ),
+    (
+        {"patience": 5, "objective": "autoencoder"},
+        "must be auto with --objective=autoencoder, which has no ELBO to go by",
+    ),
+    (
+        {"validation_examples": 0, "keep_best": True},
+        "must not be 0 with --keep_best, which goes by the validation images",
+    ),
+    ({"validation_examples": 0, "patience": 5}, "must not be 0 with --patience, which goes by the validation images"),
+    ({"validate_every": 9, "epochs": 8, "patience": 5}, "must be at most --epochs=8 with --patience"),
+    (
+        {"keep_best": True, "likelihood": "gaussian", "sigma": "optimal"},
+        "must be false with --sigma=optimal, which is set after the last step: take learned",
+    ),
+    (
         {"prior": "normal", "objective": "autoencoder"},
         "must be standard: --objective=autoencoder has no prior to learn",
     ),
@@ -165,7 +183,9 @@ def test_a_new_row_is_enough_for_its_rules(monkeypatch):
     monkeypatch.setitem(OBJECTIVES, "new", Objective(has_kl=True, draws_z=False))
     settings = {name: field.default for name, field in FIELDS.items()}
     settings |= {"objective": "new", "estimator": "score_function", "num_samples": 2, "beta": 2.0}
-    new = types.SimpleNamespace(**settings, closed_kl=True)  # a `Config` knows the names that it was made with alone
+    new = types.SimpleNamespace(
+        **settings, closed_kl=True, selects=False
+    )  # a `Config` knows the names that it was made with alone
     assert list(rules.refusals(new)) == [
         ("estimator", "must be 'reparameterized' with --objective='new'"),
         ("num_samples", "must be 1: --objective='new' draws no z"),

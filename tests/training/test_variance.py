@@ -181,7 +181,7 @@ def test_a_finished_run_whose_epochs_are_raised_is_that_of_a_longer_one(tmp_path
 
 def test_sigma_is_in_the_start_line_beside_where_it_starts(tmp_path, capsys):
     made = make_trainer(tmp_path, **OPTIMAL)
-    made._announce()
+    made.announce()
     stddev = moments.stddev(make_dataset().train.images)
     assert (
         f"gaussian likelihood, sigma optimal (from {stddev:.3f}, the training images' own deviation), seed 5"

@@ -211,6 +211,17 @@ class Config:
     clip_norm: float = field(
         0.0, number(0), "the gradient's norm over all weights and images of a step that it is scaled down to; 0: none"
     )
+    keep_best: bool = field(
+        False,
+        true_or_false(),
+        "keep the weights of the best validation ELBO beside the last ones; evaluation, export and all that loads the "
+        "run take them; the validations that count are those at multiples of --validate_every",
+    )
+    patience: int | None = field(
+        None,
+        or_auto(whole(1)),
+        "epochs after which the training ends, if the best validation ELBO lies so far back; auto: it never does",
+    )
     eval_samples: int = field(200, whole(1, 10_000_000), "S: importance samples an image for log p(x)")
     eval_memory_gb: float = field(
         1.0,
@@ -315,9 +326,17 @@ class Config:
         left = [name for name in USUAL if name != "filters" and getattr(self, name) is None]
         return dataclasses.replace(self, **{name: USUAL[name] for name in left})
 
+    @property
+    def selects(self) -> bool:
+        """Whether validations decide which weights are kept, or when the training ends."""
+        return self.keep_best or self.patience is not None
+
     def settings(self) -> dict[str, Any]:
-        """The fields that change numbers: all that are not `free`."""
-        return {name: getattr(self, name) for name, described in FIELDS.items() if not described.metadata["free"]}
+        """The fields that change numbers: all that are not `free`, and `validate_every` if it decides something."""
+        names = [name for name, described in FIELDS.items() if not described.metadata["free"]]
+        if self.selects:
+            names.append("validate_every")
+        return {name: getattr(self, name) for name in names}
 
 
 FIELDS: dict[str, dataclasses.Field] = {described.name: described for described in dataclasses.fields(Config)}

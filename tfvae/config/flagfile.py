@@ -21,6 +21,7 @@ _LEFT_TO_THE_DATA = (  # until these are read
     ("likelihood", None),
     ("sigma", None),
     ("scale", None),
+    ("validate_every", None),
 )
 _OF_THE_MACHINE = ("run_dir", "strategy", "logical_cpus", "start_timeout", "memory_gb")
 
@@ -92,7 +93,8 @@ def check_resumable(config: Config, recorded: Config) -> None:
     Raises:
         InputError: names each difference.
     """
-    old, new = recorded.settings(), config.settings()
+    new = config.settings()
+    old = {name: getattr(recorded, name) for name in new}
     old_epochs = old["epochs"] or math.inf
     new_epochs = new["epochs"] or 0
     if new_epochs > old_epochs and new["lr_schedule"] != "cosine":

@@ -43,18 +43,28 @@ def choices(config: Config, kind: str) -> tuple[str, ...]:
 def with_epochs(config: Config, train_images: int, validation_images: int, kind: str = "images") -> Config:
     """`config` with the epochs, the validation images and when to validate; `kind` is that of `with_models`."""
     epochs = config.epochs or max(_LEAST_EPOCHS, math.ceil(_AUTO_IMAGES[kind] / train_images))
+    validate_every = config.validate_every
+    recorded = _recorded(config)
+    if recorded is not None and config.selects:  # more epochs must not change which validations count
+        validate_every = validate_every or recorded.validate_every
     config = dataclasses.replace(config, epochs=epochs, validation_examples=validation_images)
-    return dataclasses.replace(config, validate_every=config.epochs_a_validation)
+    return dataclasses.replace(config, validate_every=validate_every or config.epochs_a_validation)
 
 
 def with_filters(config: Config, image_shape: tuple[int, int, int]) -> Config:
     """`config` with the filters of its convolutions: those that its run directory records, or those of the image."""
     if config.network != "conv" or config.filters is not None:
         return config
-    filters = None
-    if config.run_dir is not None and (config.directory / FILE_NAME).exists():
-        filters = read_config(config.directory).filters
+    recorded = _recorded(config)
+    filters = recorded.filters if recorded is not None else None
     return dataclasses.replace(config, filters=filters or default_filters(image_shape))
+
+
+def _recorded(config: Config) -> Config | None:
+    """What the run directory records; None where there is no run yet."""
+    if config.run_dir is None or not (config.directory / FILE_NAME).exists():
+        return None
+    return read_config(config.directory)
 
 
 def default_filters(image_shape: tuple[int, int, int]) -> tuple[int, ...]:

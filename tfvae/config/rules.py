@@ -32,6 +32,7 @@ def refusals(config: "Config") -> Iterator[tuple[str, str]]:
     yield from _of_sigma(config)
     if config.value_range is not None and config.scale != "unit":
         yield "value_range", "must not be set without --scale='unit'"
+    yield from _of_selecting(config)
     if config.logical_cpus > 1 and config.strategy in ("one_device", "multi_worker"):
         yield "logical_cpus", f"must be 1 with --strategy={config.strategy!r}"
 
@@ -106,6 +107,21 @@ def _of_dequantizing(config: "Config") -> Iterator[tuple[str, str]]:
     if config.dequantize and not (LIKELIHOODS[likelihood].real_valued and config.binarize == "none"):
         real_valued = [name for name, row in LIKELIHOODS.items() if row.real_valued]
         yield "dequantize", f"must be false, or --likelihood={_either(real_valued)} and --binarize='none'"
+
+
+def _of_selecting(config: "Config") -> Iterator[tuple[str, str]]:
+    if not config.selects:
+        return
+    name = "keep_best" if config.keep_best else "patience"
+    usual = "false" if config.keep_best else "auto"
+    if not OBJECTIVES[config.objective].has_prior:
+        yield name, f"must be {usual} with --objective={config.objective!r}, which has no ELBO to go by"
+    if config.keep_best and config.sigma == "optimal":
+        yield "keep_best", "must be false with --sigma='optimal', which is set after the last step: take 'learned'"
+    if config.validation_examples == 0:
+        yield "validation_examples", f"must not be 0 with --{name}, which goes by the validation images"
+    if config.validate_every and config.epochs and config.validate_every > config.epochs:
+        yield "validate_every", f"must be at most --epochs={config.epochs} with --{name}"
 
 
 def _either(names: Iterable[str]) -> str:

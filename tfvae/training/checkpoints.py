@@ -4,6 +4,8 @@ Each is a directory `<run>/checkpoints/<step>/`, written aside, flushed to disk 
 whole or not at all. `variables.json` in it names every variable with its shape, for tf.train.Checkpoint by itself
 would forget layers in lists and restore by position without a word. It has the checksums of the other files too: each
 of them knows its own, but not that it lies beside those of another checkpoint.
+
+Beside these, `<run>/best/<step>/` has the VAE's variables alone, at the best validation (`training/best.py`).
 """
 
 import contextlib
@@ -20,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.config import Config
+from tfvae.config.checkpoint_choice import AUTO, BEST, LAST, Choice
 from tfvae.config.flagfile import read_config
 from tfvae.core.columns import Columns
 from tfvae.core.making import make_vae
@@ -45,10 +48,15 @@ def save(run_dir: Path, variables: Variables, step: int, notes: dict[str, Any]) 
     Raises:
         RunError: a variable is not finite; nothing is written.
     """
-    folder = run_dir / "checkpoints"
     for name, variable in variables.items():
         if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
             raise RunError(f"step {step}: {name} is not finite, so it is not saved; {safe_on_disk(run_dir)}")
+    write(run_dir / "checkpoints", variables, step, notes)
+    _remove_old(run_dir, step)
+
+
+def write(folder: Path, variables: Variables, step: int, notes: dict[str, Any]) -> None:
+    """Writes the checkpoint `<folder>/<step>/`."""
     for leftover in folder.glob(".*.tmp"):  # of a process that was killed
         shutil.rmtree(leftover)
     aside = folder / f".{step}.tmp"
@@ -63,7 +71,6 @@ def save(run_dir: Path, variables: Variables, step: int, notes: dict[str, Any]) 
         move_into_place(aside, folder / str(step))
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    _remove_old(run_dir, step)
 
 
 def _remove_old(run_dir: Path, step: int) -> None:
@@ -101,11 +108,14 @@ def restore(run_dir: Path, make: Callable[[dict[str, Any]], Variables], prefix: 
         InputError: there is no checkpoint, or it is of another model.
         RunError: there are some and none is good.
     """
-    present = steps(run_dir)
-    if not present:
+    if not steps(run_dir):
         raise no_checkpoint(run_dir)
-    for step in reversed(present):
-        folder = run_dir / "checkpoints" / str(step)
+    return restore_first(_last_folders(run_dir), make, prefix)
+
+
+def restore_first(folders: list[Path], make: Callable[[dict[str, Any]], Variables], prefix: str = "") -> dict[str, Any]:
+    """Restores the first good one of these checkpoints, as `restore` does."""
+    for folder in folders:
         try:
             shapes, notes = _read_description(folder)
             variables = make(notes)
@@ -120,7 +130,7 @@ def restore(run_dir: Path, make: Callable[[dict[str, Any]], Variables], prefix: 
         for name, value in values.items():
             variables[name].assign(value)
         return notes
-    raise RunError(f"none of the checkpoints in {run_dir / 'checkpoints'} can be read")
+    raise RunError(f"none of the checkpoints in {folders[0].parent} can be read")
 
 
 def _read_description(folder: Path) -> tuple[dict[str, list[int]], dict[str, Any]]:
@@ -134,11 +144,25 @@ def _read_description(folder: Path) -> tuple[dict[str, list[int]], dict[str, Any
     return {current_name(name): shape for name, shape in content["variables"].items()}, content["notes"]
 
 
+def _last_folders(run_dir: Path) -> list[Path]:
+    """The checkpoints of a run, the newest first."""
+    return [run_dir / "checkpoints" / str(step) for step in reversed(steps(run_dir))]
+
+
+def best_folders(run_dir: Path) -> list[Path]:
+    """The best weights that the newest checkpoint knows of, and older ones that may stand in for them."""
+    best_step = read_notes(run_dir).get("best_step")
+    if best_step is None:
+        return []
+    known = [step for step in numbered_directories(run_dir / "best") if step <= best_step]
+    return [run_dir / "best" / str(step) for step in reversed(known)]
+
+
 def read_notes(run_dir: Path) -> dict[str, Any]:
     """The notes of the newest checkpoint whose description can be read; nothing where there is none."""
-    for step in reversed(steps(run_dir)):
+    for folder in _last_folders(run_dir):
         with contextlib.suppress(Exception):  # `restore` names the damaged ones
-            return _read_description(run_dir / "checkpoints" / str(step))[1]
+            return _read_description(folder)[1]
     return {}
 
 
@@ -198,14 +222,38 @@ class SavedRun(NamedTuple):
     fingerprint: str
 
 
-def load_run(run_dir: str | os.PathLike[str]) -> SavedRun:
+def _chosen_folders(config: Config, checkpoint: Choice) -> list[Path]:
+    """The checkpoints that `checkpoint` stands for, of which the first good one is taken; raises InputError."""
+    run_dir = config.directory
+    if not steps(run_dir):
+        raise no_checkpoint(run_dir)
+    best = best_folders(run_dir) if config.keep_best else []
+    if checkpoint == LAST or (checkpoint == AUTO and not best):
+        return _last_folders(run_dir)
+    if checkpoint == BEST and not best:
+        why = "has had no validation yet" if config.keep_best else "was made without --keep_best"
+        raise InputError(f"--checkpoint=best: must be last or auto: {run_dir} {why}")
+    if checkpoint in (AUTO, BEST):
+        return best
+    there = {int(folder.name): folder for folder in [*best[:1], *_last_folders(run_dir)]}
+    if checkpoint not in there:
+        kept = ", ".join(str(step) for step in sorted(there))
+        raise InputError(f"--checkpoint={checkpoint}: must be a step that {run_dir} has kept: {kept}")
+    return [there[checkpoint]]
+
+
+def load_run(run_dir: str | os.PathLike[str], checkpoint: Choice = AUTO) -> SavedRun:
     """The trained VAE of a run directory, with its config: `run.vae`, `run.config`.
 
+    `checkpoint` says which weights: the last ones, the best ones (of a run with --keep_best), or those of a step. The
+    default is the best ones where they are kept.
+
     Raises:
-        InputError: it is no run directory, or has no checkpoint yet.
+        InputError: it is no run directory, or has no such checkpoint.
         RunError: no checkpoint of it can be read.
     """
     config = read_config(run_dir).as_usual()
+    folders = _chosen_folders(config, checkpoint)
     vaes: list[VAE] = []  # of the checkpoints that were tried
 
     def make(notes: dict[str, Any]) -> Variables:
@@ -215,5 +263,5 @@ def load_run(run_dir: str | os.PathLike[str]) -> SavedRun:
         vaes.append(make_vae(config, shape, *facts))
         return {v.path: v.value for v in vaes[-1].variables}
 
-    notes = restore(Path(run_dir), make, prefix="vae/")
+    notes = restore_first(folders, make, prefix="vae/")
     return SavedRun(vaes[-1], config, notes["step"], notes["fingerprint"])

@@ -27,6 +27,9 @@ class Notes(NamedTuple):
     end_is_due: bool = False  # of the epoch that ends here: a signal came in its validation
     columns: dict[str, Any] | None = None  # of vectors: `core.columns.Columns`
     value_range: tuple[float, float] | None = None  # that is x in [0, 1]: `core.inputs.InputRule`
+    best_step: int | None = None  # of the best validation, where --keep_best or --patience asks for it
+    best_elbo: float | None = None  # of that validation, in nats
+    stopped_early: bool = False  # by --patience
     variance_is_final: bool = False  # whether --sigma=optimal is set to that of all training images
 
     @classmethod

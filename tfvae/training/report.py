@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfvae.config import Config
-from tfvae.data.provenance import provenance
+from tfvae.data.provenance import describe_pixels, describe_sigma, provenance
 from tfvae.data.splits import Dataset
 from tfvae.training.notes import Notes
 
@@ -22,18 +22,37 @@ def finished_results(config: Config, fingerprint: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     results = json.loads(path.read_text())
-    is_finished = results["train"]["epochs"] == config.epochs and results["fingerprint"] == fingerprint
-    return results if is_finished else None
+    train = results["train"]
+    is_trained = train["epochs"] == config.epochs or "stopped_at_epoch" in train
+    return results if is_trained and results["fingerprint"] == fingerprint else None
+
+
+def of_training_figures(config: Config, dataset: Dataset, notes: Notes) -> str:
+    """What the figures of a training are figures of, in words."""
+    columns = dataset.columns
+    likelihood = f"{config.likelihood} likelihood{describe_sigma(config)}"
+    if notes.start_stddev is not None:
+        own = "images'" if columns is None else "values'"
+        likelihood += f" (from {notes.start_stddev:.3f}, the training {own} own deviation)"
+    an_example = "an image" if columns is None else "a row"
+    pixels = describe_pixels(config, dataset.test.array, columns)
+    return f"{pixels}, {likelihood}, seed {config.seed}; ELBO in nats {an_example}"
 
 
 def results(
-    config: Config, dataset: Dataset, notes: Notes, summary: dict[str, Any], images_together: int
+    config: Config, dataset: Dataset, notes: Notes, taken: Notes, summary: dict[str, Any], images_together: int
 ) -> dict[str, Any]:
     """What `results.json` holds of a run that has made all its steps, but for the export.
 
-    `summary` is that of the test images, of which so many were evaluated together.
+    `notes` are those of the last step, `taken` those of the weights that were evaluated. `summary` is that of the test
+    images, of which so many were evaluated together.
     """
     images = notes.step * config.batch_size
+    epoch_steps = len(dataset.train.images) // config.batch_size
+    early = {"stopped_at_epoch": notes.step // epoch_steps} if notes.stopped_early else {}
+    kept = {}
+    if config.keep_best:
+        kept = {"best": {"step": taken.step, "epoch": taken.step // epoch_steps, "validation_elbo": taken.best_elbo}}
     return {
         "of": provenance(config, dataset.test.array, config.eval_samples, dataset.columns),
         "test": meaningful_figures(config, summary, dataset.image_shape),
@@ -43,7 +62,9 @@ def results(
             "compiled_images_per_second": images / notes.seconds,
             "steps": notes.step,
             "epochs": config.epochs,
+            **early,
         },
+        **kept,
         "evaluation": {"images_together": images_together},
         "fingerprint": notes.fingerprint,
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},

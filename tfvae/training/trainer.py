@@ -21,12 +21,12 @@ from tfvae.config.flagfile import FILE_NAME, to_flagfile
 from tfvae.core.making import make_vae
 from tfvae.core.vae import VAE
 from tfvae.data.dataset import changed
-from tfvae.data.provenance import describe_pixels, describe_sigma
 from tfvae.data.splits import Dataset
 from tfvae.errors import RunError
 from tfvae.runtime import files
 from tfvae.runtime.signals import signals_held
 from tfvae.training import checkpoints, evaluation, report
+from tfvae.training.best import Selection
 from tfvae.training.block_plan import first_steps, plan_blocks
 from tfvae.training.history import History
 from tfvae.training.monitor import Monitor
@@ -72,6 +72,7 @@ class Trainer:
         self.evaluator = evaluation.Evaluator(
             self.state.vae, config.latent_dim, config.seed, config.closed_kl, placement, plan
         )
+        self.selection = Selection(run_dir, config, self.state.vae, self.epoch_steps)
         self.pictured_epochs = pictured_epochs(config.epoch_count, config.epochs_a_validation)
         self.chunk = first_steps(config, self.state.vae)
         self.saved_step: int | None = None
@@ -87,6 +88,11 @@ class Trainer:
         """Steps that are done."""
         return self.notes.step
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether all steps are made, or --patience has ended the training."""
+        return self.step == self.total_steps or self.notes.stopped_early
+
     def train(self) -> dict[str, Any]:
         """Trains from where the run is to its end; returns what `results.json` holds.
 
@@ -95,7 +101,7 @@ class Trainer:
             RunError: a loss was not finite, or a signal came; the message says what is safe.
         """
         self.restore()
-        self._announce()
+        self.announce()
         self.start_clock()
         with signals_held() as self.signals, contextlib.ExitStack() as stack:
             if self.placement.chief:
@@ -105,13 +111,13 @@ class Trainer:
             if self.notes.end_is_due:
                 self.notes = self.notes._replace(end_is_due=False)
                 self.end_epochs([self.notes])
-            if self.step < self.total_steps:
+            if not self.is_trained:
                 self.program.run(self.step, 0)  # compiles
             if self.monitor and (self.step == 0 or self._is_pictured()):
                 self.monitor.pictures(self.state.vae, self.step)  # a process that was stopped here may have left none
             if self.monitor:
                 self.monitor.forecast.begin(self.step)
-            while self.step < self.total_steps and not self._hear_signals():
+            while not self.is_trained and not self._hear_signals():
                 self.run_chunk()
             if self.owes_final_variance():
                 self.set_final_variance()
@@ -146,7 +152,7 @@ class Trainer:
     def _is_pictured(self) -> bool:
         """Whether pictures are drawn of the VAE as it is now."""
         epoch, within = divmod(self.step, self.epoch_steps)
-        return within == 0 and epoch in self.pictured_epochs
+        return within == 0 and (epoch in self.pictured_epochs or self.notes.stopped_early)
 
     def restore(self) -> None:
         """Takes up the newest checkpoint, where there is one."""
@@ -162,19 +168,12 @@ class Trainer:
         facts = {"step": self.step, "images": self.notes.fingerprint, "flags": flags}
         self.placement.agree(self.run_dir, facts)
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Says from where the run starts, and what its figures will be of."""
+        of_figures = report.of_training_figures(self.config, self.dataset, self.notes)
         begins = f"goes on from step {self.step:,}" if self.step else "starts from step 0"
-        columns = self.dataset.columns
-        pixels = describe_pixels(self.config, self.dataset.test.array, columns)
-        likelihood = f"{self.config.likelihood} likelihood{describe_sigma(self.config)}"
-        if self.notes.start_stddev is not None:
-            own = "images'" if columns is None else "values'"
-            likelihood += f" (from {self.notes.start_stddev:.3f}, the training {own} own deviation)"
-        an_example = "an image" if columns is None else "a row"
-        self.placement.say(
-            f"{self.run_dir}: {begins} of {self.total_steps:,} steps{self.placement.describe()}; "
-            f"{pixels}, {likelihood}, seed {self.config.seed}; ELBO in nats {an_example}"
-        )
+        steps = f"{self.total_steps:,} steps{self.placement.describe()}"
+        self.placement.say(f"{self.run_dir}: {begins} of {steps}; {of_figures}")
 
     def _hear_signals(self) -> bool:
         """Whether a signal has come to any worker; all take the chief's chunk, whose clock is that of all."""
@@ -240,10 +239,10 @@ class Trainer:
     def end_epochs(self, ends: list[Notes]) -> None:
         """Writes what some epochs came to; after the last it validates, prints, draws and saves, where it is time."""
         epoch = self.step // self.epoch_steps
-        is_last = self.step == self.total_steps
+        is_due = epoch % self.config.epochs_a_validation == 0 or self.step == self.total_steps
         self._write_rows(ends[:-1])
         validation = None
-        if len(self.dataset.validation.images) and (is_last or epoch % self.config.epochs_a_validation == 0):
+        if len(self.dataset.validation.images) and is_due:
             try:
                 per_image = self.evaluator.evaluate(self.dataset.validation.array, 1, self._stop_at_signals)
             except _Stopped:  # the next start comes back to this end of an epoch
@@ -251,13 +250,14 @@ class Trainer:
                 self.save()
                 return
             validation = per_image.summary()
+            self.notes = self.selection.after_validation(self.notes, validation["elbo"])
         self._write_rows(ends[-1:], validation)
         if self.monitor and validation:
             self.monitor.validation(validation, self.step)
         if self.monitor and self._is_pictured():
             self.monitor.print_line(self.step, self.notes.elbo, validation, self.speed_of_lines.read(self.step))
         is_time = time.monotonic() - self.saved_at >= self.config.checkpoint_every
-        if is_time or (is_last and not self.owes_final_variance()):
+        if is_time or (self.is_trained and not self.owes_final_variance()):
             self.save()
         if self.monitor and self._is_pictured():  # after the checkpoint, for it may wait for the round before, or fail
             self.monitor.pictures(self.state.vae, self.step)
@@ -276,9 +276,9 @@ class Trainer:
             self.history.append(notes.step // self.epoch_steps, notes.step, notes.terms(), of_last)
 
     def owes_final_variance(self) -> bool:
-        """Whether all steps are made, and --sigma=optimal is still that of the last batch."""
+        """Whether the training has ended, and --sigma=optimal is still that of the last batch."""
         sets_variance = self.state.vae.decoder.family.sets_variance
-        return sets_variance and self.step == self.total_steps and not self.notes.variance_is_final
+        return sets_variance and self.is_trained and not self.notes.variance_is_final
 
     def set_final_variance(self) -> None:
         """Sets --sigma=optimal to that of all training images, unless a signal comes: then the next start does."""
@@ -296,7 +296,9 @@ class Trainer:
         """Writes a checkpoint, if this is the chief."""
         self.read_clock()
         if self.placement.chief:
+            self.selection.save()  # first, for the checkpoint's notes know of it
             checkpoints.save(self.run_dir, self.state.variables(), self.step, self.notes._asdict())
+            self.selection.remove_old()
             self.saved_at, self.saved_step = time.monotonic(), self.step
 
     def _leave_after_a_signal(self) -> None:
@@ -309,12 +311,25 @@ class Trainer:
         signal.raise_signal(number)  # to the handler that was there before: the command's leaves with 130 or 143
         raise RunError(f"stopped by signal {number} at step {self.step:,}")
 
+    def take_best(self) -> Notes:
+        """Puts the weights of the best validation in the place of the last ones, and returns their notes."""
+        best = self.selection.take_best(self.state.variables())
+        epoch = best.step // self.epoch_steps
+        self.placement.say(
+            f"takes the weights of epoch {epoch:,} (step {best.step:,}), whose validation ELBO is the best: "
+            f"{best.best_elbo:.2f} nats (one z for each example)"
+        )
+        return best
+
     def finish(self) -> dict[str, Any]:
         """Evaluates the test images, exports, and writes `results.json`, which it returns."""
+        taken = self.notes
+        if self.config.keep_best and self.notes.best_step is not None:
+            taken = self.take_best()
         samples = self.config.eval_samples
         images = self.dataset.test.array
         block_size = self.evaluator.plan.block_size(len(images))
-        kept_blocks = evaluation.KeptBlocks(self.run_dir, self.step, samples, block_size)
+        kept_blocks = evaluation.KeptBlocks(self.run_dir, taken.step, samples, block_size)
         try:
             per_image = evaluation.evaluate_run(
                 self.evaluator, images, samples, kept_blocks, show_progress=self.placement.chief
@@ -324,8 +339,8 @@ class Trainer:
             self.placement.say(f"stopped in the evaluation; {safe}, and with its finished images")
             raise
         if self.placement.chief:
-            results = report.results(self.config, self.dataset, self.notes, per_image.summary(), block_size)
-            results["export"] = str(self.export(self.state.vae, self.step, results))
+            results = report.results(self.config, self.dataset, self.notes, taken, per_image.summary(), block_size)
+            results["export"] = str(self.export(self.state.vae, taken.step, results))
             files.write_atomically(self.run_dir / "results.json", json.dumps(results, indent=1) + "\n")
             kept_blocks.forget()
         self.placement.all_gather(np.zeros(1))  # all wait for the results
