@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from tfvae.errors import InputError
+from tfvae.errors import InputError, is_printable
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,27 @@ def test_another_process_gets_both_texts():
     error = pickle.loads(pickle.dumps(InputError("--epochs=auto: must not be", in_python="epochs=None: must not be")))
     assert str(error) == "epochs=None: must not be"
     assert error.for_command_line == "--epochs=auto: must not be"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("caf\udce9", r"caf\udce9"),  # the bytes caf\xe9
+        ("a\nb\r\tc", r"a\nb\r\tc"),
+        ("a\x1b[2Jb\x85c\u2028d", r"a\x1b[2Jb\x85c\u2028d"),
+    ],
+)
+def test_a_name_that_would_break_the_line_is_shown_with_escapes(name, shown):
+    error = InputError(f"--dataset={name}: must be here")
+    assert (
+        error.for_command_line == f"--dataset={shown}: must be here" and str(error) == f"dataset={shown}: must be here"
+    )
+    assert not is_printable(name) and is_printable(shown)
+    assert len(error.for_command_line.splitlines()) == 1 and error.for_command_line.encode()
+
+
+@pytest.mark.parametrize(
+    "name", ["café", "cafe\u0301", "\u06a9\u062a\u0627\u0628\u200c\u0647\u0627", "a b\xa0c", "\U0001f600"]
+)
+def test_a_name_of_any_script_is_shown_as_it_is(name):
+    assert is_printable(name) and InputError(name).for_command_line == name

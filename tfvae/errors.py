@@ -1,15 +1,18 @@
 """The failures that a command reports in one line, and the exit status of each."""
 
 import re
+import unicodedata
 
 _FLAG = re.compile(r"(?<![^\s(])--(?=[a-z][a-z_]*(?:[=:;,.)\s]|$))")  # as a word: not within a path, not `-- `
+
+_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's names of controls, surrogates, line and paragraph separators
 
 
 class InputError(ValueError):
     """A flag, argument, setting or input file that can't be used: exit status 2.
 
     Messages are written in the words of the command line, which prints `for_command_line`. `str(error)`, which Python
-    shows, speaks of arguments: `--latent_dim=0` is `latent_dim=0` there.
+    shows, speaks of arguments: `--latent_dim=0` is `latent_dim=0` there. Both are one line that can be printed.
 
     Args:
         message: the text for the command line.
@@ -20,14 +23,24 @@ class InputError(ValueError):
     status = 2
 
     def __init__(self, message: str, reason: str = "", *, in_python: str | None = None) -> None:
-        super().__init__(as_arguments(message) if in_python is None else in_python)
-        self.for_command_line = message
+        super().__init__(printable(as_arguments(message) if in_python is None else in_python))
+        self.for_command_line = printable(message)
         self.reason = reason
 
 
 def as_arguments(text: str) -> str:
     """`text` with its flags as Python's arguments: without the dashes."""
     return _FLAG.sub("", text)
+
+
+def printable(text: str) -> str:
+    """`text` with escapes for what would break its line, and for the bytes of a file's name that are no UTF-8."""
+    return "".join(c if is_printable(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def is_printable(text: str) -> bool:
+    """Whether text has no line breaks or other control characters, and all of it can be written as UTF-8."""
+    return not any(unicodedata.category(c) in _UNPRINTABLE for c in text)
 
 
 class RunError(RuntimeError):

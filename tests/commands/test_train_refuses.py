@@ -61,6 +61,8 @@ BAD_VALUES = [  # alone on the command line; the flag, its value and `must be` a
     "--run_dir=",
 ]
 BAD_LINES = {  # arguments, and what the line says besides
+    "a path of other bytes than UTF-8": (["--dataset=./caf\udce9"], "--dataset=./caf\\udce9: must be auto, digits, "),
+    "a run directory of such bytes": (["--run_dir=caf\udce9"], "caf\\udce9: must be auto or a directory, in UTF-8"),
     "unknown flag": (["--frobnicate=3"], "frobnicate"),
     "typo": (["--laten_dim=3"], "latent_dim"),
     "no value": (["--latent_dim"], "--latent_dim"),

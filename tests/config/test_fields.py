@@ -5,8 +5,9 @@ import math
 import pytest
 from settings import OTHER
 
-from tfvae.config import fields
+from tfvae.config import Config, fields
 from tfvae.config.config import FIELDS
+from tfvae.errors import InputError
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -36,7 +37,7 @@ def test_lr_steps():
         (fields.number_above(0), {"1e-300": 1e-300}, ["0", "-1", "nan", "inf"]),
         (fields.number_from(0.5, 2.0), {"0.5": 0.5, "2": 2.0}, ["0.49", "2.01", "-1", "nan", "inf"]),
         (fields.choice("a", "b"), {"b": "b"}, ["", "A", "a,b"]),
-        (fields.text("a name"), {" a b ": " a b "}, ["", " ", "a\nb"]),
+        (fields.text("a name"), {" a b ": " a b "}, ["", " ", "a\nb", "a\0b"]),
         (fields.true_or_false(), {"true": True, "True": True, "0": False, "False": False}, ["", "yes", "2"]),
         (fields.whole_numbers("sizes", may_be_empty=True), {"": (), "3": (3,), "3, 4": (3, 4)}, ["3,", "0", "1048576"]),
         (fields.whole_numbers("sizes", may_be_empty=False), {"1048575": (1048575,)}, ["", " ", "a"]),
@@ -64,3 +65,18 @@ def test_a_kind_judges_values_by_their_type_too():
     assert fields.number(0).valid(1) and not fields.number(0).valid(True) and not fields.number(0).valid(math.nan)
     assert not fields.true_or_false().valid(1)
     assert not fields.whole_numbers("sizes", may_be_empty=True).valid([1])
+
+
+BYTES = "caf\udce9"  # what Python makes of the bytes caf\xe9, as of a file's name in Latin-1
+
+
+@pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if field.metadata["kind"].valid("name")])
+def test_text_that_is_no_utf_8_is_refused_as_it_could_not_be_recorded(name):
+    kind = FIELDS[name].metadata["kind"]
+    assert kind.parse("café") == "café"
+    with pytest.raises(ValueError) as caught:
+        kind.parse(BYTES)
+    assert str(caught.value) == f"must be {kind.allowed}, in UTF-8"
+    with pytest.raises(InputError) as refused:
+        Config(**{name: BYTES})
+    assert str(refused.value) == f"{name}='caf\\udce9': must be {kind.words_in_python()}, in UTF-8"

@@ -36,7 +36,7 @@ class Kind:
         """The plain value that `given` stands for; raises InputError, in Python's words, where it is not allowed."""
         value = self.from_python(given)
         if not self.valid(value):
-            raise InputError(f"{name}={to_python(given)}: must be {self.words_in_python()}")
+            raise InputError(f"{name}={to_python(given)}: must be {self.words_in_python()}{_in_utf8(value)}")
         return value
 
     def parse(self, text: str) -> Any:
@@ -46,8 +46,22 @@ class Kind:
         except ValueError:
             raise ValueError(f"must be {self.allowed}") from None
         if not self.valid(value):
-            raise ValueError(f"must be {self.allowed}")
+            raise ValueError(f"must be {self.allowed}{_in_utf8(value)}")
         return value
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether it can be printed and written; Python keeps other bytes of a path as halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _in_utf8(value: Any) -> str:
+    """The end of a message that refuses `value`, where it is text that is no UTF-8."""
+    return ", in UTF-8" if isinstance(value, str) and not _is_utf8(value) else ""
 
 
 def field(default: Any, kind: Kind, help: str, *, free: bool = False) -> Any:
@@ -148,10 +162,11 @@ def choice(*names: str) -> Kind:
 
 
 def text(allowed: str, allowed_in_python: str = "") -> Kind:
-    """A line of text that is not empty; in Python also a path."""
+    """A line of text that is not empty, in UTF-8; in Python also a path."""
 
     def valid(value: Any) -> bool:
-        return isinstance(value, str) and value.strip() != "" and "\n" not in value
+        is_line = isinstance(value, str) and value.strip() != "" and "\n" not in value and "\0" not in value
+        return is_line and _is_utf8(value)
 
     return Kind(allowed, str, valid, _plain_path, allowed_in_python)
 
@@ -161,7 +176,7 @@ def file_name() -> Kind:
     in_text = text("a name without / that doesn't begin with a dot")
 
     def valid(value: Any) -> bool:
-        return in_text.valid(value) and "/" not in value and "\0" not in value and not value.startswith(".")
+        return in_text.valid(value) and "/" not in value and not value.startswith(".")
 
     return dataclasses.replace(in_text, valid=valid)
 
