@@ -151,3 +151,28 @@ def test_neither_tensorflow_nor_keras_is_imported(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+@pytest.mark.parametrize(("name", "shown"), [("caf\udce9", r"caf\udce9"), ("a\nb", r"a\nb")])
+def test_a_class_of_a_name_that_no_line_can_show_is_refused_unless_there_are_no_classes(tmp_path, name, shown):
+    array = save(tmp_path / name / "1.png")
+    assert refusal(tmp_path) == (
+        f"have folders of classes whose names can be printed, and one is {shown}: rename it, or do without classes by "
+        "--labels=none"
+    )
+    split = read(tmp_path, with_labels=False).splits["train"]
+    np.testing.assert_array_equal(split.images, array[None, ..., None])
+
+
+@pytest.mark.parametrize(("name", "shown"), [("caf\udce9.png", r"caf\udce9.png"), ("a\nb.png", r"a\nb.png")])
+def test_files_of_such_names_are_read_and_told_in_a_line(tmp_path, name, shown):
+    array = save(tmp_path / "a" / name)
+    np.testing.assert_array_equal(read(tmp_path).splits["train"].images, array[None, ..., None])
+    save(tmp_path / "a" / "other.png")
+    (tmp_path / "a" / name).write_bytes(b"?")
+    damage = f"have images that can be read, and a/{shown} can't: is no image (--skip_damaged leaves such files out)"
+    assert refusal(tmp_path) == damage
+    assert len(read(tmp_path, skip_damaged=True).splits["train"].images) == 1
+    assert refusal(tmp_path) == damage  # from the cache
+    save(tmp_path / "a" / name, height=5)
+    assert refusal(tmp_path).startswith("have images of one size, and has 1 of ")

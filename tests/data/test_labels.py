@@ -155,3 +155,11 @@ def test_the_digits_without_labels():
 def test_labels_that_are_handed_in_are_used_in_any_case():
     parts = memory.load(GREY, None, None, CLASSES, 1e9, with_labels=False)
     assert data.load(Config(batch_size=1, labels="none"), parts).has_labels
+
+
+@pytest.mark.parametrize(("word", "shown"), [("b\nb", r"b\nb"), ("caf\udce9", r"caf\udce9")])
+def test_words_that_no_line_can_show_are_refused(word, shown):
+    labels = np.array(["ape", word])[np.arange(40) % 2]
+    with pytest.raises(InputError) as caught:
+        memory.load(GREY, None, None, labels, 1e9)
+    assert str(caught.value) == f"labels: must be words that can be printed, and one is {shown}"

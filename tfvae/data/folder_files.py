@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfvae.data.splits import PARTS
-from tfvae.errors import InputError
+from tfvae.errors import InputError, is_printable
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -74,6 +74,16 @@ def find(folder: Path) -> FolderFiles:
             where = _folder_of(part, files) if _has_parts(files) else ""
             parts[part] = _part_files(folder, where, by_part[part], names)
     return FolderFiles(parts, tuple(names), _digest(files))
+
+
+def check_class_names(folder: Path, names: tuple[str, ...]) -> None:
+    """Raises InputError where the name of a class can't be printed in a line: pictures and tables show them."""
+    for name in names:
+        if not is_printable(name):
+            raise InputError(
+                f"--dataset={folder}: must have folders of classes whose names can be printed, and one is {name}: "
+                "rename it, or do without classes by --labels=none"
+            )
 
 
 def _files_below(top: Path, folder: Path, folders: tuple[str, ...]) -> list[_File]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfvae.data import folder_cache
 from tfvae.data.folder_cache import ArrayFile, FolderCache, Record
-from tfvae.data.folder_files import FolderFiles, find
+from tfvae.data.folder_files import FolderFiles, check_class_names, find
 from tfvae.data.image_blocks import Survey, all_damaged, blocks, survey
 from tfvae.data.image_files import Form
 from tfvae.data.splits import Split
@@ -50,7 +50,10 @@ def read(
         InputError: the folder has no images, or such as can't be one data set; or they are larger than `memory` and
             can't be kept on disk.
     """
-    request = _Request(folder, find(folder), image_size, channels, skip_damaged)
+    files = find(folder)
+    if with_labels:
+        check_class_names(folder, files.label_names)
+    request = _Request(folder, files, image_size, channels, skip_damaged)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about files that it reads all the same
         return _read(request, memory, with_labels)

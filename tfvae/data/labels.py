@@ -7,7 +7,7 @@ of its own.
 import numpy as np
 
 from tfvae.data.splits import Split
-from tfvae.errors import InputError
+from tfvae.errors import InputError, is_printable
 
 
 def as_labels(source: str, labels: np.ndarray, count: int, way_out: str = "") -> np.ndarray:
@@ -46,7 +46,7 @@ def number_words(source: str, parts: dict[str, Split], way_out: str = "") -> dic
     `way_out` begin and end the message.
 
     Raises:
-        InputError: some parts have words and others numbers.
+        InputError: some parts have words and others numbers, or a word can't be printed in a line.
     """
     words = {part: split.known_labels for part, split in parts.items() if are_words(split.labels)}
     if not words:
@@ -59,6 +59,9 @@ def number_words(source: str, parts: dict[str, Split], way_out: str = "") -> dic
         )
     names = np.unique(np.concatenate(list(words.values())))
     label_names = tuple(names.tolist())
+    for name in label_names:
+        if not is_printable(name):
+            raise InputError(f"{source} must be words that can be printed, and one is {name}{way_out}")
     numbered = {
         part: parts[part]._replace(labels=np.searchsorted(names, labels), label_names=label_names)
         for part, labels in words.items()
