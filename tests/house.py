@@ -15,6 +15,7 @@ NO_COMMANDS = {
     "front_door",
     "run",
     "trained",
+    "applied",
     "flags",
     "errors",
 }  # all other files at the top are commands
@@ -30,11 +31,12 @@ MAY_IMPORT = {  # a part of the package, and the parts beside itself that it may
     "flags": {"errors", "config"},
     "run": {"errors"} | WINGS,
     "trained": {"errors", "run"} | WINGS,
+    "applied": {"errors"} | WINGS,
     "front_door": {"errors", "run", "trained"} | WINGS,
     "tfvae": {"errors", "front_door"} | WINGS,
     "__main__": {"errors", "run", "trained", "flags", "tfvae"} | WINGS,
 }
-A_COMMAND_MAY_IMPORT = {"errors", "run", "trained", "flags", "tfvae"} | WINGS
+A_COMMAND_MAY_IMPORT = {"errors", "run", "trained", "applied", "flags", "tfvae"} | WINGS
 LOAD_RUN = ("tfvae.training.checkpoints", "load_run")  # the one thing that wings of floor 2 may share
 
 FOR_USERS = {"tfvae.front_door"}  # who are the ones that call what is defined there

@@ -7,6 +7,7 @@ COMMANDS = {
     "train": "trains, evaluates, exports; run again, goes on from the last checkpoint",
     "launch": "the same by several processes of this machine",
     "evaluate": "test ELBO, log p(x), active units, baselines",
+    "apply": "latents, scores, reconstructions, samples of any data, into a file",
     "explore": "samples, interpolation, traversal, imputation, features, fine-tuning",
     "export": "the decoder and the encoder as SavedModels; the latent explorer; ONNX",
     "serve": "serves an export over TensorFlow Serving's REST API",

@@ -228,6 +228,7 @@ class Run:
         """
         from tfvae.training.block_plan import plan_blocks
         from tfvae.training.evaluation import Evaluator
+        from tfvae.training.scoring import scores
 
         samples = whole(1).argument("samples", self.config.eval_samples if samples is None else samples)
         if self._evaluator is None:
@@ -235,17 +236,8 @@ class Run:
             self._evaluator = Evaluator(
                 self.vae, self.config.latent_dim, self.config.seed, self.config.closed_kl, plan=plan
             )
-        per_image = self._evaluator.evaluate(self._images(x), samples)
-        if self.config.objective == "autoencoder":
-            return Scores(None, None, None, None, None, per_image.squared_error)
-        return Scores(
-            per_image.log_likelihood - per_image.kl,
-            per_image.log_likelihood,
-            per_image.kl,
-            per_image.log_px,
-            np.sqrt(per_image.log_px_variance) if samples > 1 else None,
-            per_image.squared_error,
-        )
+        columns = scores(self._evaluator.evaluate(self._images(x), samples), self.config, samples)
+        return Scores._make(columns.get(name) for name in Scores._fields)
 
     def evaluate(self, images: Any = None, validation: Any = None, test: Any = None) -> dict[str, Any]:
         """Evaluates the run's checkpoint on its test images, prints the figures, and returns them.

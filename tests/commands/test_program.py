@@ -23,6 +23,7 @@ def test_every_command_is_named_with_what_it_does():
         "front_door",
         "run",
         "trained",
+        "applied",
         "flags",
         "errors",
     }

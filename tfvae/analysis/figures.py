@@ -21,7 +21,7 @@ _LONGEST_NAME = 24  # characters
 _LARGEST_RATIO = 8  # of the ranges of two latents that are drawn to one scale: beyond it one of them is a line
 
 
-def _pixels(images: np.ndarray) -> np.ndarray:
+def as_pixels(images: np.ndarray) -> np.ndarray:
     """The images as uint8, values outside [0, 1] cut off."""
     images = np.asarray(images)
     if images.dtype == np.uint8:
@@ -34,7 +34,7 @@ def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
 
     Where `shown_channels` leaves some away, a caption below the grid says so.
     """
-    images = _pixels(images)
+    images = as_pixels(images)
     n, height, width, channels = images.shape
     channels, caption = shown_channels(channels)
     images = images[..., :channels]
@@ -64,7 +64,7 @@ def _captioned(picture: np.ndarray, caption: str) -> np.ndarray:
 def reconstructions(images: np.ndarray, reconstructed: np.ndarray, columns: int = 10) -> np.ndarray:
     """Pairs in a grid: each image, and below it, after a thin white line, its reconstruction."""
     line = np.full((len(images), 1, *images.shape[2:]), 255, np.uint8)
-    return tile(np.concatenate([_pixels(images), line, _pixels(reconstructed)], axis=1), columns, gap=3)
+    return tile(np.concatenate([as_pixels(images), line, as_pixels(reconstructed)], axis=1), columns, gap=3)
 
 
 def manifold_latents(side: int) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""What each posterior, prior, likelihood, objective and task can do: one row each, by which `rules.py` refuses.
+"""What each posterior, prior, likelihood, objective, task and application can do: one row each, by which `rules.py`
+and `application.py` refuse.
 
 Imports the standard library alone: a refused flag never waits for TensorFlow. `tests/core/test_capabilities.py` holds
 every class and function of `tfvae/core` against its row. A row's name is a value of the flag.
@@ -50,6 +51,14 @@ class Task(NamedTuple):
     needs_log_prob_of_any_z: bool = False  # of the posterior
 
 
+class Application(NamedTuple):
+    """What `tfvae.apply` computes of any examples, or draws: a class in `applied.py`'s table."""
+
+    needs_data: bool = True
+    needs_prior: bool = False  # a plain autoencoder has no p(z)
+    makes_examples: bool = False  # images, which can be written as pictures, or rows of a table
+
+
 _NORMAL_PRIORS = ("standard", "normal")
 
 POSTERIORS = {
@@ -88,4 +97,11 @@ TASKS = {
     "imputation": Task(needs_images=True, needs_prior=True, needs_element_log_prob=True, needs_log_prob_of_any_z=True),
     "features": Task(needs_labels=True),
     "fine_tuning": Task(needs_labels=True),
+}
+
+APPLICATIONS = {
+    "latents": Application(),
+    "scores": Application(),
+    "reconstructions": Application(makes_examples=True),
+    "samples": Application(needs_data=False, needs_prior=True, makes_examples=True),
 }

@@ -32,6 +32,7 @@ class Stream(enum.IntEnum):
     PRIOR = 5
     VALIDATION = 6  # in Keras's `evaluate`
     VARIANCE = 7  # of the final pass of --sigma=optimal
+    LIKELIHOOD = 8  # x drawn from p(x|z)
 
 
 def seed_for(seed: int | tf.Tensor, stream: Stream, step: int | tf.Tensor = 0) -> tf.Tensor:

@@ -13,7 +13,7 @@ from tfvae.core.noise import Stream
 from tfvae.data import draws, pixels, place, scaling, sources
 from tfvae.data.disk import DiskImages
 from tfvae.data.sources import Parts
-from tfvae.data.splits import Dataset, Split
+from tfvae.data.splits import PARTS, Dataset, Split
 from tfvae.errors import InputError
 
 _SEED = 0  # the test set and its binarization are the same in every run, whatever --seed is
@@ -89,6 +89,19 @@ def _split(parts: Parts) -> tuple[Split, Split, Split]:
         validation = train.rows(slice(sizes.train, None))
         train = train.rows(slice(sizes.train))
     return train, validation, test
+
+
+def divide_values(parts: Parts, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What is known of each example of the source's parts, as its row or its file's name, divided as the examples are.
+
+    Args:
+        values: [N] of each of the source's parts.
+
+    Returns:
+        [N] of each of the three splits.
+    """
+    as_splits = {part: Split(of_part, None) for part, of_part in values.items()}
+    return {part: split.array for part, split in zip(PARTS, _split(parts._replace(splits=as_splits)))}
 
 
 def _take(train: Split, count: int, place: int) -> tuple[Split, Split]:

@@ -33,15 +33,16 @@ _VERSION = 1  # of the layout, and of what is made of an image
 class Record(NamedTuple):
     """What is known of the images that are kept.
 
-    `counts` are the images of each part, and `labelled` the parts that have labels. `first_damaged` is the first of the
-    `damaged` files that were left out, with the reason, and `notes` are those of `folders.Folder`.
+    `counts` are the images of each part, and `labelled` the parts that have labels. `left_out` are the places, among
+    each part's files, of those that are damaged; `first_damaged` is the first of them, with the reason. `notes` are
+    those of `folders.Folder`.
     """
 
     form: Form
     counts: dict[str, int]
     labelled: list[str]
     label_names: tuple[str, ...]
-    damaged: int
+    left_out: dict[str, list[int]]
     first_damaged: str
     notes: tuple[str, ...]
 

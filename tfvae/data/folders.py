@@ -21,10 +21,14 @@ from tfvae.errors import InputError
 
 
 class Folder(NamedTuple):
-    """The parts of a folder of images, and what was done to have them, in words for a line."""
+    """The parts of a folder of images, and what was done to have them, in words for a line.
+
+    `files` are the names of each part's files in the folder, in the order of its images: text [N].
+    """
 
     splits: dict[str, Split]
     notes: tuple[str, ...]
+    files: dict[str, np.ndarray]
 
 
 def read(
@@ -34,6 +38,7 @@ def read(
     skip_damaged: bool,
     memory: float,
     with_labels: bool = True,
+    on_disk: bool = False,
 ) -> Folder:
     """The images of a folder, of one size, uint8; float32 in [0, 1] if they are grey and a file has 16 bits.
 
@@ -45,6 +50,7 @@ def read(
         skip_damaged: leave out files that can't be decoded, and say how many; else they are refused.
         memory: the bytes that the training images may take; larger ones stay on disk, in the cache.
         with_labels: whether subfolders are classes, numbered in the order of their names; else there are no labels.
+        on_disk: whether the images of all parts stay in the cache, where there is one.
 
     Raises:
         InputError: the folder has no images, or such as can't be one data set; or they are larger than `memory` and
@@ -56,7 +62,7 @@ def read(
     request = _Request(folder, files, image_size, channels, skip_damaged)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about files that it reads all the same
-        return _read(request, memory, with_labels)
+        return _read(request, memory, with_labels, on_disk)
 
 
 class _Request(NamedTuple):
@@ -74,6 +80,15 @@ class _Request(NamedTuple):
             raise self.refuse_damaged(self.describe_damage(*seen.damaged[0]))
         return seen
 
+    def names(self, left_out: dict[str, list[int]]) -> dict[str, np.ndarray]:
+        """The names in the folder of each part's files, without those at the places that are left out."""
+        names = {}
+        for part, files in self.files.parts.items():
+            relative = [os.fsencode(os.path.relpath(path, self.folder)) for path in files.paths]
+            of_part = np.array([name.decode("utf-8", "backslashreplace") for name in relative])
+            names[part] = np.delete(of_part, np.array(left_out[part], int))
+        return names
+
     def describe_damage(self, path: Path, reason: str) -> str:
         """A damaged file's name in the folder, and the reason."""
         return f"{os.path.relpath(path, self.folder)} can't: {reason}"
@@ -86,7 +101,7 @@ class _Request(NamedTuple):
         )
 
 
-def _read(request: _Request, memory: float, with_labels: bool) -> Folder:
+def _read(request: _Request, memory: float, with_labels: bool, on_disk: bool) -> Folder:
     root = folder_cache.root()
     if root is None:
         return _without_cache(request, memory, with_labels, "there is no cache")
@@ -97,16 +112,17 @@ def _read(request: _Request, memory: float, with_labels: bool) -> Folder:
             record = cache.read_record()
             if record is None:
                 record = _fill(cache, request)
-            if record.damaged and not request.skip_damaged:
+            if record.first_damaged and not request.skip_damaged:
                 raise request.refuse_damaged(record.first_damaged)
             train_bytes = record.counts["train"] * record.form.image_bytes
             splits = {}
             for part in record.counts:
-                split = cache.load(part, record, on_disk=part == "train" and train_bytes > memory)
+                stays = on_disk or (part == "train" and train_bytes > memory)
+                split = cache.load(part, record, stays)
                 splits[part] = _with_labels(split, record.label_names if with_labels else None)
     except OSError as error:
         return _without_cache(request, memory, with_labels, f"{root} can't take it: {error.strerror or error}")
-    return Folder(splits, record.notes)
+    return Folder(splits, record.notes, request.names(record.left_out))
 
 
 def _without_cache(request: _Request, memory: float, with_labels: bool, reason: str) -> Folder:
@@ -124,7 +140,7 @@ def _without_cache(request: _Request, memory: float, with_labels: bool, reason: 
         images = _Array(len(files.paths), seen.form)
         labels = decoding.decode(part, images)
         splits[part] = _with_labels(Split(images.array, labels), request.files.label_names if with_labels else None)
-    return Folder(splits, decoding.record().notes)
+    return Folder(splits, decoding.record().notes, request.names(decoding.left_out))
 
 
 def _fill(cache: FolderCache, request: _Request) -> Record:
@@ -171,6 +187,7 @@ class _Decoding:
     def __init__(self, request: _Request, seen: Survey) -> None:
         self.request, self.seen = request, seen
         self.counts: dict[str, int] = {}
+        self.left_out: dict[str, list[int]] = {}
         self.damaged: list[tuple[Path, str]] = []
         self.had_transparency = False
 
@@ -194,6 +211,7 @@ class _Decoding:
         if not rows:
             raise all_damaged(self.request.folder, damaged)
         self.counts[part] = len(rows)
+        self.left_out[part] = sorted(set(range(len(files.paths))) - set(rows))
         self.damaged += damaged
         return None if files.labels is None else np.array(files.labels, np.int64)[rows]
 
@@ -202,9 +220,7 @@ class _Decoding:
         first_damaged = self.request.describe_damage(*self.damaged[0]) if self.damaged else ""
         label_names = self.request.files.label_names
         labelled = [name for name, part in self.request.files.parts.items() if part.labels is not None]
-        return Record(
-            self.seen.form, self.counts, labelled, label_names, len(self.damaged), first_damaged, self._notes()
-        )
+        return Record(self.seen.form, self.counts, labelled, label_names, self.left_out, first_damaged, self._notes())
 
     def _notes(self) -> tuple[str, ...]:
         """What was done, each in a few words."""

@@ -42,7 +42,7 @@ class Parts(NamedTuple):
     `splits` has the parts that the source has, of `splits.PARTS`; `sizes` are those of the splits that a run makes of
     them. `white` is the whole number that stood for x = 1 in the source: 1 where all were 0 or 1, else 255. `kind` is
     that of `left_to_data.with_models`. `notes` say what was done to them. `value_range`
-    is what became [0, 1] of images that had a range of their own.
+    is what became [0, 1] of images that had a range of their own. `files` are those of `folders.Folder`.
     """
 
     splits: dict[str, Split]
@@ -51,6 +51,7 @@ class Parts(NamedTuple):
     kind: str = "images"
     notes: tuple[str, ...] = ()
     value_range: ValueRange | None = None
+    files: dict[str, np.ndarray] | None = None
 
     @property
     def has_labels(self) -> bool:
@@ -119,23 +120,16 @@ def read(config: Config, handed_in: dict[str, Split] | None = None) -> Parts:
     Raises:
         InputError: it can't be had, or isn't images, or does not go with other settings.
     """
-    _check_label_column(config)
-    notes: tuple[str, ...] = ()
-    if handed_in is not None:
-        splits = handed_in
-    elif _is_folder(config):
-        splits, notes = _read_folder(config)
-    else:
-        splits = _read_source(config)
+    splits, notes, files = read_splits(config) if handed_in is None else _AsTheyCome(handed_in)
     if "train" not in splits:
         raise InputError(f"{_flag(config)}: must have a train split")
     names = {part: _flag(config) if handed_in is None else _ARGUMENTS[part] for part in splits}
     if len(splits["train"].images.shape) == 2:
         return _vectors(config, splits, names)
-    kind = "folder" if _is_folder(config) else "images"
+    kind = "images" if files is None else "folder"
     check_kind(config, kind)
     if config.scale == "unit":
-        return _ranged(config, splits, names, kind, notes)
+        return _ranged(config, splits, names, kind, notes)._replace(files=files)
     splits = {part: _checked(names[part], split) for part, split in splits.items()}
     white = 255
     if all(_is_zeros_and_ones(split.images) for split in splits.values()):
@@ -143,7 +137,7 @@ def read(config: Config, handed_in: dict[str, Split] | None = None) -> Parts:
         splits = {part: _ones_to_255(split) for part, split in splits.items()}
     sizes = _sizes(config, splits)
     _check_whole(config, splits)
-    return Parts(splits, sizes, white, kind, notes)
+    return Parts(splits, sizes, white, kind, notes, files=files)
 
 
 def _ranged(
@@ -215,8 +209,30 @@ def _path(config: Config) -> Path:
     return Path(config.dataset).expanduser()
 
 
+class _AsTheyCome(NamedTuple):
+    """The parts that a source has, of `splits.PARTS`, not yet checked; the rest is that of `folders.Folder`."""
+
+    splits: dict[str, Split]
+    notes: tuple[str, ...] = ()
+    files: dict[str, np.ndarray] | None = None
+
+
+def read_splits(config: Config, on_disk: bool = False) -> _AsTheyCome:
+    """The parts of `config.dataset` (resolved) as they come; with `on_disk` a folder's images stay in its cache.
+
+    Raises:
+        InputError: it can't be had.
+    """
+    _check_label_column(config)
+    if not is_folder(config):
+        return _AsTheyCome(_read_source(config))
+    with_labels = config.labels == "auto"
+    options = (config.image_size, config.channels, config.skip_damaged, memory_bytes(config))
+    return _AsTheyCome(*folders.read(_path(config), *options, with_labels, on_disk))
+
+
 def _read_source(config: Config) -> dict[str, Split]:
-    """The parts that the source has, of `splits.PARTS`, with the pixels as they come."""
+    """The parts that the source has, with the pixels as they come."""
     memory = memory_bytes(config)
     if config.dataset == ARRAYS:
         raise InputError(
@@ -233,13 +249,7 @@ def _read_source(config: Config) -> dict[str, Split]:
     return tfds.load(config.dataset, config.data_dir, memory, with_labels)
 
 
-def _read_folder(config: Config) -> folders.Folder:
-    with_labels = config.labels == "auto"
-    size, channels = config.image_size, config.channels
-    return folders.read(_path(config), size, channels, config.skip_damaged, memory_bytes(config), with_labels)
-
-
-def _is_folder(config: Config) -> bool:
+def is_folder(config: Config) -> bool:
     """Whether the data set is a path that is no file of arrays or of a table: a folder, or what is refused as one."""
     return is_file_name(config.dataset) and not config.dataset.endswith((".npy", ".npz", *TABLES))
 

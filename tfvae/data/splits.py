@@ -6,7 +6,7 @@ Shapes: images [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1]; labels int6
 import dataclasses
 import functools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +62,21 @@ class Split(NamedTuple):
         return self._replace(images=np.asarray(self.images))
 
 
+def fingerprint(splits: Iterable[Split]) -> str:
+    """That of `Dataset.fingerprint`, of any parts."""
+    checksum = 0
+    for split in splits:
+        count, size = len(split.images), split.images.nbytes
+        rows = np.arange(count)
+        if size > _WHOLE_FINGERPRINT_BYTES:
+            checksum = zlib.crc32(b"%d" % count, checksum)
+            rows = np.linspace(0, count - 1, _REPRESENTATIVES).astype(int)
+        for block in np.array_split(rows, size // _BLOCK_BYTES + 1):
+            images = np.ascontiguousarray(split.rows(block).in_memory().array)
+            checksum = zlib.crc32(images.data, checksum)
+    return f"{checksum:08x}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """Three disjoint parts. `test` is fixed: it depends on the data set alone.
@@ -107,17 +122,7 @@ class Dataset:
 
     @functools.cached_property
     def _fingerprint(self) -> str:  # computed once: a large set takes seconds
-        checksum = 0
-        for split in self:
-            count, size = len(split.images), split.images.nbytes
-            rows = np.arange(count)
-            if size > _WHOLE_FINGERPRINT_BYTES:
-                checksum = zlib.crc32(b"%d" % count, checksum)
-                rows = np.linspace(0, count - 1, _REPRESENTATIVES).astype(int)
-            for block in np.array_split(rows, size // _BLOCK_BYTES + 1):
-                images = np.ascontiguousarray(split.rows(block).in_memory().array)
-                checksum = zlib.crc32(images.data, checksum)
-        return f"{checksum:08x}"
+        return fingerprint(self)
 
     def _describe_columns(self, columns: Columns) -> str:
         words = f"rows of {len(columns.names):,} columns"

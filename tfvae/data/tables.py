@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,10 +37,61 @@ def load(path: Path, label_column: str | None, memory: float, with_labels: bool 
         InputError: the file can't be read, is too large, or has a column that isn't numeric, or wrong labels.
     """
     source = f"--dataset={path}"
-    table = _read_parquet(path, source, memory) if _is_parquet(path) else _read_csv(path, source, memory)
+    table = _read_table(path, source, memory)
     if label_column is not None and label_column not in table.column_names:
         raise InputError(_no_such_column(label_column, path, table.column_names))
     columns = tuple(name for name in table.column_names if name != label_column)
+    return _as_train(source, table, columns, label_column, with_labels)
+
+
+class NamedColumns(NamedTuple):
+    """A table of which some columns were taken by their names, as the one part `train`; `ignored` are the others."""
+
+    splits: dict[str, Split]
+    ignored: tuple[str, ...]
+
+
+def load_columns(
+    path: Path,
+    columns: tuple[str, ...],
+    label_column: str | None,
+    memory: float,
+    with_labels: bool = True,
+    needs_labels: bool = False,
+) -> NamedColumns:
+    """As `load`, but of these columns alone, in this order, whatever order the file has them in.
+
+    Without `needs_labels` a `label_column` that the file doesn't have is passed over: new rows may well have no labels.
+
+    Raises:
+        InputError: as `load`; or the file lacks a column.
+    """
+    source = f"--dataset={path}"
+    table = _read_table(path, source, memory)
+    if label_column not in table.column_names:
+        if needs_labels:
+            raise InputError(_no_such_column(str(label_column), path, table.column_names))
+        label_column = None
+    lacking = [name for name in columns if name not in table.column_names]
+    if lacking:
+        nearest = difflib.get_close_matches(lacking[0], table.column_names, n=1)
+        hint = f": is {lacking[0]} its {nearest[0]}?" if nearest else ""
+        raise InputError(
+            f"{source}: must have the columns that the run was trained on, and lacks {listed(lacking)}; it has "
+            f"{listed(table.column_names)}{hint}"
+        )
+    ignored = tuple(name for name in table.column_names if name not in (*columns, label_column))
+    return NamedColumns(_as_train(source, table, columns, label_column, with_labels), ignored)
+
+
+def _read_table(path: Path, source: str, memory: float) -> Any:
+    return _read_parquet(path, source, memory) if _is_parquet(path) else _read_csv(path, source, memory)
+
+
+def _as_train(
+    source: str, table: Any, columns: tuple[str, ...], label_column: str | None, with_labels: bool
+) -> dict[str, Split]:
+    """These columns of a table as values, and its labels; raises InputError where they can't be."""
     _check_columns(source, table, columns, label_column)
     values = np.empty((table.num_rows, len(columns)))
     for i, name in enumerate(columns):

@@ -34,7 +34,7 @@ def check_values(source: str, values: np.ndarray, columns: Sequence[str], missin
     if values.dtype.kind not in "biuf":  # bool, signed, unsigned, float
         raise InputError(f"{expected}, and has the type {values.dtype}")
     values = values.astype(np.float64, copy=False)
-    _check_finite(source, values, columns)
+    check_finite(source, values, columns)
     _check_missing(source, values, columns, missing)
     return values
 
@@ -93,7 +93,8 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _check_finite(source: str, values: np.ndarray, columns: Sequence[str]) -> None:
+def check_finite(source: str, values: np.ndarray, columns: Sequence[str]) -> None:
+    """Refuses infinite values, and those that float32 can't hold; raises InputError. NaN pass."""
     count, first = 0, None
     for start, block in _blocks(values):
         wrong = np.abs(block) > np.finfo(np.float32).max  # false for NaN, which is missing

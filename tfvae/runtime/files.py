@@ -31,6 +31,16 @@ def numbered_directories(parent: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+def numbered_files(parent: Path, ending: str) -> dict[int, Path]:
+    """The files of a directory that are named by whole numbers and this ending, in order."""
+    found = {}
+    for path in parent.glob(f"*{ending}"):
+        number = whole_number(path.name.removesuffix(ending))
+        if number is not None:
+            found[number] = path
+    return dict(sorted(found.items()))
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file such that it is there whole or not at all, also after a power cut."""
     aside = path.with_name(f".{path.name}.tmp")
@@ -60,18 +70,18 @@ def move_into_place(aside: Path, final: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Makes the run directory and keeps other processes out of it."""
+def locked(directory: Path, flag: str = "run_dir", work: str = "trains") -> Iterator[None]:
+    """Makes a directory, which `flag` names, and keeps other processes that do this work out of it."""
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock = open(run_dir / ".lock", "w")
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = open(directory / ".lock", "w")
     except OSError as error:
-        raise InputError(f"--run_dir={run_dir}: must be a directory that can be written: {error.strerror}") from None
+        raise InputError(f"--{flag}={directory}: must be a directory that can be written: {error.strerror}") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"--run_dir={run_dir}: must not be in use, and another process trains there") from None
+            raise InputError(f"--{flag}={directory}: must not be in use, and another process {work} there") from None
         yield
 
 
@@ -95,6 +105,13 @@ def require_writable(flag: str, path: str | os.PathLike[str], *below: str) -> No
         reason = _why_not_writable(place.absolute())
         if reason:
             raise InputError(f"--{flag}={path}: must be a directory that can be written{reason}")
+
+
+def require_place(flag: str, path: Path) -> None:
+    """Refuses a file, or a directory, in a directory that can't be made or written to; raises InputError."""
+    reason = _why_not_writable(path.absolute().parent)
+    if reason:
+        raise InputError(f"--{flag}={path}: must be in a directory that can be written{reason}")
 
 
 def _why_not_writable(place: Path) -> str:

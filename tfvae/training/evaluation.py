@@ -55,16 +55,16 @@ class PerImage(NamedTuple):
         monte_carlo_error = np.sum(self.log_px_variance, dtype=np.float64) ** 0.5 / len(self.log_px)
         return {
             "elbo": terms["log_likelihood"] - terms["kl"],
-            "elbo_standard_error": _standard_error(self.log_likelihood - self.kl),
+            "elbo_standard_error": standard_error(self.log_likelihood - self.kl),
             **terms,
-            "log_px_standard_error": _standard_error(self.log_px),
+            "log_px_standard_error": standard_error(self.log_px),
             "log_px_monte_carlo_error": float(monte_carlo_error),
             **beside_sigma,
             "active_units": active_units(self.mean),
         }
 
 
-def _standard_error(values: np.ndarray) -> float | None:
+def standard_error(values: np.ndarray) -> float | None:
     """Of their mean; None of a single one, which tells nothing of its spread."""
     if len(values) < 2:
         return None
@@ -143,22 +143,25 @@ class Evaluator:
         samples: int,
         on_block: Callable[[int], Any] | None = None,
         kept_blocks: "KeptBlocks | None" = None,
+        blocks: range | None = None,
     ) -> PerImage:
         """Evaluates images [N, H, W, C] (uint8, or float32 in [0, 1]) with S = `samples` draws of z each.
 
         `on_block` is called with the number of images of each finished block. Slow blocks are put into `kept_blocks`,
-        and those that are there are not computed again.
+        and those that are there are not computed again. With `blocks` only the images of these blocks are evaluated.
         """
         replicas = self.strategy.num_replicas_in_sync
         local_replicas = self.placement.local_replicas
         size = self.plan.block_size(len(images))
+        blocks = blocks or range(math.ceil(len(images) / size))
+        end = min(blocks.stop * size, len(images))
         finished = []  # this worker's blocks
-        for first_block in range(0, math.ceil(len(images) / size), replicas):
+        for first_block in range(blocks.start, blocks.stop, replicas):
             own_first = first_block + self.placement.index * local_replicas
             finished += self._finish(images, samples, list(range(own_first, own_first + local_replicas)), kept_blocks)
             if on_block:
-                on_block(min(replicas * size, len(images) - first_block * size))
-        return PerImage(*(self._gather(column, len(images)) for column in zip(*finished)))
+                on_block(min(replicas * size, end - first_block * size))
+        return PerImage(*(self._gather(column, end - blocks.start * size) for column in zip(*finished)))
 
     def _finish(
         self, images: np.ndarray | NewImages, samples: int, blocks: list[int], kept_blocks: "KeptBlocks | None"

@@ -1,0 +1,97 @@
+"""What `tfvae.apply` computes of examples, chunk by chunk: latents, reconstructions and samples.
+
+Each is a small class, a `Quantity`. Scores, the fourth, are evaluation's: `training/scoring.py`. To add one, write a
+class, make it in `applied.py`, and add its row to `config/capabilities.py`.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.analysis import latents
+from tfvae.analysis.blocks import rows_together
+from tfvae.core import noise
+from tfvae.core.noise import Stream
+from tfvae.core.vae import VAE
+from tfvae.data.new_images import NewImages
+
+
+class Quantity(Protocol):
+    """What is computed of examples; of an example it is the same in whatever chunk it is computed."""
+
+    description: str
+    chunk_rows: int  # examples that are computed together, of which one part's are never mixed with another's
+
+    def columns(self, images: Any, first: int, last: int) -> dict[str, np.ndarray]:
+        """Arrays with a row for each of the examples first .. last-1 of a part, `images`."""
+        ...
+
+    def summary(self, column: Callable[[str], np.ndarray]) -> dict[str, float]:
+        """Means over a part, and `<name>_standard_error`; `column(name)` is one of `columns`, of the whole part."""
+        ...
+
+
+class _WithoutMeans:
+    """A quantity whose means tell nothing."""
+
+    def summary(self, column: Callable[[str], np.ndarray]) -> dict[str, float]:
+        return {}
+
+
+class Encoding(_WithoutMeans):
+    """Means and log-variances of q(z|x)."""
+
+    description = "the mean and the log-variance of each latent of q(z|x)"
+
+    def __init__(self, vae: VAE) -> None:
+        self.vae = vae
+        self.chunk_rows = rows_together(vae)
+
+    def columns(self, images: np.ndarray | NewImages, first: int, last: int) -> dict[str, np.ndarray]:
+        """`mean` and `log_variance`: float32 [B, L] both."""
+        return latents.encode(self.vae, images[np.arange(first, last)])._asdict()
+
+
+class Reconstruction(_WithoutMeans):
+    """Means of p(x|z) at the means of q(z|x), as pictures or in the user's units."""
+
+    description = "the means of p(x|z) at the means of q(z|x)"
+
+    def __init__(self, vae: VAE, as_pictures: bool) -> None:
+        self.vae, self.as_pictures = vae, as_pictures
+        self.chunk_rows = rows_together(vae)
+
+    def columns(self, images: np.ndarray | NewImages, first: int, last: int) -> dict[str, np.ndarray]:
+        """`images` [B, H, W, C], or `x` [B, D] of vectors: float32."""
+        means = latents.reconstructions(self.vae, images[np.arange(first, last)])
+        return _as_column(self.vae, means, self.as_pictures)
+
+
+class Sampling(_WithoutMeans):
+    """Samples: means of p(x|z) for z from the prior, or x drawn from p(x|z) for these z."""
+
+    def __init__(self, vae: VAE, count: int, seed: int, draws_x: bool, as_pictures: bool) -> None:
+        self.vae, self.seed, self.draws_x, self.as_pictures = vae, seed, draws_x, as_pictures
+        self.chunk_rows = rows_together(vae)
+        self.z = latents.sample_latents(vae, count, seed)  # the same as `Run.sample` draws
+        self.description = "x ~ p(x|z), z ~ p(z)" if draws_x else "the means of p(x|z), z ~ p(z)"
+
+    def columns(self, images: None, first: int, last: int) -> dict[str, np.ndarray]:
+        """`images` [B, H, W, C], or `x` [B, D] of vectors: float32. There is nothing that they are of."""
+        z = self.z[first:last]
+        if not self.draws_x:
+            return _as_column(self.vae, latents.decode(self.vae, z), self.as_pictures)
+        p = self.vae.decode(tf.constant(z))
+        shape = (len(z), *self.vae.decoder.image_shape)
+        seed = noise.seed_for(self.seed, Stream.LIKELIHOOD, first)
+        return _as_column(self.vae, p.sample(p.noise(shape, seed)).numpy(), self.as_pictures)
+
+
+def _as_column(vae: VAE, x: np.ndarray, as_pictures: bool) -> dict[str, np.ndarray]:
+    """x [B, H, W, C] as a column: pictures as they are, else in the user's units."""
+    if as_pictures:
+        return {"images": x}
+    name = "x" if vae.decoder.columns else "images"
+    return {name: vae.decoder.in_user_units(x)}

@@ -1,0 +1,101 @@
+"""A trained run applied to any examples: latents, scores, reconstructions, samples, into a file.
+
+Nothing here waits for TensorFlow until it is called.
+"""
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any
+
+from tfvae.config import Config
+from tfvae.config.application import Request
+from tfvae.config.data_names import is_file_name
+from tfvae.config.flagfile import read_config
+from tfvae.errors import InputError
+from tfvae.runtime.files import require_checkpoints, require_place
+from tfvae.runtime.tensorflow import import_tensorflow
+
+if TYPE_CHECKING:
+    from tfvae.analysis.applications import Quantity
+    from tfvae.core.vae import VAE
+    from tfvae.data.examples import Examples
+    from tfvae.training.checkpoints import SavedRun
+
+
+def apply(config: Config, request: Request, label_column_is_given: bool = False) -> dict[str, Any]:
+    """Applies the run in `config.run_dir` to the examples of `config.dataset`; writes `request.output`.
+
+    Beside the output, `<output>.json` says what its numbers are of. A process that was killed goes on, when it is
+    called again, with the chunks in `<output>.parts/`.
+
+    Args:
+        label_column_is_given: whether `config.label_column` was asked for now, and must be there.
+
+    Returns:
+        What the JSON file holds.
+
+    Raises:
+        InputError: the run, the examples or the output can't be used; nothing has been written.
+        RunError: it failed after its start; the message says what is safe.
+    """
+    from tfvae.analysis import unfinished
+    from tfvae.data import place
+
+    config = place.absolute(config)
+    request.check(config)
+    unfinished.require_free(request.path, request.overwrite)
+    require_place("output", request.path)
+    trained, examples = _load(config, request, label_column_is_given)
+    from tfvae.analysis.job import Job, check_output
+
+    check_output(request, trained.vae, examples)
+    quantity = _quantity(config, request, trained.vae)
+    return Job(config, request, trained.vae, trained.step, examples, quantity).run()
+
+
+def _load(config: Config, request: Request, label_column_is_given: bool) -> "tuple[SavedRun, Examples | None]":
+    """The trained run, and what it is applied to, where that is anything; what NumPy can refuse first."""
+    from tfvae.data import place
+
+    require_checkpoints(config.directory)
+    recorded = place.absolute(read_config(config.directory))
+    are_of_run = not place.is_new(config) and config.label_column == recorded.label_column
+    parts = None
+    if request.capabilities.needs_data and are_of_run:
+        parts = place.read_early(config)
+    elif request.capabilities.needs_data and is_file_name(config.dataset) and not os.path.exists(config.dataset):
+        raise InputError(f"--dataset={config.dataset}: must be a file or a folder, and there is none")
+    import_tensorflow()
+    from tfvae.training import checkpoints
+
+    trained = checkpoints.load_run(config.directory)
+    if not request.capabilities.needs_data:
+        return trained, None
+    from tfvae.data import dataset, examples, sources
+
+    if are_of_run:
+        parts = parts or place.read(config)
+        run_data = dataset.load_of_run(config, trained.fingerprint, parts)
+        return trained, examples.of_run(config, run_data, parts, request.split)
+    config = dataclasses.replace(config, dataset=sources.resolve(config)[0])
+    if config.label_column == recorded.label_column and examples.may_be_of_run(config, recorded):
+        found = examples.find_of_run(config, trained.fingerprint, request.split)
+        if found is not None:
+            place.record(config)
+            return trained, found
+    rule = trained.vae.encoder.user_rule
+    return trained, examples.of_others(config, rule, request.split, label_column_is_given)
+
+
+def _quantity(config: Config, request: Request, vae: "VAE") -> "Quantity":
+    """What computes `request.what`."""
+    from tfvae.analysis import applications
+    from tfvae.training.scoring import Scoring
+
+    if request.what == "latents":
+        return applications.Encoding(vae)
+    if request.what == "scores":
+        return Scoring(vae, config)
+    if request.what == "reconstructions":
+        return applications.Reconstruction(vae, request.is_picture)
+    return applications.Sampling(vae, request.count, config.seed, request.draw, request.is_picture)

@@ -1,0 +1,48 @@
+"""Applies a trained run to any data: python -m tfvae.apply --run_dir=runs/NAME --what=latents --output=latents.npz
+
+Writes the latents, scores or reconstructions of the run's own data or of others (--dataset), or samples, into a .npz,
+.csv or .parquet file, one picture (.png), or a directory of pictures (out/); what they are of into `<output>.json`.
+Killed, the same command goes on. A given `--seed` is that of the draws.
+"""
+
+import sys
+from typing import Any
+
+from tfvae.applied import apply
+from tfvae.config.application import SPLITS, Request
+from tfvae.config.capabilities import APPLICATIONS
+from tfvae.config.fields import choice, field, or_auto, text, true_or_false, whole
+from tfvae.config.flagfile import recorded_config
+from tfvae.errors import InputError
+from tfvae.flags import of_config, run_command
+
+OWN_FLAGS = {
+    "what": field("latents", choice(*APPLICATIONS), "what is computed"),
+    "output": field(None, or_auto(text("a file or a directory")), "where it goes: .npz, .csv, .parquet, .png or DIR/"),
+    "split": field("all", choice(*SPLITS), "of the run's own data a split of the run, of other data a part of theirs"),
+    "count": field(100, whole(1), "of --what=samples: how many"),
+    "draw": field(False, true_or_false(), "of --what=samples: x drawn from p(x|z), and not its means"),
+    "overwrite": field(False, true_or_false(), "write over an output that is there"),
+}
+FLAGS = (
+    of_config("run_dir")
+    | OWN_FLAGS
+    | of_config("dataset", "data_dir", "labels", "label_column", "skip_damaged")
+    | of_config("eval_samples", "eval_memory_gb", "memory_gb", "seed")
+)
+
+
+def main(given: dict[str, Any]) -> None:
+    own = {name: given.pop(name) for name in OWN_FLAGS if name in given}
+    if own.get("output") is None:
+        raise InputError("--output: must be given: a file that ends in .npz, .csv, .parquet or .png, or a directory/")
+    apply(recorded_config(given), Request(**own), given.get("label_column") is not None)
+
+
+def run(argv: list[str]) -> None:
+    """Runs the command on the arguments after its name."""
+    run_command(main, argv, "tfvae.apply", __doc__, FLAGS)
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

@@ -1,0 +1,80 @@
+"""What `tfvae.apply` is asked for: checked by the standard library alone, before TensorFlow is imported."""
+
+import dataclasses
+import importlib.util
+import os
+from pathlib import Path
+
+from tfvae.config.capabilities import APPLICATIONS, OBJECTIVES, Application
+from tfvae.config.config import Config
+from tfvae.errors import InputError
+
+SPLITS = ("train", "validation", "test", "all")
+_TABLES = {".csv": "csv", ".parquet": "parquet"}
+_FORMS = {".npz": "npz", ".png": "png", **_TABLES}  # by the ending of the output's name
+_DIRECTORY = "directory"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is computed, of which part of the data, and where it goes.
+
+    `count` and `draw` are of samples alone: their number, and whether they are drawn from p(x|z), not its means.
+    """
+
+    output: str
+    what: str = "latents"
+    split: str = "all"
+    count: int = 100
+    draw: bool = False
+    overwrite: bool = False
+
+    @property
+    def capabilities(self) -> Application:
+        """The row of `what`."""
+        return APPLICATIONS[self.what]
+
+    @property
+    def path(self) -> Path:
+        """The file, or the directory, that is written."""
+        return Path(self.output).expanduser().absolute()
+
+    @property
+    def form(self) -> str:
+        """`npz`, `csv`, `parquet`, `png` or `directory`; raises InputError where the name says none of these."""
+        if self.output.endswith("/") or os.path.isdir(self.path):
+            return _DIRECTORY
+        form = _FORMS.get(self.path.suffix.lower())
+        if form is None:
+            raise InputError(f"--output={self.output}: must end in {', '.join(_FORMS)}, or in / for a directory")
+        return form
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether pixels are written as those of pictures."""
+        return self.form in ("png", _DIRECTORY)
+
+    def check(self, config: Config) -> None:
+        """Refuses what the run, or the form of the output, can't have; raises InputError."""
+        if self.capabilities.needs_prior and not OBJECTIVES[config.objective].has_prior:
+            raise InputError(f"--what={self.what}: must not be of a plain autoencoder, which has no p(z) to draw from")
+        if self.is_picture and not self.capabilities.makes_examples:
+            raise InputError(
+                f"--output={self.output}: must end in .npz, .csv or .parquet for --what={self.what}: they are no images"
+            )
+        if self.form in _TABLES.values() and importlib.util.find_spec("pyarrow") is None:
+            raise InputError(f"--output={self.output}: needs pyarrow: pip install 'tfvae[tables]'")
+
+    def check_form(self, is_of_vectors: bool) -> None:
+        """Refuses images in a table, and rows of a table as pictures; raises InputError."""
+        if not self.capabilities.makes_examples:
+            return
+        if is_of_vectors and self.is_picture:
+            raise InputError(
+                f"--output={self.output}: must end in .npz, .csv or .parquet: the run is of vectors, which have no "
+                "pixels to show"
+            )
+        if self.form in _TABLES.values() and not is_of_vectors:
+            raise InputError(
+                f"--output={self.output}: must end in .npz, .png or / for --what={self.what}: images fit into no table"
+            )
