@@ -1,6 +1,7 @@
 """Python's front door on arrays: `tfvae.fit`, `tfvae.load`, and what a `Run` does."""
 
 import contextlib
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -115,6 +116,35 @@ def test_scores_of_the_test_images_are_those_of_evaluate(run):
     np.testing.assert_allclose(np.mean(scores.elbo), means["elbo"], rtol=1e-12)  # the same, rounded in another order
     error = np.sum(scores.log_px_monte_carlo_error.astype(np.float64) ** 2) ** 0.5 / len(test)
     np.testing.assert_allclose(error, run.results["test"]["log_px_monte_carlo_error"], rtol=1e-6)
+
+
+def test_missing_pixels_are_filled_in(run, capsys):
+    x = DIGITS[:20, ..., None] / 255
+    observed = np.random.default_rng(0).random(x.shape) < 0.5
+    observed[0] = True
+    filled = run.impute(np.where(observed, x, np.nan), draws=2, samples=5)
+    assert "of 19 images with missing values 19 have fewer than 10" in capsys.readouterr().out
+    assert (filled.mean.shape, filled.draws.shape) == ((20, 8, 8, 1), (2, 20, 8, 8, 1))
+    for array in (filled.mean, *filled.draws):
+        np.testing.assert_allclose(array[observed], x[observed], rtol=1e-6)
+    assert 0 < filled.mean[~observed].min() and set(np.unique(filled.draws[:, ~observed])) == {0, 1}
+    by_mask = run.impute(DIGITS[:20], observed[..., 0], draws=2, samples=5)
+    for ours, expected in zip(by_mask, filled):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_an_imputation_that_is_not_possible_is_refused_in_one_line(run, monkeypatch):
+    for words, options in {
+        "draws=-1: must be a whole number from 0 to 2147483647": {"draws": -1},
+        "samples=0: must be a whole number from 1 to 2147483647": {"samples": 0},
+        "observed: must have the shape of x, [2, 8, 8], and has [8, 8]": {"observed": np.ones((8, 8))},
+    }.items():
+        with pytest.raises(InputError) as caught:
+            run.impute(DIGITS[:2], **options)
+        assert str(caught.value) == words
+    monkeypatch.setattr(run, "config", dataclasses.replace(run.config, objective="autoencoder"))
+    with pytest.raises(InputError, match="^impute: must not be of a plain autoencoder, which has no p") as caught:
+        run.impute(DIGITS[:2])
 
 
 def test_scores_are_the_elbo_and_log_px_by_other_means(run):

@@ -25,6 +25,7 @@ from tfvae.runtime.tensorflow import import_tensorflow
 if TYPE_CHECKING:
     import keras
 
+    from tfvae.analysis.imputation import Imputed, Imputer
     from tfvae.analysis.latents import Latents
     from tfvae.core.vae import VAE
     from tfvae.data.new_images import NewImages
@@ -174,6 +175,7 @@ class Run:
         self.history = history.read(run_dir)
         self._own_arrays = arrays
         self._evaluator: Evaluator | None = None  # compiled at the first `score`
+        self._imputer: Imputer | None = None  # likewise, for the settings of the last `impute`
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.vae, self.config, self.step, self.fingerprint))
@@ -238,6 +240,42 @@ class Run:
             )
         columns = scores(self._evaluator.evaluate(self._images(x), samples), self.config, samples)
         return Scores._make(columns.get(name) for name in Scores._fields)
+
+    def impute(
+        self, x: Any, observed: Any = None, draws: int = 0, samples: int | None = None, seed: int = 0
+    ) -> "Imputed":
+        """Fills in missing values: NaN, and those where `observed` is False; what is observed comes back as it is.
+
+        Args:
+            x: images, or vectors, in your units; any value may stand where one is missing.
+            observed: a mask of x's shape; one of [N, H, W] is of all channels of a pixel. None: all but NaN.
+            draws: M, of each row by sampling importance resampling: M complete sets, for multiple imputation.
+            samples: S, of z for each row (None: `config.eval_samples`); self-normalised importance sampling (Rezende et
+                al. 2014, appendix F; Mattei & Frellsen 2018, 2019).
+            seed: of all draws; the noise of a row is a function of it and of the row's place.
+
+        Returns:
+            `mean`, x with E[x_missing | x_observed] filled in, [N, H, W, C] or [N, D]; `draws` [M, N, ...];
+            `effective_samples` [N]; `log_observed`, log p(x_observed) in nats [N], of images in [0, 1].
+
+        Raises:
+            InputError: an argument is out of range, what is observed is not as in training, or the model can't do it.
+        """
+        from tfvae.analysis import imputation
+        from tfvae.data.incomplete import IncompleteImages
+
+        for reason in task_refusals(self.config, "imputation"):
+            raise InputError(f"impute: {reason}")
+        samples = whole(1).argument("samples", self.config.eval_samples if samples is None else samples)
+        settings = (samples, whole(0).argument("seed", seed), whole(0).argument("draws", draws))
+        images = IncompleteImages(x, observed, self.vae.encoder.user_rule, self.config)
+        if self._imputer is None or self._imputer.settings != settings:
+            self._imputer = imputation.Imputer(self.vae, *settings)
+        imputed = self._imputer.impute(images)
+        line = imputation.advice(images, imputed, samples, "samples")
+        if line:
+            print(line, flush=True)
+        return imputed
 
     def evaluate(self, images: Any = None, validation: Any = None, test: Any = None) -> dict[str, Any]:
         """Evaluates the run's checkpoint on its test images, prints the figures, and returns them.

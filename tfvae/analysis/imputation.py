@@ -1,229 +1,100 @@
-"""Missing pixels: filled in with their mean given the observed ones, and how likely the true ones are.
+"""Images, or vectors, with missing values, completed by a trained VAE in their user's units.
 
-Shapes: images [N, H, W, C], uint8 or float32 in [0, 1]; S importance samples of z; z [..., L]. The noise of T images, a
-tile, is drawn together, whatever the number B of them is that are computed together.
+Shapes: N images [N, H, W, C], or vectors [N, D]; x [N, H, W, C], of vectors [N, 1, 1, D].
 """
 
-import functools
-from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from tfvae.analysis.blocks import rows_together
-from tfvae.core import fast, noise
-from tfvae.core.distributions import draw
-from tfvae.core.inputs import to_unit
-from tfvae.core.noise import Stream
-from tfvae.core.protocols import AnyDensity, Density, Posterior, Vae
-from tfvae.core.repeatable import sums_in_order
+from tfvae.analysis import latents
+from tfvae.analysis.conditional import Conditioner
+from tfvae.core.vae import VAE
+from tfvae.core.vectors import VectorRule
+from tfvae.data.incomplete import IncompleteImages
+from tfvae.data.provenance import examples
 
-_LATENTS_OF_TILE = 4_000  # z's: part of the numbers, for each tile draws its own noise
-_FILLINGS = 19  # of an image with missing pixels: their posteriors, and the prior, propose z
+_DRAWS_OF_GUESS = 100
+_FEW_EFFECTIVE_SAMPLES = 10
 
 
-def _log_prob_where(p: Density, x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """log p of the values of x where `mask` is 1 and not 0, in nats: [...]."""
-    return tf.reduce_sum(p.element_log_prob(x) * mask, axis=(-3, -2, -1))
+class Imputed(NamedTuple):
+    """N images, or vectors, with their missing values filled in; what was observed is as it was."""
 
+    mean: np.ndarray  # by E[x_missing | x_observed], [N, H, W, C] or [N, D]
+    draws: np.ndarray  # M times by a draw from p(x_missing | x_observed), [M, N, H, W, C] or [M, N, D]
+    effective_samples: np.ndarray  # (sum w)^2 / sum w^2 of the weights behind each, [N]
+    log_observed: np.ndarray  # log p(x_observed) in nats, [N]
 
-class Imputation(NamedTuple):
-    """Images with their missing pixels filled in, and the log-likelihood of what was missing, [N] in nats."""
-
-    filled: np.ndarray
-    log_prob: np.ndarray
-    effective_samples: np.ndarray | None = None  # of z behind each image, [N]
-
-    def row(self, images: np.ndarray, observed: np.ndarray) -> dict[str, float]:
-        """RMSE over all missing pixels, and the mean over images of log p with its standard error."""
-        missing = np.broadcast_to(observed, images.shape) == 0
-        squares = np.square(self.filled - to_unit(images))[missing]
-        row = {
-            "RMSE": np.mean(squares, dtype=np.float64) ** 0.5,
-            "log p(missing | observed)": self.log_prob.mean(),
-            "standard error": np.std(self.log_prob, dtype=np.float64) / len(images) ** 0.5,
-        }
-        if self.effective_samples is not None:
-            row["effective samples"] = np.mean(self.effective_samples, dtype=np.float64)
-        return {key: float(value) for key, value in row.items()}
+    @classmethod
+    def joined(cls, blocks: "list[Imputed]") -> "Imputed":
+        """The rows of all blocks, one after the other."""
+        return cls(
+            np.concatenate([block.mean for block in blocks]),
+            np.concatenate([block.draws for block in blocks], axis=1),
+            np.concatenate([block.effective_samples for block in blocks]),
+            np.concatenate([block.log_observed for block in blocks]),
+        )
 
 
 class Imputer:
-    """Fills in missing pixels by S = `samples` importance samples of z for each image, drawn by `seed`.
+    """Fills in missing values by S = `samples` importance samples of z for each image, and M = `draws` times by draws.
 
-    A sample's proposal is number 0, the prior, or number k, q(z|x) of the k-th filling; samples take them in turn.
+    Noise is a function of `seed` and an image's place, so that parts of a set are filled in as the whole set is.
     """
 
-    def __init__(self, vae: Vae, samples: int, seed: int) -> None:
-        self.vae, self.samples, self.seed = vae, samples, seed
-        self.proposal_of_sample = np.arange(samples) % (_FILLINGS + 1)
-        shares = np.bincount(self.proposal_of_sample, minlength=_FILLINGS + 1) / samples
-        self.log_shares = np.log(np.maximum(shares, 1e-30)).astype(np.float32)
-        self.latents_together = rows_together(vae, _LATENTS_OF_TILE)
-        use_xla = fast.use_xla(vae.convolutional)
-        self.propose = tf.function(self._propose, jit_compile=use_xla, autograph=False)
-        self.add_samples = tf.function(self._add_samples, jit_compile=use_xla, autograph=False)
+    def __init__(self, vae: VAE, samples: int, seed: int, draws: int = 0) -> None:
+        self.vae, self.draws = vae, draws
+        self.settings = (samples, seed, draws)
+        self.conditioner = Conditioner(vae, samples, seed)
+        self.guess = first_guess(vae, seed)
 
-    def impute(self, images: np.ndarray, observed: np.ndarray, train_images: np.ndarray) -> Imputation:
-        """Fills in E[x_missing | x_observed] where `observed`, which broadcasts to the images, is 0.
+    def impute(self, images: IncompleteImages) -> Imputed:
+        """All of the images, a tile at a time."""
+        tile, blocks = self.conditioner.tile, []
+        for first in range(0, len(images), tile):
+            blocks.append(self.impute_rows(images, np.arange(first, min(first + tile, len(images)))))
+        return Imputed.joined(blocks)
 
-        log p(x_missing | x_observed) is the estimate of log p(x) less that of log p(x_observed). Few effective samples
-        flatter it: the second is then underestimated more. The training images' means are the first guess.
-        """
-        guess = fill_means(self.vae, images, observed, train_images).filled
-        observed = np.broadcast_to(observed, images.shape)
-        # each image twice: given its observed pixels, and given all of them
-        x = np.concatenate([guess, to_unit(images)])
-        masks = np.concatenate([observed, np.ones_like(observed)]).astype(np.float32)
-        log_prob, mean, effective_samples = self.condition(x, masks)
-        log_p_observed, log_p_all = np.split(log_prob, 2)
-        size = len(images)
-        return Imputation(np.where(observed, guess, mean[:size]), log_p_all - log_p_observed, effective_samples[:size])
-
-    @sums_in_order()
-    def condition(self, x: np.ndarray, observed: np.ndarray) -> list[np.ndarray]:
-        """Conditions on the pixels of x where `observed` (its shape) is 1, not 0.
-
-        z is proposed in turn by the prior and by q(z|x filled in), for the fillings that pseudo-Gibbs sampling runs
-        through from x on (Rezende et al. 2014, appendix F). The weights p(x_observed, z) / proposal(z), of the mixture
-        of all these, are bounded and correct what pseudo-Gibbs gets wrong (Mattei & Frellsen 2018, section 3).
-
-        Returns:
-            log p(x_observed) [N] in nats, E[x|x_observed] [N, H, W, C], the effective number of samples [N].
-        """
-        size = len(x)
-        tile = min(size, max(1, _LATENTS_OF_TILE // self.samples))
-        together = min(tile, max(1, self.latents_together // self.samples))
-        blocks = []
-        for tile_first in range(0, size, tile):
-            tile_size = min(tile, size - tile_first)
-            for first in range(0, tile_size, together):
-                # the last block is filled up with copies of the last image
-                rows_of_tile = np.minimum(first + np.arange(together), tile_size - 1)
-                number = tf.constant(tile_first // tile)
-                noise_of_tile = _TileNoise(self.seed, number, tile, tf.constant(rows_of_tile, tf.int32))
-                rows = tile_first + rows_of_tile
-                columns = self._condition(noise_of_tile, tf.constant(x[rows]), tf.constant(observed[rows]))
-                blocks.append([column[: tile_size - first] for column in columns])
-        return [np.concatenate(column) for column in zip(*blocks)]
-
-    def _condition(self, noise_of_tile: "_TileNoise", x: tf.Tensor, observed: tf.Tensor) -> list[np.ndarray]:
-        """What `condition` returns, of one block of images; its samples are decoded so many together as fit."""
-        z, log_ratio = self.propose(noise_of_tile.tile, noise_of_tile.number, noise_of_tile.rows, x, observed)
-        sums = WeightedSums.zero(x)
-        for first in range(0, self.samples, self.latents_together):
-            chosen = slice(first, first + self.latents_together)
-            sums = self.add_samples(x, observed, z[chosen], log_ratio[chosen], sums)
-        return sums.results(self.samples)
-
-    def _add_samples(
-        self, x: tf.Tensor, observed: tf.Tensor, z: tf.Tensor, log_ratio: tf.Tensor, sums: "WeightedSums"
-    ) -> "WeightedSums":
-        """The sums with samples z [K, B, L], of which `log_ratio` [K, B] is log p(z) / proposal(z)."""
-        p = self.vae.decode(z)
-        return sums.plus(_log_prob_where(p, x, observed) + log_ratio, p.mean)
-
-    def _propose(
-        self, tile: int, number: tf.Tensor, rows: tf.Tensor, x: tf.Tensor, observed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """z of each sample [S, B, L], by the noise of these rows of a tile, and log p(z) / proposal(z) [S, B]."""
-        noise_of_tile = _TileNoise(self.seed, number, tile, rows)
-        posteriors = self._posteriors(self._fillings(x, observed, noise_of_tile))
-        z = self._draw(posteriors, noise_of_tile)
-        log_prior = self.vae.prior.log_prob(z)
-        # of z by each proposal: [S, 1 + fillings, B]
-        log_proposals = tf.concat([log_prior[:, None], cast(AnyDensity, posteriors).log_prob(z[:, None])], axis=1)
-        log_mixture = tf.reduce_logsumexp(log_proposals + self.log_shares[:, None], axis=1)
-        return z, log_prior - log_mixture
-
-    def _fillings(self, x: tf.Tensor, observed: tf.Tensor, noise_of_tile: "_TileNoise") -> tf.Tensor:
-        """x, and what pseudo-Gibbs sampling makes of it in turn: [fillings, B, H, W, C]."""
-        later = tf.scan(
-            lambda filled, i: tf.where(observed > 0, x, self._redraw(filled, i, noise_of_tile)),
-            tf.range(_FILLINGS - 1),
-            x,
-        )
-        return tf.concat([x[None], later], axis=0)
-
-    def _redraw(self, x: tf.Tensor, i: tf.Tensor, noise_of_tile: "_TileNoise") -> tf.Tensor:
-        """x' ~ p(x'|z) for z ~ q(z|x)."""
-        q = self.vae.encode(x)
-        p = self.vae.decode(self.vae.sampling(q, noise_of_tile.of(noise.normal, q.mean.shape, 2 * i + 2)))
-        return p.sample(noise_of_tile.of(p.noise, x.shape, 2 * i + 3))
-
-    def _posteriors(self, fillings: tf.Tensor) -> Posterior:
-        """q(z|x) of each filling, over [fillings, B, L]; one after the other, for all of them are many images."""
-        of_fillings = [self.vae.encode(filling) for filling in tf.unstack(fillings)]
-        return tf.nest.map_structure(lambda *parameters: tf.stack(parameters), *of_fillings)
-
-    def _draw(self, posteriors: Posterior, noise_of_tile: "_TileNoise") -> tf.Tensor:
-        """z of each sample by its proposal: [S, B, L]."""
-        filling_of_sample = np.maximum(self.proposal_of_sample - 1, 0)
-        q = tf.nest.map_structure(lambda parameter: tf.gather(parameter, filling_of_sample), posteriors)
-        shape = (self.samples, *q.mean.shape[1:])
-        of_posterior = self.vae.sampling(q, noise_of_tile.of(noise.normal, shape, 0, axis=1))
-        of_prior = noise_of_tile.of(functools.partial(draw, self.vae.prior), shape, 1, axis=1)
-        return tf.where((self.proposal_of_sample == 0)[:, None, None], of_prior, of_posterior)
-
-
-class _TileNoise(NamedTuple):
-    """The noise of some rows, int32 [B], of tile `number` of `tile` images."""
-
-    seed: int
-    number: tf.Tensor
-    tile: int
-    rows: tf.Tensor
-
-    def of(
-        self, draw_noise: Callable[..., tf.Tensor], shape: tuple[int, ...], use: int | tf.Tensor, axis: int = 0
-    ) -> tf.Tensor:
-        """Noise of `shape`, whose `axis` of length B is the images': `draw_noise` draws that of the whole tile."""
-        seed = noise.fold_in(noise.seed_for(self.seed, Stream.EVALUATION, self.number), use)
-        of_tile = draw_noise((*shape[:axis], self.tile, *shape[axis + 1 :]), seed)
-        return tf.gather(of_tile, self.rows, axis=axis)
-
-
-class WeightedSums(NamedTuple):
-    """Sums over samples of B images, of weights w relative to exp(largest), which can't overflow."""
-
-    largest: tf.Tensor  # log weight so far, [B]
-    w: tf.Tensor  # [B]
-    squared_w: tf.Tensor  # [B]
-    mean: tf.Tensor  # of w * E[x|z], [B, H, W, C]
-
-    @classmethod
-    def zero(cls, x: tf.Tensor) -> "WeightedSums":
-        """Before the first sample for images x."""
-        zeros = tf.zeros([len(x)])
-        return cls(tf.fill([len(x)], -float("inf")), zeros, zeros, tf.zeros_like(x))
-
-    def plus(self, log_weights: tf.Tensor, means: tf.Tensor) -> "WeightedSums":
-        """After more samples: their log weights [K, B] and E[x|z] [K, B, H, W, C]."""
-        largest = tf.maximum(self.largest, tf.reduce_max(log_weights, axis=0))
-        scale, w = tf.exp(self.largest - largest), tf.exp(log_weights - largest)
-        mean = tf.reduce_sum(w[..., None, None, None] * means, axis=0)
-        return WeightedSums(
-            largest,
-            self.w * scale + tf.reduce_sum(w, axis=0),
-            self.squared_w * tf.square(scale) + tf.reduce_sum(tf.square(w), axis=0),
-            self.mean * scale[:, None, None, None] + mean,
+    def impute_rows(self, images: IncompleteImages, rows: np.ndarray) -> Imputed:
+        """These of the images, numbers [R] that follow each other."""
+        is_observed = images.is_observed[rows]
+        x = np.where(is_observed, images.x(rows), self.guess)
+        known = self.conditioner.condition(x, is_observed.astype(np.float32), int(rows[0]), self.draws)
+        return Imputed(
+            images.filled(rows, self._in_user_units(known.mean)),
+            images.filled(rows, self._in_user_units(known.draws)),
+            known.effective_samples,
+            known.log_observed,
         )
 
-    def results(self, samples: int) -> list[np.ndarray]:
-        """log of the mean weight, the weighted mean of E[x|z], the effective number of samples."""
-        log_prob = self.largest + tf.math.log(self.w) - np.log(samples)
-        mean = self.mean / self.w[:, None, None, None]
-        return [column.numpy() for column in (log_prob, mean, tf.square(self.w) / self.squared_w)]
+    def _in_user_units(self, x: np.ndarray) -> np.ndarray:
+        """In the shape of x: those of vectors are [..., 1, 1, D]."""
+        return self.vae.decoder.in_user_units(x).reshape(x.shape)
 
 
-def fill_means(vae: Vae, images: np.ndarray, observed: np.ndarray, train_images: np.ndarray) -> Imputation:
-    """Fills in the training images' means; log p is that of independent pixels of these means (and variances)."""
-    x, train_x = to_unit(images), to_unit(train_images)
-    mean = np.asarray(np.mean(train_x, axis=0, dtype=np.float64))
-    variance = np.asarray(np.var(train_x, axis=0, dtype=np.float64))
-    density = vae.decode(vae.encode(tf.constant(x[:1])).mean)  # any of the family
-    pixels = density.fitted_to(mean, variance, len(train_x))
-    missing = tf.constant(np.broadcast_to(observed, x.shape) == 0, tf.float32)
-    filled = np.where(observed, x, mean.astype(np.float32))
-    return Imputation(filled, _log_prob_where(pixels, x, missing).numpy())
+def first_guess(vae: VAE, seed: int) -> np.ndarray:
+    """What stands in the place of missing values before z is proposed: [H, W, C].
+
+    NaN, where the encoder was trained to see what is missing. Else the model's own mean, over draws from its prior by
+    `seed`: the training set may not be at hand. The weights correct any guess; a bad one costs effective samples.
+    """
+    columns = vae.encoder.columns
+    if columns is not None and columns.missing:
+        return np.full(vae.encoder.image_shape, np.nan, np.float32)
+    return latents.samples(vae, _DRAWS_OF_GUESS, seed).mean(axis=0)
+
+
+def advice(images: IncompleteImages, imputed: Imputed, samples: int, setting: str) -> str | None:
+    """A line where few samples are behind some of the missing values; `setting` is what makes them more."""
+    is_incomplete = ~images.is_observed.all(axis=(1, 2, 3))
+    effective = imputed.effective_samples[is_incomplete]
+    columns = images.rule.columns if isinstance(images.rule, VectorRule) else None
+    few = np.count_nonzero(effective < _FEW_EFFECTIVE_SAMPLES)
+    if not few:
+        return None
+    return (
+        f"advice: of {len(effective):,} {examples(columns)} with missing values {few:,} have fewer than "
+        f"{_FEW_EFFECTIVE_SAMPLES} effective samples of {samples:,} (the fewest {effective.min():.1f}), and what is "
+        f"filled in there is rough: more {setting} make it better"
+    )

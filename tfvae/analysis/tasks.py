@@ -13,7 +13,8 @@ import matplotlib.image
 import numpy as np
 import tensorflow as tf
 
-from tfvae.analysis import column_figures, features, figures, imputation, latents
+from tfvae.analysis import column_figures, features, figures, hidden_pixels, latents
+from tfvae.analysis.conditional import Conditioner
 from tfvae.config import Config
 from tfvae.config.rules import check_task
 from tfvae.core import noise
@@ -93,15 +94,15 @@ def impute(context: Context) -> TaskResult:
     vae, config = context.vae, context.config
     images = context.dataset.test.array[:_IMPUTED_IMAGES]
     train_images = context.dataset.train.in_memory().array
-    imputer = imputation.Imputer(vae, config.eval_samples, config.seed)
+    conditioner = Conditioner(vae, config.eval_samples, config.seed)
     rows, strips = {}, []
     for name, observed in _masks(images, config.seed).items():
-        by_mean = imputation.fill_means(vae, images, observed, train_images)
-        by_vae = imputer.impute(images, observed, train_images)
+        by_mean = hidden_pixels.by_means(vae, images, observed, train_images)
+        by_vae = hidden_pixels.by_vae(conditioner, images, observed, train_images)
         rows[f"{name}: VAE"] = by_vae.row(images, observed)
         rows[f"{name}: means"] = by_mean.row(images, observed)
         with_hole = np.where(observed, to_unit(images), 0.5)
-        strips += [strip[:_IMPUTED_COLUMNS] for strip in (to_unit(images), with_hole, by_mean.filled, by_vae.filled)]
+        strips += [strip[:_IMPUTED_COLUMNS] for strip in (to_unit(images), with_hole, by_mean.images, by_vae.images)]
     description = f"missing pixels, nats an image by {config.eval_samples} samples"
     picture = figures.tile(np.concatenate(strips), min(_IMPUTED_COLUMNS, len(images)))
     return TaskResult(images, rows, description, picture)
