@@ -25,7 +25,7 @@ from tfvae.data.splits import Dataset
 from tfvae.errors import RunError
 from tfvae.runtime import files
 from tfvae.runtime.signals import signals_held
-from tfvae.training import checkpoints, evaluation, report
+from tfvae.training import checkpoints, evaluation, hparams, report
 from tfvae.training.best import Selection
 from tfvae.training.block_plan import first_steps, plan_blocks
 from tfvae.training.history import History
@@ -341,6 +341,7 @@ class Trainer:
         if self.placement.chief:
             results = report.results(self.config, self.dataset, self.notes, taken, per_image.summary(), block_size)
             results["export"] = str(self.export(self.state.vae, taken.step, results))
+            hparams.write(self.run_dir, self.config, results)  # before the results, after which nothing is done again
             files.write_atomically(self.run_dir / "results.json", json.dumps(results, indent=1) + "\n")
             kept_blocks.forget()
         self.placement.all_gather(np.zeros(1))  # all wait for the results
