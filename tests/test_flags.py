@@ -10,6 +10,7 @@ import pytest
 from settings import OTHER
 
 from tfvae.config import Config
+from tfvae.config.fields import field, whole
 from tfvae.config.flagfile import to_flagfile
 from tfvae.errors import InputError, RunError, WorkerLost
 from tfvae.flags import of_config, parse, run_command
@@ -204,6 +205,23 @@ def test_only_the_named_flags_are_known():
     assert parse(["--run_dir=a"], "t", fields=of_config("run_dir")) == {"run_dir": "a"}
     with pytest.raises(InputError, match="latent_dim"):
         parse(["--latent_dim=3"], "t", fields=of_config("run_dir"))
+
+
+def test_arguments_are_given_back_where_a_command_takes_some():
+    run_dir = of_config("run_dir")
+    assert parse([], "t", fields=run_dir, arguments="runs") == {"runs": ()}
+    argv = ["a", "--run_dir=b", "c", "--", "--d"]
+    assert parse(argv, "t", fields=run_dir, arguments="runs") == {"run_dir": "b", "runs": ("a", "c", "--d")}
+    with pytest.raises(InputError, match="latent_dim"):
+        parse(["a", "--latent_dim=3"], "t", fields=run_dir, arguments="runs")
+
+
+def test_a_repeated_flag_is_the_list_of_all():
+    fields = {"vary": field((), whole(1), "numbers", repeated=True)}
+    assert parse([], "t", fields=fields) == {}
+    assert parse(["--vary=3", "--vary", "2"], "t", fields=fields) == {"vary": [3, 2]}
+    with pytest.raises(InputError, match="vary=0: must be a whole number"):
+        parse(["--vary=3", "--vary=0"], "t", fields=fields)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import sys
 COMMANDS = {
     "train": "trains, evaluates, exports; run again, goes on from the last checkpoint",
     "launch": "the same by several processes of this machine",
+    "grid": "trains all combinations of settings, one after the other",
+    "compare": "runs beside each other: a table, a picture",
     "evaluate": "test ELBO, log p(x), active units, baselines",
     "apply": "latents, scores, reconstructions, samples of any data, into a file",
     "explore": "samples, interpolation, traversal, imputation, features, fine-tuning",

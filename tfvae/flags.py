@@ -32,25 +32,32 @@ def of_config(*names: str) -> dict[str, dataclasses.Field]:
 
 
 def parse(
-    argv: Iterable[str], command: str, doc: str = "", fields: Mapping[str, dataclasses.Field] = FIELDS
+    argv: Iterable[str],
+    command: str,
+    doc: str = "",
+    fields: Mapping[str, dataclasses.Field] = FIELDS,
+    arguments: str = "",
 ) -> dict[str, Any]:
     """Reads a command line (without the program's name) into {field: value} of the flags that it sets.
 
     The flags live in an object of their own, not in absl's global `FLAGS`: two parsers in one process don't meet.
-    `--help` prints the flags and exits with status 0.
+    `--help` prints the flags and exits with status 0. Arguments that are no flags are refused, or given back, a tuple,
+    under the name `arguments`.
 
     Raises:
         InputError: an unknown flag, a value that isn't allowed, an unreadable flagfile, a leftover argument.
     """
     argv = list(argv)
     values = _define(fields, command)
+    values.set_gnu_getopt(bool(arguments))  # flags may come after arguments
     rest = _read(values, argv, command)
     if values["help"].value:
         print(f"{doc.strip()}\n{values.module_help(command)}\n\n  --flagfile: read flags from this file")
         sys.exit(0)
-    if rest:
+    if rest and not arguments:
         raise InputError(f"{rest[0]}: arguments must be flags, --name=value")
-    return {name: values[name].value for name in fields if values[name].present}
+    given = {name: values[name].value for name in fields if values[name].present}
+    return given | {arguments: tuple(rest)} if arguments else given
 
 
 def _define(fields: Mapping[str, dataclasses.Field], command: str) -> flags.FlagValues:
@@ -59,6 +66,10 @@ def _define(fields: Mapping[str, dataclasses.Field], command: str) -> flags.Flag
         text = f"{field.metadata['help']} (default: {to_text(field.default) or 'nothing'})"
         if type(field.default) is bool:
             flags.DEFINE_boolean(name, None, text, flag_values=values, module_name=command)
+        elif field.metadata["repeated"]:
+            parser: flags.ArgumentParser[Any] = _Parser(field.metadata["kind"])
+            serializer: flags.ArgumentSerializer[Any] = flags.ArgumentSerializer()
+            flags.DEFINE_multi(parser, serializer, name, None, text, values, module_name=command)
         else:
             flags.DEFINE(_Parser(field.metadata["kind"]), name, None, text, values, module_name=command)
     flags.DEFINE_boolean("help", False, "show this help", flag_values=values, module_name=command)
@@ -86,6 +97,7 @@ def run_command(
     command: str,
     doc: str,
     fields: Mapping[str, dataclasses.Field] = FIELDS,
+    arguments: str = "",
 ) -> None:
     """Runs a command on the arguments after its name, and leaves with its exit status.
 
@@ -96,7 +108,7 @@ def run_command(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _exit_by_signal)
     try:
-        main(parse(argv, command, doc, fields))
+        main(parse(argv, command, doc, fields, arguments))
     except InputError as error:
         print(f"{command}: {error.for_command_line}", file=sys.stderr)
         sys.exit(error.status)

@@ -60,6 +60,7 @@ def folder(tmp_path, monkeypatch):
     Path("truncated.npz").write_bytes(whole[:500])
     Path("garbage.npy").write_bytes(b"some words")
     Path("folder.npy").mkdir()
+    Path("folder.csv").mkdir()
     Path("file").write_text("a file\n")
     Path("file").chmod(0o755)
     Path("binary.flags").write_bytes(bytes(range(256)))

@@ -38,6 +38,52 @@ BAD_LINES_OF_OTHERS = {
     "launch leftover": ("launch", ["two"], "two: arguments must be flags"),
     "launch train's leftover": ("launch", ["--", "digits"], "digits: arguments must be flags"),
     "launch no worker": ("launch", ["--workers=0", "--", DIGITS], "--workers=0: must be"),
+    "compare nothing": ("compare", [], "RUN: must be given"),
+    "compare missing": ("compare", ["run", "none"], "none: must be a run directory or a directory of runs, and there"),
+    "compare no run": ("compare", ["no_run", "file"], "no_run, file: must be a run directory or a directory of runs"),
+    "compare spoiled": ("compare", ["spoiled"], "spoiled/config.flags: --latent_dim=many: must be"),
+    "compare to words": (
+        "compare",
+        ["run", "--output=a.txt"],
+        "--output=a.txt: must be a file whose name ends in .csv",
+    ),
+    "compare to a directory": ("compare", ["run", "--output=folder.csv"], "--output=folder.csv: must be a file, and"),
+    "compare nowhere": ("compare", ["run", "--output=none/a.csv"], "--output=none/a.csv: must be in a directory that"),
+    "compare unfinished in a picture": ("compare", ["--output=a.png", "run"], "--output=a.png: must be of a run that"),
+    "compare foreign flag": ("compare", ["run", "--latent_dim=2"], "latent_dim"),
+    "grid nothing": ("grid", ["--", DIGITS], "--vary: must be given"),
+    "grid no values": ("grid", ["--vary=latent_dim"], "--vary=latent_dim: must be NAME=VALUE;VALUE;..."),
+    "grid unknown": ("grid", ["--vary=laten_dim=2;3"], "--vary=laten_dim=2;3: must be NAME=VALUE;VALUE;..., and laten"),
+    "grid bad value": (
+        "grid",
+        ["--vary=latent_dim=2;x"],
+        "--vary=latent_dim=2;x: latent_dim=x: must be a whole number",
+    ),
+    "grid free": ("grid", ["--vary=memory_gb=1;2"], "--vary=memory_gb=1;2: must be of a setting that changes"),
+    "grid twice": ("grid", ["--vary=seed=1;1"], "--vary=seed=1;1: must have each value once"),
+    "grid a flag twice": ("grid", ["--vary=seed=1", "--vary=seed=2"], "--vary=seed=...: must be given once"),
+    "grid given too": ("grid", ["--vary=seed=1", "--", "--seed=2"], "--seed: must not be given after -- as well"),
+    "grid run_dir": ("grid", ["--vary=seed=1", "--", "--run_dir=a"], "--run_dir=a: must not be given"),
+    "grid export_name": ("grid", ["--vary=seed=1", "--", "--export_name=a"], "--export_name=a: must not be given"),
+    "grid train's flag": ("grid", ["--vary=seed=1", "--", "--frobnicate=2"], "frobnicate"),
+    "grid clash": (
+        "grid",
+        ["--vary=posterior=full;laplace", "--vary=seed=1", "--", "--kl=analytic"],
+        "--vary: posterior=laplace, seed=1 can't be combined: --kl=analytic: must be",
+    ),
+    "grid no data": (
+        "grid",
+        ["--vary=seed=1", "--", "--dataset=./none.npy"],
+        "--dataset=./none.npy: must be a readable",
+    ),
+    "grid in a file": ("grid", ["--vary=seed=1", "--grid_dir=file", "--", DIGITS], "--grid_dir=file: must be a direc"),
+    "grid exports to a file": (
+        "grid",
+        ["--vary=seed=1", "--", "--export_dir=file"],
+        "--export_dir=file: must be a dir",
+    ),
+    "grid of workers": ("grid", ["--vary=seed=1", "--", "--strategy=multi_worker"], "--strategy=multi_worker: must"),
+    "grid leftover": ("grid", ["--vary=seed=1", "x"], "x: arguments must be flags"),
     "launch restarts": ("launch", ["--max_restarts=-1", "--", DIGITS], "--max_restarts=-1: must be"),
 }
 
@@ -92,8 +138,9 @@ NO_SHARE_OF_A_BATCH = (
         pytest.param(*NO_SHARE_OF_A_BATCH, marks=pytest.mark.slow),
         ("evaluate", ["--run_dir=no_run"], "--run_dir=no_run: must be"),
         ("launch", ["--", "--latent_dim=0"], "--latent_dim=0: must be"),
+        ("grid", ["--vary=latent_dim=0"], "--vary=latent_dim=0: latent_dim=0: must be"),
     ],
-    ids=["flag", "batch size", "corrupt file", "share of a batch", "no run", "flag of a worker"],
+    ids=["flag", "batch size", "corrupt file", "share of a batch", "no run", "flag of a worker", "flag of a grid"],
 )
 def test_for_real(folder, command, args, part):
     before = tree(folder)

@@ -23,10 +23,10 @@ def test_a_value_s_text_reads_as_the_value(name):
 
 
 def test_lr_steps():
-    assert fields.read_steps("200:0.6,350:0.4") == [(200, 0.6), (350, 0.4)]
+    assert schedule.read_steps("200:0.6,350:0.4") == [(200, 0.6), (350, 0.4)]
     for bad in ("", "5", "5:", ":0.1", "5:0.1:2", "0:0.1", "5:0", "5:-1", "5:inf", "5:0.1,5:0.2", "5:0.1,", "1.5:2"):
         with pytest.raises(ValueError):
-            fields.read_steps(bad)
+            schedule.read_steps(bad)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_lr_steps():
             {"learned": "learned", "of_z": "of_z", "0.5": 0.5, "1e-6": 1e-6, "1e6": 1e6},
             ["0", "1e-200", "9e-7", "1.1e6", "nan", "inf", "Learned"],
         ),
-        (fields.learning_rate_schedule(), {"cosine": "cosine", "1:0.5": "1:0.5"}, ["", "linear", "2:1,1:1"]),
+        (schedule.learning_rate_schedule(), {"cosine": "cosine", "1:0.5": "1:0.5"}, ["", "linear", "2:1,1:1"]),
     ],
     ids=lambda value: value.allowed if isinstance(value, fields.Kind) else "",
 )

@@ -13,7 +13,6 @@ from tfvae.config.fields import (
     field,
     file_name,
     height_and_width,
-    learning_rate_schedule,
     low_and_high,
     number,
     number_above,
@@ -29,6 +28,7 @@ from tfvae.config.fields import (
 )
 from tfvae.config.fields import sigma as sigma_kind
 from tfvae.config.rules import has_closed_kl, refusals
+from tfvae.config.schedule import learning_rate_schedule
 from tfvae.config.usual import USUAL
 from tfvae.errors import InputError, as_arguments
 

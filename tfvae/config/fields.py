@@ -1,7 +1,6 @@
 """What a setting may hold and how its text is read: the kinds of `Config`'s fields and of each command's flags."""
 
 import dataclasses
-import math
 import numbers
 import os
 import reprlib
@@ -64,9 +63,13 @@ def _in_utf8(value: Any) -> str:
     return ", in UTF-8" if isinstance(value, str) and not _is_utf8(value) else ""
 
 
-def field(default: Any, kind: Kind, help: str, *, free: bool = False) -> Any:
-    """A field of `Config` or a flag of one command; `free` ones (paths, intervals) may change when a run is resumed."""
-    return dataclasses.field(default=default, metadata={"kind": kind, "help": help, "free": free})
+def field(default: Any, kind: Kind, help: str, *, free: bool = False, repeated: bool = False) -> Any:
+    """A field of `Config` or a flag of one command; `free` ones (paths, intervals) may change when a run is resumed.
+
+    A `repeated` flag may be given several times, and its value is the list of all.
+    """
+    metadata = {"kind": kind, "help": help, "free": free, "repeated": repeated}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def to_text(value: Any) -> str:
@@ -105,12 +108,12 @@ def _plain_number(value: Any) -> Any:
     return value
 
 
-def _plain_text(value: Any) -> Any:
+def plain_text(value: Any) -> Any:
     return str.__str__(value) if isinstance(value, str) else value  # NumPy's text is a subclass
 
 
 def _plain_path(value: Any) -> Any:
-    return os.fspath(value) if isinstance(value, os.PathLike) else _plain_text(value)
+    return os.fspath(value) if isinstance(value, os.PathLike) else plain_text(value)
 
 
 def _plain_bool(value: Any) -> Any:
@@ -156,7 +159,7 @@ def choice(*names: str) -> Kind:
         f"one of {', '.join(names)}",
         str,
         lambda value: isinstance(value, str) and value in names,  # an array does not say whether it equals a name
-        _plain_text,
+        plain_text,
         allowed_in_python=f"one of {', '.join(map(repr, names))}",
     )
 
@@ -282,41 +285,6 @@ def or_auto(kind: Kind) -> Kind:
     )
 
 
-def learning_rate_schedule() -> Kind:
-    """`constant`, `cosine`, or the epochs and factors that `read_steps` reads."""
-    return Kind(
-        "constant, cosine, or EPOCH:FACTOR,... with growing epochs",
-        str,
-        _is_schedule,
-        _plain_text,
-        allowed_in_python="'constant', 'cosine', or 'EPOCH:FACTOR,...' with growing epochs",
-    )
-
-
-def read_steps(schedule: str) -> list[tuple[int, float]]:
-    """Reads `EPOCH:FACTOR,...` into [(epoch, factor)]; raises ValueError unless the epochs grow from 1 on."""
-    steps = []
-    last_epoch = 0
-    for part in schedule.split(","):
-        epoch, factor = part.split(":")
-        steps.append((int(epoch), float(factor)))
-        if int(epoch) <= last_epoch or not 0 < float(factor) < math.inf:
-            raise ValueError(schedule)
-        last_epoch = int(epoch)
-    return steps
-
-
-def _is_schedule(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    if value in ("constant", "cosine"):
-        return True
-    try:
-        return bool(read_steps(value))
-    except ValueError:
-        return False
-
-
 LEARNED_SIGMAS = ("learned", "optimal", "per_pixel", "of_z")
 SIGMA_RANGE = (1e-6, 1e6)  # of x in [0, 1]; far beyond it a density's square is 0 or infinite in float32
 
@@ -333,7 +301,7 @@ def sigma() -> Kind:
 
 
 def _plain_sigma(value: Any) -> Any:
-    value = _plain_text(_plain_number(value))
+    value = plain_text(_plain_number(value))
     if type(value) is int and _is_finite(value):
         return float(value)  # 1 and 1.0 are one setting, and give a run one name
     return value

@@ -36,6 +36,7 @@ class IncompleteImages:
         if not is_observed.all():
             x = np.where(is_observed, x, _allowed_value(rule))
         self.images = NewImages(x, rule, config)
+        self.values = np.asarray(x)
         self.rule = rule
         self.is_observed = np.broadcast_to(is_observed, x.shape).reshape(-1, *rule.image_shape)
 
@@ -53,7 +54,7 @@ class IncompleteImages:
         other images are fractions in [0, 1].
         """
         shape = (len(rows), *self.rule.image_shape)
-        own = self.images.images[rows]
+        own = self.values[rows]
         if isinstance(self.rule, InputRule) and not self.rule.value_range:
             own = to_unit(self.rule.stored(own))
         filled = np.where(self.is_observed[rows], own.reshape(shape), means)

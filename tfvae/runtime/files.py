@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tfvae.errors import InputError
 
+_LOCK_NAME = ".lock"
 _WHOLE_NUMBER = re.compile("0|[1-9][0-9]{0,17}")  # ASCII alone; more digits may not fit into 64 bits
 
 
@@ -74,7 +75,7 @@ def locked(directory: Path, flag: str = "run_dir", work: str = "trains") -> Iter
     """Makes a directory, which `flag` names, and keeps other processes that do this work out of it."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = open(directory / ".lock", "w")
+        lock = open(directory / _LOCK_NAME, "w")
     except OSError as error:
         raise InputError(f"--{flag}={directory}: must be a directory that can be written: {error.strerror}") from None
     with lock:
@@ -83,6 +84,18 @@ def locked(directory: Path, flag: str = "run_dir", work: str = "trains") -> Iter
         except OSError:
             raise InputError(f"--{flag}={directory}: must not be in use, and another process {work} there") from None
         yield
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a process is in a directory that it has `locked`."""
+    try:
+        with open(directory / _LOCK_NAME) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no lock
+        return False
+    return False
 
 
 def require_checkpoints(run_dir: Path) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2
-from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.hparams.summary import session_end_pb
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tfvae.config import Config
 from tfvae.config.fields import to_text
+from tfvae.config.run_name import run_name
 from tfvae.runtime import files
 
 FOLDER = "test"  # beside `train` and `validation`, whose curves are no figures of a finished run
@@ -35,7 +36,7 @@ def write(run_dir: Path, config: Config, results: dict[str, Any]) -> None:
     folder = run_dir / "tensorboard" / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     step, now = results["train"]["steps"], time.time()
-    summaries = [hparams_pb(_values(config), trial_id=f"{config.name()}-{results['fingerprint']}")]
+    summaries = [hparams_pb(_values(config), trial_id=f"{run_name(config)}-{results['fingerprint']}")]
     for name in _FIGURES:
         figure = results["test"].get(name)
         if figure is not None:

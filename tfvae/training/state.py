@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfvae.config import Config
-from tfvae.config.fields import read_steps
+from tfvae.config.schedule import read_steps
 from tfvae.core.columns import Columns
 from tfvae.core.keras_globals import Float32Schedule, float32_by_default
 from tfvae.core.making import make_vae
