@@ -5,7 +5,7 @@ import math
 import pytest
 from settings import OTHER
 
-from tfvae.config import Config, fields
+from tfvae.config import Config, fields, schedule
 from tfvae.config.config import FIELDS
 from tfvae.errors import InputError
 

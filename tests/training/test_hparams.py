@@ -11,6 +11,7 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_g
 from trainers import make_trainer
 
 from tfvae.config import Config
+from tfvae.config.run_name import run_name
 from tfvae.training import hparams
 
 RESULTS = {
@@ -45,7 +46,7 @@ def test_a_run_is_a_row_of_its_settings_and_its_test_figures(tmp_path):
     own = config(latent_dim=5, hidden_units=(32, 16), dequantize=True, likelihood="gaussian", sigma="learned")
     hparams.write(tmp_path / "run", own, RESULTS)
     [group] = session_groups(tmp_path)
-    assert group.name == f"{own.name()}-bd806510"
+    assert group.name == f"{run_name(own)}-bd806510"
     assert set(group.hparams) == set(own.settings())
     assert group.hparams["latent_dim"].number_value == 5
     assert group.hparams["learning_rate"].number_value == pytest.approx(1e-3)
