@@ -5,6 +5,7 @@ Nothing here waits for TensorFlow until it is called.
 
 import dataclasses
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfvae.config import Config
@@ -63,8 +64,8 @@ def _load(config: Config, request: Request, label_column_is_given: bool) -> "tup
     parts = None
     if request.capabilities.needs_data and are_of_run:
         parts = place.read_early(config)
-    elif request.capabilities.needs_data and is_file_name(config.dataset) and not os.path.exists(config.dataset):
-        raise InputError(f"--dataset={config.dataset}: must be a file or a folder, and there is none")
+    elif request.capabilities.needs_data:
+        _check_early(config)
     import_tensorflow()
     from tfvae.training import checkpoints
 
@@ -85,6 +86,21 @@ def _load(config: Config, request: Request, label_column_is_given: bool) -> "tup
             return trained, found
     rule = trained.vae.encoder.user_rule
     return trained, examples.of_others(config, rule, request.split, label_column_is_given)
+
+
+def _check_early(config: Config) -> None:
+    """Refuses a file or a folder that is not there or can't be read, by its header or its names; raises InputError."""
+    from tfvae.data import arrays, folder_files, sources
+
+    path = Path(config.dataset)
+    if not is_file_name(config.dataset):
+        return
+    if not os.path.exists(path):
+        raise InputError(f"--dataset={path}: must be a file or a folder, and there is none")
+    if path.suffix == ".npy":
+        arrays.map_npy(path)
+    elif sources.is_folder(config):
+        folder_files.find(path)
 
 
 def _quantity(config: Config, request: Request, vae: "VAE") -> "Quantity":

@@ -21,7 +21,7 @@ from tfvae.analysis.unfinished import UnfinishedOutput
 from tfvae.config import Config
 from tfvae.config.application import Request
 from tfvae.core.vae import VAE
-from tfvae.data.examples import Examples
+from tfvae.data.examples import ALL, Examples
 from tfvae.data.provenance import describe_sigma, provenance
 from tfvae.runtime.failures import told_plainly
 from tfvae.runtime.files import locked, sync_directory, write_atomically
@@ -30,9 +30,8 @@ from tfvae.runtime.files import locked, sync_directory, write_atomically
 def check_output(request: Request, vae: VAE, examples: Examples | None) -> None:
     """Refuses an output that can't take what is computed; raises InputError."""
     request.check_form(vae.decoder.columns is not None)
-    if request.form == "png":
-        images = request.count if examples is None else len(examples)
-        output_files.check_picture(request.output, images, vae.decoder.image_shape)
+    height, width, _ = vae.decoder.image_shape
+    request.check_size(request.count if examples is None else len(examples), height, width)
 
 
 _LOOKED_AT = 1_000  # images, for what their pixels are
@@ -229,7 +228,7 @@ class Job:
         if self.examples is None:
             print(f"{what}, {of['samples']:,} of {self.config.directory}, {by}", flush=True)
             return
-        sizes = ", ".join(f"{size:,} {name}" for name, size in of["split"].items())
+        sizes = ", ".join(f"{size:,}" if name == ALL else f"{size:,} {name}" for name, size in of["split"].items())
         print(f"{what}: {of['dataset']}, {sizes} {of['examples']}, {of['pixels']}, {by}", flush=True)
         for note in of["notes"]:
             print(f"  {note}", flush=True)

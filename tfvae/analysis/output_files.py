@@ -15,11 +15,8 @@ from PIL import Image
 
 from tfvae.analysis import figures
 from tfvae.data.pixels import shown_channels
-from tfvae.errors import InputError
 from tfvae.runtime.files import sync_directory
 
-MOST_IN_A_PICTURE = 10_000  # images
-_MOST_PIXELS = 2**27  # of a picture
 _GROUP_BYTES = 2**26  # of a row group of Parquet
 _MOST_GROUP_ROWS = 2**16
 
@@ -103,18 +100,6 @@ def _tables(content: Content) -> Iterator[Any]:
         # a column of the user's may be called as one of ours, which then gives way
         ours = {f"{name}_" if name in values_of_vectors else name: values for name, values in columns.items()}
         yield pa.table({**ours, **values_of_vectors})
-
-
-def check_picture(output: str, images: int, image_shape: tuple[int, int, int]) -> None:
-    """Refuses more images than one picture can show; raises InputError."""
-    height, width, _ = image_shape
-    most = min(MOST_IN_A_PICTURE, _MOST_PIXELS // (height * width))
-    if images > most:
-        raise InputError(
-            f"--output={output}: must have at most {most:,} images of {height}x{width} in one picture, which is "
-            f"written in memory and must still open, and there are {images:,}: a directory, {Path(output).stem}/, or a "
-            ".npz file takes any number"
-        )
 
 
 def write_picture(content: Content, path: Path) -> None:

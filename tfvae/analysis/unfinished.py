@@ -24,13 +24,14 @@ def folder_of(output: Path) -> Path:
 
 def require_free(output: Path, overwrite: bool) -> None:
     """Refuses an output that is there, unless it is unfinished or may be written over; raises InputError."""
-    if overwrite or (folder_of(output) / _MANIFEST).is_file():
+    folder = folder_of(output)
+    if (folder / _MANIFEST).is_file():
         return
+    if any(not path.name.startswith(".") for path in folder.glob("*")):
+        raise InputError(f"--output={output}: must have {folder} for its unfinished parts, and other files are there")
     is_empty_directory = output.is_dir() and not any(output.iterdir())
-    if output.exists() and not is_empty_directory:
+    if output.exists() and not is_empty_directory and not overwrite:
         raise InputError(f"--output={output}: must be new, and is there: --overwrite writes it anew")
-    if folder_of(output).exists() and any(folder_of(output).iterdir()):
-        raise InputError(f"--output={output}: must have {folder_of(output)} for itself, and others' files are there")
 
 
 class UnfinishedOutput:
@@ -50,8 +51,8 @@ class UnfinishedOutput:
         if there is not None and there != self.settings:
             if not overwrite:
                 raise InputError(self._describe_other(there))
-            self.forget()
-            self.folder.mkdir()
+            for path in numbered_files(self.folder, ".npz").values():
+                path.unlink()
         if there != self.settings:
             write_atomically(self.folder / _MANIFEST, json.dumps(self.settings, indent=1) + "\n")
 

@@ -13,6 +13,8 @@ SPLITS = ("train", "validation", "test", "all")
 _TABLES = {".csv": "csv", ".parquet": "parquet"}
 _FORMS = {".npz": "npz", ".png": "png", **_TABLES}  # by the ending of the output's name
 _DIRECTORY = "directory"
+_MOST_IN_A_PICTURE = 10_000  # images
+_MOST_PIXELS = 2**27  # of a picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Request:
             )
         if self.form in _TABLES.values() and importlib.util.find_spec("pyarrow") is None:
             raise InputError(f"--output={self.output}: needs pyarrow: pip install 'tfvae[tables]'")
+        if not self.capabilities.needs_data:
+            self.check_size(self.count)
 
     def check_form(self, is_of_vectors: bool) -> None:
         """Refuses images in a table, and rows of a table as pictures; raises InputError."""
@@ -77,4 +81,14 @@ class Request:
         if self.form in _TABLES.values() and not is_of_vectors:
             raise InputError(
                 f"--output={self.output}: must end in .npz, .png or / for --what={self.what}: images fit into no table"
+            )
+
+    def check_size(self, images: int, height: int = 1, width: int = 1) -> None:
+        """Refuses more images, of that many pixels, than one picture can show; raises InputError."""
+        most = min(_MOST_IN_A_PICTURE, _MOST_PIXELS // (height * width))
+        if self.form == "png" and images > most:
+            raise InputError(
+                f"--output={self.output}: must be of at most {most:,} images, for one picture is made in memory and "
+                f"must open in a viewer, and these are {images:,}: a directory, {self.path.stem}/, or a .npz file "
+                "takes any number"
             )
