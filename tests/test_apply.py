@@ -57,7 +57,7 @@ def of(output):
     return json.loads(output.with_name(f"{output.name}.json").read_text())["of"]
 
 
-@pytest.mark.parametrize("samples", [1, 7])
+@pytest.mark.parametrize("samples", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_scores_of_the_test_part_are_those_of_evaluate_to_the_last_digit(digits, tmp_path, capsys, samples):
     config, dataset = digits
     run(digits, tmp_path / "x.npz", what="scores", split="test", eval_samples=samples)
@@ -142,7 +142,7 @@ def stop_after(monkeypatch, chunks):
 def test_what_was_stopped_goes_on_to_the_same_bytes(grey, tmp_path, monkeypatch, what, form):
     monkeypatch.setattr("tfvae.analysis.applications.rows_together", lambda vae: 100)
     monkeypatch.setattr("tfvae.training.scoring._CHUNK_ROWS", 1)  # then it is a block
-    given = {"what": what, "count": 700}
+    given = {"what": what, "count": 700 if what == "samples" else None}
     run(grey, tmp_path / f"whole.{form}", **given)
     output = tmp_path / f"x.{form}"
     for chunks in (2,) if what == "scores" else (0, 1, 4):

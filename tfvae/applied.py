@@ -62,9 +62,14 @@ def _load(config: Config, request: Request, label_column_is_given: bool) -> "tup
     recorded = place.absolute(read_config(config.directory))
     are_of_run = not place.is_new(config) and config.label_column == recorded.label_column
     parts = None
-    if request.capabilities.needs_data and are_of_run:
+    if not request.capabilities.needs_data:
+        if place.is_new(config):
+            raise InputError(
+                f"--dataset={config.dataset}: must not be set with --what={request.what}: it reads no data"
+            )
+    elif are_of_run:
         parts = place.read_early(config)
-    elif request.capabilities.needs_data:
+    else:
         _check_early(config)
     import_tensorflow()
     from tfvae.training import checkpoints
@@ -97,8 +102,10 @@ def _check_early(config: Config) -> None:
         return
     if not os.path.exists(path):
         raise InputError(f"--dataset={path}: must be a file or a folder, and there is none")
-    if path.suffix == ".npy":
-        arrays.map_npy(path)
+    if path.suffix in (".npy", ".npz"):
+        is_quick = path.stat().st_size <= sources.QUICK_BYTES
+        if arrays.map_npy(path) is None and is_quick:
+            arrays.load(path, sources.memory_bytes(config), config.labels == "auto")
     elif sources.is_folder(config):
         folder_files.find(path)
 
@@ -114,4 +121,4 @@ def _quantity(config: Config, request: Request, vae: "VAE") -> "Quantity":
         return Scoring(vae, config)
     if request.what == "reconstructions":
         return applications.Reconstruction(vae, request.is_picture)
-    return applications.Sampling(vae, request.count, config.seed, request.draw, request.is_picture)
+    return applications.Sampling(vae, request.sample_count, config.seed, request.draw, request.is_picture)

@@ -20,7 +20,7 @@ OWN_FLAGS = {
     "what": field("latents", choice(*APPLICATIONS), "what is computed"),
     "output": field(None, or_auto(text("a file or a directory")), "where it goes: .npz, .csv, .parquet, .png or DIR/"),
     "split": field("all", choice(*SPLITS), "of the run's own data a split of the run, of other data a part of theirs"),
-    "count": field(100, whole(1), "of --what=samples: how many"),
+    "count": field(None, or_auto(whole(1)), "of --what=samples: how many; auto: 100"),
     "draw": field(False, true_or_false(), "of --what=samples: x drawn from p(x|z), and not its means"),
     "overwrite": field(False, true_or_false(), "write over an output that is there"),
 }

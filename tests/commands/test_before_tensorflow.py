@@ -63,9 +63,49 @@ REFUSED = {name: ("train", *BAD_LINES[name]) for name in OF_TRAIN} | {
         "labels.npz: labels must be",
     ),
 }
+APPLIED = ["--run_dir=unlabelled"]
+REFUSED |= {
+    name: ("apply", [*APPLIED, *args], part)
+    for name, (args, part) in {
+        "apply untrained": (
+            ["--run_dir=run", "--output=a.npz"],
+            "--run_dir=run: must be the directory of a run that has",
+        ),
+        "apply ending": (["--output=a.txt"], "--output=a.txt: must end in .npz, .png, .csv, .parquet, or in /"),
+        "apply latents to a picture": (["--output=a.png"], "--output=a.png: must end in .npz, .csv or .parquet"),
+        "apply scores to pictures": (["--output=a/", "--what=scores"], "--output=a/: must end in .npz, .csv or"),
+        "apply over a file": (["--output=columns.npz"], "columns.npz: must be new, and is there: --overwrite"),
+        "apply below a file": (["--output=file/a.npz"], "file/a.npz: must be in a directory that can be written"),
+        "apply nowhere": (["--output=/proc/a/a.npz"], "--output=/proc/a/a.npz: must be in a directory that can"),
+        "apply no such data": (["--output=a.npz", "--dataset=./none"], "none: must be a file or a folder, and there"),
+        "apply garbage": (["--output=a.npz", "--dataset=garbage.npy"], "garbage.npy: must be a readable .npy"),
+        "apply wrong labels": (["--output=a.npz", "--dataset=labels.npz"], "labels.npz: labels must be"),
+        "apply to no images": (["--output=a.npz", "--dataset=./no_run"], "no_run: must be a folder of images, and has"),
+        "apply to its own bad data": (["--output=a.npz", "--dataset=a.csv"], "a.csv: must be a file or a folder"),
+        "apply too many samples": (
+            ["--output=a.png", "--what=samples", "--count=10001"],
+            "--output=a.png: must be of at most 10,000 images",
+        ),
+        "apply count of latents": (
+            ["--output=a.npz", "--count=3"],
+            "--count=3: must not be set without --what=samples",
+        ),
+        "apply draw of latents": (["--output=a.npz", "--draw"], "--draw=True: must be false without --what=samples"),
+        "apply split of samples": (
+            ["--output=a.npz", "--what=samples", "--split=test"],
+            "--split=test: must not be set with --what=samples",
+        ),
+        "apply data of samples": (
+            ["--output=a.npz", "--what=samples", "--dataset=rows.npy"],
+            "rows.npy: must not be set with --what=samples",
+        ),
+    }.items()
+}
 NOT_REFUSED = {  # by NumPy: the child shows that it would see an import of TensorFlow
     "a good file": ("train", ["--dataset=good.npy", "--batch_size=8"]),
     "a good run": ("evaluate", ["--run_dir=unlabelled"]),
+    "a good application": ("apply", [*APPLIED, "--output=a.npz"]),
+    "an application to other data": ("apply", [*APPLIED, "--output=a.npz", "--dataset=few.npy"]),
 }
 
 

@@ -145,7 +145,7 @@ def test_files_and_arrays_are_read_early_and_sets_of_a_name_are_not(tmp_path, mo
 
 @pytest.fixture
 def every_file_is_large(monkeypatch):
-    monkeypatch.setattr(sources, "_QUICK_BYTES", 0)
+    monkeypatch.setattr(sources, "QUICK_BYTES", 0)
 
 
 def fail(*arguments):

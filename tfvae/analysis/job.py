@@ -31,7 +31,7 @@ def check_output(request: Request, vae: VAE, examples: Examples | None) -> None:
     """Refuses an output that can't take what is computed; raises InputError."""
     request.check_form(vae.decoder.columns is not None)
     height, width, _ = vae.decoder.image_shape
-    request.check_size(request.count if examples is None else len(examples), height, width)
+    request.check_size(request.sample_count if examples is None else len(examples), height, width)
 
 
 _LOOKED_AT = 1_000  # images, for what their pixels are
@@ -54,7 +54,7 @@ class Job:
     ) -> None:
         self.config, self.request, self.vae, self.step = config, request, vae, step
         self.examples, self.quantity = examples, quantity
-        self.sizes = [request.count] if examples is None else [len(part) for part in examples.parts]
+        self.sizes = [request.sample_count] if examples is None else [len(part) for part in examples.parts]
         self.weights = _checksum(vae)
         self.chunks = list(self._divide())
         self.unfinished = UnfinishedOutput(request.path, self._settings())
@@ -76,7 +76,7 @@ class Job:
         if request.what == "scores":
             settings |= {"eval_samples": str(config.eval_samples), "seed": str(config.seed)}
         if request.what == "samples":
-            settings |= {"count": str(request.count), "draw": str(request.draw), "seed": str(config.seed)}
+            settings |= {"count": str(request.sample_count), "draw": str(request.draw), "seed": str(config.seed)}
         settings["output"] = "pixels" if request.is_picture else "values"
         settings["eval_memory_gb"] = f"{config.eval_memory_gb:g}, {self.quantity.chunk_rows} together"
         return settings
@@ -201,7 +201,7 @@ class Job:
             "objective": config.objective,
         }
         if self.examples is None:
-            return {**of_run, "samples": self.request.count, "seed": config.seed}
+            return {**of_run, "samples": self.request.sample_count, "seed": config.seed}
         some = self.examples.parts[0].images
         if not isinstance(some, np.ndarray):
             some = some[np.arange(min(len(some), _LOOKED_AT))]

@@ -27,7 +27,7 @@ class Request:
     output: str
     what: str = "latents"
     split: str = "all"
-    count: int = 100
+    count: int | None = None  # 100
     draw: bool = False
     overwrite: bool = False
 
@@ -35,6 +35,11 @@ class Request:
     def capabilities(self) -> Application:
         """The row of `what`."""
         return APPLICATIONS[self.what]
+
+    @property
+    def sample_count(self) -> int:
+        """How many samples."""
+        return 100 if self.count is None else self.count
 
     @property
     def path(self) -> Path:
@@ -66,8 +71,19 @@ class Request:
             )
         if self.form in _TABLES.values() and importlib.util.find_spec("pyarrow") is None:
             raise InputError(f"--output={self.output}: needs pyarrow: pip install 'tfvae[tables]'")
-        if not self.capabilities.needs_data:
-            self.check_size(self.count)
+        self._check_of_samples()
+
+    def _check_of_samples(self) -> None:
+        """Refuses what samples alone have, of anything else, and what they lack; raises InputError."""
+        if self.what == "samples":
+            self.check_size(self.sample_count)
+            if self.split != "all":
+                raise InputError(f"--split={self.split}: must not be set with --what=samples, which are of no data")
+            return
+        if self.count is not None:
+            raise InputError(f"--count={self.count}: must not be set without --what=samples")
+        if self.draw:
+            raise InputError("--draw=True: must be false without --what=samples")
 
     def check_form(self, is_of_vectors: bool) -> None:
         """Refuses images in a table, and rows of a table as pictures; raises InputError."""

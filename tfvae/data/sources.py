@@ -24,7 +24,7 @@ from tfvae.errors import InputError
 from tfvae.runtime.memory import machine_bytes
 
 _MAX_TEST_IMAGES = 10_000  # that are taken off a set without a test part: a tenth at most
-_QUICK_BYTES = 10**9  # of a file that NumPy reads and checks in about a second
+QUICK_BYTES = 10**9  # of a file that NumPy reads and checks in about a second
 _ARGUMENTS = {"train": "images", "validation": "validation", "test": "test"}  # of Python, that hand the parts in
 
 
@@ -106,7 +106,7 @@ def read_early(config: Config, handed_in: dict[str, Split] | None = None) -> Par
     """
     if handed_in is not None:
         return read(config, handed_in)
-    if is_file_name(config.dataset) and _file_size(config) > _QUICK_BYTES:
+    if is_file_name(config.dataset) and _file_size(config) > QUICK_BYTES:
         _check_header(config)
         return None
     if is_file_name(config.dataset) or config.dataset == ARRAYS:
