@@ -74,7 +74,7 @@ def _load(config: Config, request: Request, label_column_is_given: bool) -> "tup
     import_tensorflow()
     from tfvae.training import checkpoints
 
-    trained = checkpoints.load_run(config.directory)
+    trained = checkpoints.load_run(config.directory, request.checkpoint)
     if not request.capabilities.needs_data:
         return trained, None
     from tfvae.data import dataset, examples, sources

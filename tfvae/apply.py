@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from tfvae.applied import apply
+from tfvae.config import checkpoint_choice
 from tfvae.config.application import SPLITS, Request
 from tfvae.config.capabilities import APPLICATIONS
 from tfvae.config.fields import choice, field, or_auto, text, true_or_false, whole
@@ -23,7 +24,7 @@ OWN_FLAGS = {
     "count": field(None, or_auto(whole(1)), "of --what=samples: how many; auto: 100"),
     "draw": field(False, true_or_false(), "of --what=samples: x drawn from p(x|z), and not its means"),
     "overwrite": field(False, true_or_false(), "write over an output that is there"),
-}
+} | checkpoint_choice.FLAG
 FLAGS = (
     of_config("run_dir")
     | OWN_FLAGS

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from tfvae.config.capabilities import APPLICATIONS, OBJECTIVES, Application
+from tfvae.config.checkpoint_choice import AUTO, Choice
 from tfvae.config.config import Config
 from tfvae.errors import InputError
 
@@ -30,6 +31,7 @@ class Request:
     count: int | None = None  # 100
     draw: bool = False
     overwrite: bool = False
+    checkpoint: Choice = AUTO
 
     @property
     def capabilities(self) -> Application:
