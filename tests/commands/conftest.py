@@ -82,6 +82,8 @@ def folder(tmp_path, monkeypatch):
     Path("unlabelled/config.flags").write_text(to_flagfile(unlabelled))
     Path("full").mkdir()
     Path("full/config.flags").write_text(to_flagfile(RECORDED))
+    Path("grid/seed=1").mkdir(parents=True)
+    Path("grid/seed=1/config.flags").write_text(to_flagfile(dataclasses.replace(RECORDED, seed=1, batch_size=64)))
     for name in ("evaluation", "explore", "figures"):
         Path("full", name).write_text("where a directory should be")
     Path("no_run").mkdir()

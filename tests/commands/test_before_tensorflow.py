@@ -57,6 +57,16 @@ REFUSED = {name: ("train", *BAD_LINES[name]) for name in OF_TRAIN} | {
     ),
     "evaluate bad data": ("evaluate", ["--run_dir=unlabelled", "--dataset=nan.npy"], "nan.npy: must be images"),
     "explore bad data": ("explore", ["--run_dir=unlabelled", "--dataset=none.npy"], "none.npy: must be a readable"),
+    "a grid's combination": (
+        "grid",
+        ["--vary=kl=auto;analytic", "--", "--prior=mixture"],
+        "--vary: kl=analytic can't be combined: --kl=analytic: must be",
+    ),
+    "a grid's directory": (
+        "grid",
+        ["--vary=seed=1", "--grid_dir=grid", "--", "--dataset=digits"],
+        "--grid_dir=grid: seed=1 was made with other settings: --batch_size=128 (there: 64); must be",
+    ),
     "explorer of bad data": (
         "export",
         ["--run_dir=unlabelled", "--explorer", "--dataset=labels.npz"],
