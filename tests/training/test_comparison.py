@@ -136,4 +136,23 @@ def test_figures_that_no_run_has_are_left_out(tmp_path):
     path.write_text(path.read_text().replace('"elbo": -24.0', '"elbo": null'))
     [table] = compare(run_dir).tables
     absent = {figure.name for figure in FIGURES} - {figure.name for figure in table.figures}
-    assert absent == {"test_elbo", "test_bits_per_dimension"}
+    assert absent == {"test_elbo", "test_bits_per_dimension", "train_stopped_at_epoch", "best_epoch"}
+
+
+def test_a_setting_that_counts_in_some_runs_alone_is_told(tmp_path):
+    a = make_run(tmp_path / "a", validate_every=2, patience=4)
+    b = make_run(tmp_path / "b", validate_every=1, patience=4)
+    c = make_run(tmp_path / "c", validate_every=1)
+    assert compare(a, b).settings == ("validate_every",)
+    assert compare(c, a).settings == ("validate_every", "patience")
+    assert compare(c, make_run(tmp_path / "d", validate_every=5)).settings == ()
+
+
+def test_epochs_of_runs_that_patience_may_end_are_at_most_so_many(tmp_path):
+    a, b = make_run(tmp_path / "a", patience=4), make_run(tmp_path / "b", patience=4, seed=1)
+    assert ", 10 epochs;" in comparison.describe(compare(a, b).tables[0])
+    path = a / "results.json"
+    path.write_text(path.read_text().replace('"epochs": 10', '"epochs": 10, "stopped_at_epoch": 7'))
+    [table] = compare(a, b).tables
+    assert ", at most 10 epochs;" in comparison.describe(table)
+    assert {"train_stopped_at_epoch"} <= {figure.name for figure in table.figures}

@@ -86,6 +86,7 @@ def test_a_run_that_ends_again_is_one_row_with_its_last_figures(tmp_path):
     assert metric.training_step == 440
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_xla")
 def test_a_real_run_is_one_row_also_where_its_end_comes_twice(tmp_path):
     trainer = make_trainer(tmp_path, epochs=1)

@@ -35,6 +35,14 @@ def test_figures_of_fewer_epochs_than_are_wanted_now_are_not_the_run_s(tmp_path)
     assert record.results is None and (record.epochs_done, record.config.epochs) == (10, 20)
 
 
+def test_a_run_that_patience_has_ended_is_finished(tmp_path):
+    run_dir = make_run(tmp_path / "a", epochs=10, patience=3)
+    path = run_dir / "results.json"
+    path.write_text(path.read_text().replace('"epochs": 10', '"epochs": 10, "stopped_at_epoch": 7'))
+    record = records.read(run_dir)
+    assert record.results and record.epochs_done == 7
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"train": 3}', '{"train": {"epochs": 10}}', "{"])
 def test_results_that_are_none_are_named(tmp_path, content):
     run_dir = make_run(tmp_path / "a")

@@ -11,7 +11,7 @@ from trainers import EPOCH, make_dataset, make_trainer
 
 from tfvae.config.flagfile import read_config
 from tfvae.errors import InputError
-from tfvae.training import checkpoints, history, trainer
+from tfvae.training import checkpoints, history, hparams, trainer
 from tfvae.training.notes import Notes
 from tfvae.training.strategy import Placement, one_device
 from tfvae.training.trainer import Trainer
@@ -87,6 +87,7 @@ def test_train_leaves_a_run_whose_numbers_can_be_found_again(tmp_path, capsys):
     assert checkpoints.steps(made.run_dir)[-1] == 3 * EPOCH
     assert read_config(made.run_dir) == dataclasses.replace(made.config, run_dir=str(made.run_dir))
     assert (made.run_dir / "figures" / "samples.png").exists()
+    assert (made.run_dir / "tensorboard" / "test" / hparams.FILE_NAME).exists()
     assert not (made.run_dir / "evaluation").exists()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (

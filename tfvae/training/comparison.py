@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tfvae.config.config import FIELDS
 from tfvae.config.fields import to_text
 from tfvae.training.records import RunRecord
 
@@ -18,7 +19,7 @@ from tfvae.training.records import RunRecord
 class Figure(NamedTuple):
     """A column of figures: `results[part][key]`."""
 
-    part: str  # test or train
+    part: str  # test, train, or best: of the weights that --keep_best has kept
     key: str
     label: str
     form: str  # a format
@@ -32,7 +33,7 @@ class Figure(NamedTuple):
     def of_run(self, record: RunRecord) -> "Value | None":
         """This figure of a finished run; None where its model has not it."""
         assert record.results is not None
-        figures = record.results[self.part]
+        figures = record.results.get(self.part, {})
         value = figures.get(self.key)
         if value is None:
             return None
@@ -47,6 +48,8 @@ FIGURES = (
     Figure("test", "squared_error", "squared error", ".4f"),
     Figure("test", "bits_per_dimension", "bits per pixel", ".4f"),
     Figure("train", "elbo", "train ELBO", ".2f"),
+    Figure("train", "stopped_at_epoch", "stopped at epoch", "d"),
+    Figure("best", "epoch", "best epoch", "d"),
     Figure("train", "images_per_second", "images/s", ",.0f"),
 )
 
@@ -115,7 +118,9 @@ def _names(records: list[RunRecord]) -> dict[Path, str]:
 def _differing(records: list[RunRecord]) -> tuple[str, ...]:
     """The settings that change numbers and that these runs don't have in common."""
     settings = [record.config.settings() for record in records]
-    return tuple(name for name in settings[0] if any(other[name] != settings[0][name] for other in settings))
+    names = [name for name in FIELDS if any(name in of_run for of_run in settings)]  # some count in some runs alone
+    values = [[getattr(record.config, name) for record in records] for name in names]
+    return tuple(name for name, of_name in zip(names, values) if any(value != of_name[0] for value in of_name))
 
 
 def figures_are_of(record: RunRecord) -> dict[str, str]:
@@ -160,7 +165,8 @@ def describe(table: Table) -> str:
             words.append(text.format(values.pop()))
     epochs = {record.config.epochs for record in table.records}
     if len(epochs) == 1:
-        words.append(f"{epochs.pop():,} epochs")
+        at_most = "" if all(record.epochs_done == record.config.epochs for record in table.records) else "at most "
+        words.append(f"{at_most}{epochs.pop():,} epochs")
     return f"{', '.join(words)}; {of['units']}"
 
 

@@ -50,7 +50,8 @@ class GridRun(NamedTuple):
         record = self.record()
         if record is None or record.results is None:
             return False
-        return self.combination.config.epochs in (None, record.config.epochs)
+        config = self.combination.config
+        return config.epochs is None or records.is_trained(record.results, config)
 
     def require_own_directory(self) -> None:
         """Refuses the directory of a run with other settings; raises InputError."""

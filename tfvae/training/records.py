@@ -18,7 +18,7 @@ class RunRecord(NamedTuple):
 
     directory: Path
     config: Config  # as it is recorded; what an old run left to the data is as usual
-    results: dict[str, Any] | None  # `report.results`, once all its epochs are done and evaluated
+    results: dict[str, Any] | None  # `report.results`, once it is trained and evaluated
     epochs_done: int
 
 
@@ -30,12 +30,18 @@ def read(run_dir: Path) -> RunRecord:
     """
     config = read_config(run_dir).as_usual()
     results = _read_results(run_dir)
-    if results and results["train"]["epochs"] != config.epochs:
+    if results and not is_trained(results, config):
         results = None  # those of fewer epochs, which were raised since
     if results:
-        return RunRecord(run_dir, config, results, config.epoch_count)
+        return RunRecord(run_dir, config, results, results["train"].get("stopped_at_epoch", config.epoch_count))
     epochs = history.read(run_dir).get("epoch", [0])
     return RunRecord(run_dir, config, None, int(epochs[-1] or 0))
+
+
+def is_trained(results: dict[str, Any], config: Config) -> bool:
+    """Whether these are the results of all epochs that `config` asks for, or of a training that --patience ended."""
+    train = results["train"]
+    return train["epochs"] == config.epochs or "stopped_at_epoch" in train
 
 
 def _read_results(run_dir: Path) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from tfvae.config import Config
 from tfvae.data.provenance import describe_pixels, describe_sigma, provenance
 from tfvae.data.splits import Dataset
 from tfvae.training.notes import Notes
+from tfvae.training.records import is_trained
 
 
 def finished_results(config: Config, fingerprint: str) -> dict[str, Any] | None:
@@ -22,9 +23,7 @@ def finished_results(config: Config, fingerprint: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     results = json.loads(path.read_text())
-    train = results["train"]
-    is_trained = train["epochs"] == config.epochs or "stopped_at_epoch" in train
-    return results if is_trained and results["fingerprint"] == fingerprint else None
+    return results if is_trained(results, config) and results["fingerprint"] == fingerprint else None
 
 
 def of_training_figures(config: Config, dataset: Dataset, notes: Notes) -> str:
