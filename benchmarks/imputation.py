@@ -31,12 +31,13 @@ TABLES = {"iris": load_iris, "wine": load_wine, "diabetes": load_diabetes, "brea
 SEEDS = (0, 1, 2)
 MISSING = 0.1
 TEST = 0.2
+VALIDATION = 0.15  # of the training rows, by which the best weights of a VAE are chosen
 MASKS = 5  # of the test rows, each of other entries: a single one hides ten values of iris
 DRAWS = 50
 SAMPLES = 1_000
 INTERVAL = (0.05, 0.95)
 STEPS = 2_000
-SETTINGS = {"hidden_units": (128,), "latent_dim": 8, "batch_size": 64, "lr_schedule": "cosine"}
+SETTINGS = {"hidden_units": (128,), "latent_dim": 8, "batch_size": 48, "lr_schedule": "cosine"}
 OBJECTIVES = {"elbo": {"objective": "elbo"}, "iwae, K = 20": {"objective": "iwae", "num_samples": 20}}
 
 
@@ -140,13 +141,15 @@ def regressions_of(imputer: IterativeImputer, filled: np.ndarray) -> tuple[np.nd
 def by_vae(problem: Problem, objective: str) -> Answer:
     """A VAE of the incomplete training rows; log p(x_j | x_observed) is log p(x_j, x_observed) - log p(x_observed)."""
     folder = RUNS / f"{problem.name.replace(' ', '_')}-{OBJECTIVES[objective]['objective']}-seed-{problem.seed}"
+    validation = int(VALIDATION * len(problem.train))
     config = tfvae.Config(
         **SETTINGS,
         **OBJECTIVES[objective],
-        epochs=math.ceil(STEPS / (len(problem.train) // SETTINGS["batch_size"])),
+        epochs=math.ceil(STEPS / ((len(problem.train) - validation) // SETTINGS["batch_size"])),
         missing="allow",
         scale="none",
-        validation_examples=0,
+        validation_examples=validation,
+        keep_best=True,
         seed=problem.seed,
         run_dir=str(folder),
         export_dir=str(RUNS / "exports"),

@@ -272,7 +272,8 @@ class Run:
         if self._imputer is None or self._imputer.settings != settings:
             self._imputer = imputation.Imputer(self.vae, *settings)
         imputed = self._imputer.impute(images)
-        line = imputation.advice(images, imputed, samples, "samples")
+        of_incomplete = imputed.effective_samples[images.is_incomplete]
+        line = imputation.advice(of_incomplete, samples, self.vae.encoder.columns, "samples")
         if line:
             print(line, flush=True)
         return imputed

@@ -120,13 +120,11 @@ def test_fewer_draws_are_the_first_of_more_and_another_seed_draws_others(without
 
 def test_few_effective_samples_are_said():
     rows = incomplete()
-    count = np.count_nonzero(~IS_OBSERVED.all(axis=1))
-    effective = np.where(IS_OBSERVED.all(axis=1), 1.0, 10.0)  # of a whole row nothing is filled in
-    imputed = imputation.Imputed(X, X[None], effective, np.zeros(12))
-    assert imputation.advice(rows, imputed, 80, "samples") is None
-    effective[1:4] = 9.9, 2.0, 1.25
-    line = imputation.advice(rows, imputed, 80, "--eval_samples")
-    assert f"of {count} rows with missing values 3 have fewer than 10 effective samples of 80 (the fewest 1.2)" in line
+    np.testing.assert_array_equal(rows.is_incomplete, ~IS_OBSERVED.all(axis=1))
+    columns = linear_vae(False).encoder.columns
+    assert imputation.advice(np.full(9, 10.0), 80, columns, "samples") is None
+    line = imputation.advice(np.array([10, 9.9, 20, 2, 1.25]), 80, columns, "--eval_samples")
+    assert "of 5 rows with missing values 3 have fewer than 10 effective samples of 80 (the fewest 1.2)" in line
     assert "more --eval_samples make it better" in line
 
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tfvae.analysis import latents
-from tfvae.analysis.conditional import Conditioner
+from tfvae.analysis.conditional import Conditional, Conditioner
+from tfvae.core.columns import Columns
 from tfvae.core.vae import VAE
-from tfvae.core.vectors import VectorRule
 from tfvae.data.incomplete import IncompleteImages
 from tfvae.data.provenance import examples
 
@@ -58,15 +58,18 @@ class Imputer:
 
     def impute_rows(self, images: IncompleteImages, rows: np.ndarray) -> Imputed:
         """These of the images, numbers [R] that follow each other."""
-        is_observed = images.is_observed[rows]
-        x = np.where(is_observed, images.x(rows), self.guess)
-        known = self.conditioner.condition(x, is_observed.astype(np.float32), int(rows[0]), self.draws)
+        known = self.condition(images.x(rows), images.is_observed[rows], int(rows[0]))
         return Imputed(
             images.filled(rows, self._in_user_units(known.mean)),
             images.filled(rows, self._in_user_units(known.draws)),
             known.effective_samples,
             known.log_observed,
         )
+
+    def condition(self, x: np.ndarray, is_observed: np.ndarray, place: int) -> Conditional:
+        """What is known of x [N, H, W, C] given its observed values, in the model's units; x begins at `place`."""
+        guessed = np.where(is_observed, x, self.guess)
+        return self.conditioner.condition(guessed, is_observed.astype(np.float32), place, self.draws)
 
     def _in_user_units(self, x: np.ndarray) -> np.ndarray:
         """In the shape of x: those of vectors are [..., 1, 1, D]."""
@@ -85,16 +88,16 @@ def first_guess(vae: VAE, seed: int) -> np.ndarray:
     return latents.samples(vae, _DRAWS_OF_GUESS, seed).mean(axis=0)
 
 
-def advice(images: IncompleteImages, imputed: Imputed, samples: int, setting: str) -> str | None:
-    """A line where few samples are behind some of the missing values; `setting` is what makes them more."""
-    is_incomplete = ~images.is_observed.all(axis=(1, 2, 3))
-    effective = imputed.effective_samples[is_incomplete]
-    columns = images.rule.columns if isinstance(images.rule, VectorRule) else None
-    few = np.count_nonzero(effective < _FEW_EFFECTIVE_SAMPLES)
+def advice(effective_samples: np.ndarray, samples: int, columns: Columns | None, setting: str) -> str | None:
+    """A line where few of the samples are behind some of the images that lack values, which `effective_samples` are of.
+
+    `columns` are those of vectors; `setting` is what makes the samples more.
+    """
+    few = np.count_nonzero(effective_samples < _FEW_EFFECTIVE_SAMPLES)
     if not few:
         return None
     return (
-        f"advice: of {len(effective):,} {examples(columns)} with missing values {few:,} have fewer than "
-        f"{_FEW_EFFECTIVE_SAMPLES} effective samples of {samples:,} (the fewest {effective.min():.1f}), and what is "
-        f"filled in there is rough: more {setting} make it better"
+        f"advice: of {len(effective_samples):,} {examples(columns)} with missing values {few:,} have fewer than "
+        f"{_FEW_EFFECTIVE_SAMPLES} effective samples of {samples:,} (the fewest {effective_samples.min():.1f}), and "
+        f"what is filled in there is rough: more {setting} make it better"
     )

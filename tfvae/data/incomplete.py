@@ -43,6 +43,11 @@ class IncompleteImages:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def is_incomplete(self) -> np.ndarray:
+        """Whether a value of a row is missing: bool [N]."""
+        return np.logical_not(self.is_observed.all(axis=(1, 2, 3)))
+
     def x(self, rows: np.ndarray) -> np.ndarray:
         """What the model takes of these rows, binarized as the run's images were; missing values are any."""
         return to_unit(self.images[rows])
