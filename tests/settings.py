@@ -12,6 +12,7 @@ FREE = MACHINE | {
     "labels",
     "eval_memory_gb",
     "skip_damaged",
+    "init_from",
 }
 OTHER = {  # field: the value as text, and as it must be read
     "dataset": ("digits", "digits"),
@@ -64,6 +65,8 @@ OTHER = {  # field: the value as text, and as it must be read
     "label_column": ("its class", "its class"),
     "scale": ("unit", "unit"),
     "missing": ("allow", "allow"),
+    "init_from": ("runs/a b", "runs/a b"),
 }
-LINKED = {"value_range", "sigma_floor", "dequantize", "baseline"}  # another value needs other flags too
+# another value needs other flags too
+LINKED = {"value_range", "sigma_floor", "dequantize", "baseline", "init_part", "init_checksum"}
 RECORDED = Config(dataset="digits", epochs=5, validation_examples=180, run_dir="runs/a").as_usual()

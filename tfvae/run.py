@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfvae.config import Config, left_to_data
 from tfvae.config.data_names import ARRAYS
-from tfvae.config.flagfile import FILE_NAME, check_resumable, read_config
+from tfvae.config.flagfile import check_resumable, config_of_run
 from tfvae.config.run_name import run_name
 from tfvae.runtime.failures import told_plainly
 from tfvae.runtime.files import locked, require_writable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tfvae.core.vae import VAE
     from tfvae.data.sources import Parts
     from tfvae.data.splits import Dataset, Split
+    from tfvae.training.initial import InitialWeights
     from tfvae.training.strategy import Placement
 
 RUNS = Path("runs")  # where a run's directory is, unless it is given
@@ -56,7 +57,7 @@ def train_on(
     Raises:
         InputError, RunError: as `train`.
     """
-    config, dataset, placement, data_line = _start(config, arrays, on_workers_met)
+    config, dataset, placement, data_line, initial = _start(config, arrays, on_workers_met)
     from tfvae.data import place, provenance
     from tfvae.training import memory, report
 
@@ -75,7 +76,9 @@ def train_on(
         advice = None if dataset.columns else provenance.likelihood_advice(config, dataset.test.array)
         if advice:
             placement.say(advice)
-        results = _train_in(run_dir, config, dataset, placement)
+        if initial is not None:
+            initial.require_fitting(config, dataset)
+        results = _train_in(run_dir, config, dataset, placement, initial)
     exported = Path(results["export"])
     placement.say(f"{report.table(results)}\n{report.next_commands(run_dir, exported, config.dataset == ARRAYS)}")
     return config, results
@@ -88,6 +91,7 @@ class _Start(NamedTuple):
     dataset: "Dataset"
     placement: "Placement"
     data_line: str  # which data are taken, and why
+    initial: "InitialWeights | None"  # another run's, where training starts from these
 
 
 def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Callable[[], None]) -> _Start:
@@ -97,20 +101,23 @@ def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Ca
     read are freed at the end, when the splits have been made of them.
     """
     from tfvae.data import place, sources
+    from tfvae.training import initial
 
-    config = place.absolute(config)
+    config = initial.with_recorded(place.absolute(config))
     if arrays is None:
         place.require_there(config)
     parts = sources.read_early(config, arrays)
     if parts is not None:
         config = _with_what_data_tell(config, parts)
     _check_run_dir(config)
+    initial.check_early(config)
     import_tensorflow()
     from tfvae.data import dataset as data
     from tfvae.training import strategy
 
     placement = strategy.place(config)
     on_workers_met()
+    config, weights = initial.read(config)
     name, data_line = sources.resolve(config)
     config = dataclasses.replace(config, dataset=name)
     if parts is None:
@@ -120,7 +127,7 @@ def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Ca
     dataset = data.divide(config, parts)
     config = _with_run_dir(left_to_data.with_filters(config, dataset.image_shape), dataset)
     _check_run_dir(config)
-    return _Start(config, dataset, placement, "; ".join(lines))
+    return _Start(config, dataset, placement, "; ".join(lines), weights)
 
 
 def _with_what_data_tell(config: Config, parts: "Parts") -> Config:
@@ -139,11 +146,9 @@ def _with_run_dir(config: Config, dataset: "Dataset") -> Config:
 
 def _check_run_dir(config: Config) -> None:
     """Refuses a run directory that another run has made; raises InputError. What is auto is not compared."""
-    if config.run_dir is None:
-        return
-    run_dir = config.directory
-    if (run_dir / FILE_NAME).exists():
-        check_resumable(dataclasses.replace(config, run_dir=str(run_dir)), read_config(run_dir))
+    recorded = config_of_run(config)
+    if recorded is not None:
+        check_resumable(dataclasses.replace(config, run_dir=str(config.directory)), recorded)
 
 
 def told_plainly_of(config: Config) -> contextlib.AbstractContextManager[None]:
@@ -166,7 +171,9 @@ def _check_places(config: Config, fingerprint: str) -> None:
     ownership.require_own(config, fingerprint)
 
 
-def _train_in(run_dir: Path, config: Config, dataset: "Dataset", placement: "Placement") -> dict[str, Any]:
+def _train_in(
+    run_dir: Path, config: Config, dataset: "Dataset", placement: "Placement", initial: "InitialWeights | None"
+) -> dict[str, Any]:
     """Trains in a run directory that no other process uses; says what is safe where that fails."""
     from tfvae.analysis.pictures import draw_pictures
     from tfvae.training import checkpoints
@@ -177,7 +184,7 @@ def _train_in(run_dir: Path, config: Config, dataset: "Dataset", placement: "Pla
     safe = functools.partial(checkpoints.safe_on_disk, run_dir)
     with locked(run_dir) if placement.chief else contextlib.nullcontext():
         with told_plainly_of(config), placement.together(safe):
-            return Trainer(config, dataset, run_dir, placement, draw, export_trained).train()
+            return Trainer(config, dataset, run_dir, placement, draw, export_trained, initial).train()
 
 
 def export_models(config: Config, fingerprint: str, vae: "VAE", step: int, results: dict[str, Any]) -> Path:

@@ -76,7 +76,7 @@ def evaluate(
     require_writable("run_dir", run_dir, "evaluation")
     trained, dataset = _load_run_and_data(config, checkpoint, arrays)
     from tfvae.data.provenance import provenance
-    from tfvae.training import block_plan, evaluation, report
+    from tfvae.training import block_plan, checkpoints, evaluation, report
 
     if with_baselines:
         from tfvae.analysis import baselines
@@ -89,8 +89,9 @@ def evaluate(
     kept_blocks = evaluation.KeptBlocks(run_dir, trained.step, samples, plan.block_size(len(images)))
     with run.told_plainly_of(config):
         summary = evaluation.evaluate_run(evaluator, images, samples, kept_blocks).summary()
+    initial_weights = checkpoints.read_notes(run_dir).get("initial_weights")
     results = {
-        "of": {**provenance(config, images, samples, dataset.columns), "step": trained.step},
+        "of": {**provenance(config, images, samples, dataset.columns, initial_weights), "step": trained.step},
         "test": report.meaningful_figures(config, summary, dataset.image_shape),
         "evaluation": {"images_together": plan.block_size(len(images))},
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfvae.config.capabilities import LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
+from tfvae.config.data_names import data_set_name
 from tfvae.config.fields import (
     SIGMA_RANGE,
     choice,
@@ -20,17 +21,14 @@ from tfvae.config.fields import (
     one_of_numbers,
     or_auto,
     text,
-    to_python,
-    to_text,
     true_or_false,
     whole,
     whole_numbers,
 )
 from tfvae.config.fields import sigma as sigma_kind
-from tfvae.config.rules import has_closed_kl, refusals
+from tfvae.config.rules import check_combinations, has_closed_kl
 from tfvae.config.schedule import learning_rate_schedule
 from tfvae.config.usual import USUAL
-from tfvae.errors import InputError, as_arguments
 
 _VALIDATIONS = 200  # of a run, at most, where their number is left to it
 
@@ -47,11 +45,7 @@ class Config:
 
     dataset: str = field(
         "auto",
-        text(
-            "auto, digits, the name of a TFDS data set, a folder of images, or a .npy, .npz, .csv or .parquet file",
-            "'auto', 'digits', the name of a TFDS data set, a folder of images, or a .npy, .npz, .csv or .parquet "
-            "file; tfvae.fit(config, images) takes arrays",
-        ),
+        data_set_name(),
         "the images, or rows of numbers: digits (scikit-learn's, no network), a TFDS name such as mnist, a folder of "
         "images (./name), a .npy or .npz file, a table (.csv, .parquet), or auto: mnist if it is here or can be "
         "downloaded, otherwise digits",
@@ -231,6 +225,22 @@ class Config:
         free=True,
     )
     seed: int = field(0, whole(0), "of the weights, the order of the images and all noise")
+    init_from: str | None = field(
+        None,
+        or_auto(text("the directory of a run")),
+        "another run of the same architecture, from whose weights this one starts; auto: from those of --seed",
+        free=True,
+    )
+    init_part: str = field(
+        "all",
+        choice("all", "encoder", "decoder"),
+        "of --init_from: the part whose weights are taken; all: a learned prior's too",
+    )
+    init_checksum: str | None = field(
+        None,
+        or_auto(text("a checksum")),
+        "of --init_from: the checksum of these weights, which a run records: others are refused; auto: any",
+    )
     strategy: str = field(
         "auto",
         choice("auto", "one_device", "mirrored", "multi_worker"),
@@ -273,16 +283,10 @@ class Config:
             value = described.metadata["kind"].argument(name, getattr(self, name))
             if type(described.default) is float and type(value) is int:
                 value = float(value)  # 1 and 1.0 are one setting, and give a run one name
-            if name.endswith("_dir") and value is not None:
+            if (name.endswith("_dir") or name == "init_from") and value is not None:
                 value = os.path.expanduser(value)  # shells leave the ~ of --flag=~/place
             object.__setattr__(self, name, value)
-        for name, allowed in refusals(self):
-            value = getattr(self, name)
-            without_quotes = allowed.replace("'", "")
-            raise InputError(
-                f"--{name}={to_text(value)}: {without_quotes}",
-                in_python=f"{name}={to_python(value)}: {as_arguments(allowed)}",
-            )
+        check_combinations(self)
 
     @property
     def closed_kl(self) -> bool:

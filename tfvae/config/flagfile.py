@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tfvae.config.architecture import other_setting
 from tfvae.config.config import FIELDS, Config
 from tfvae.config.data_names import ARRAYS, is_file_name
 from tfvae.config.fields import to_python, to_text
@@ -51,6 +52,13 @@ def read_config(run_dir: str | os.PathLike[str]) -> Config:
         raise InputError(message, in_python=message) from None  # the file holds flags, for Python too
 
 
+def config_of_run(config: Config) -> Config | None:
+    """What the run in `config.run_dir` records; None where there is no run yet. Raises InputError as `read_config`."""
+    if config.run_dir is None or not os.path.isfile(config.directory / FILE_NAME):
+        return None
+    return read_config(config.directory)
+
+
 def recorded_config(given: dict[str, Any]) -> Config:
     """The recorded `Config` of the run in `given["run_dir"]`, with what else is given in its place.
 
@@ -88,11 +96,17 @@ def check_resumable(config: Config, recorded: Config) -> None:
     """Refuses to go on with a run under settings that change its numbers.
 
     More `epochs` are allowed, except with `--lr_schedule=cosine`, whose shape depends on them. What `config` leaves to
-    the data (auto) is not compared: before the data are read, the rest can be.
+    the data (auto) is not compared: before the data are read, the rest can be. The run that its weights started from
+    may be at another place, but not another one.
 
     Raises:
         InputError: names each difference.
     """
+    if config.init_from is not None and recorded.init_from is None:
+        raise InputError(
+            f"--init_from={config.init_from}: must be given with another --run_dir: {config.run_dir} was started "
+            "without it"
+        )
     new = config.settings()
     old = {name: getattr(recorded, name) for name in new}
     old_epochs = old["epochs"] or math.inf
@@ -108,6 +122,8 @@ def check_resumable(config: Config, recorded: Config) -> None:
     arguments = [f"{name}={to_python(new[name])} (there: {to_python(old[name])})" for name in names]
     refused = f"--run_dir={config.run_dir}: was made with other settings"
     ways = "must be another directory, or the same settings (--epochs may be raised, but not under a cosine)"
+    if other_setting(config, recorded, "all") is None:
+        ways += f"; another --run_dir with --init_from={config.run_dir} starts from the weights of this one"
     raise InputError(
         f"{refused}: {', '.join(flags)}; {ways}",
         in_python=f"{as_arguments(refused)}: {', '.join(arguments)}; {as_arguments(ways)}",

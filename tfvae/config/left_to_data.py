@@ -6,7 +6,7 @@ from typing import Any
 
 from tfvae.config.config import Config
 from tfvae.config.fields import to_text
-from tfvae.config.flagfile import FILE_NAME, read_config
+from tfvae.config.flagfile import config_of_run
 
 _AUTO_IMAGES = {"images": 1_000_000, "folder": 100_000, "vectors": 300_000}  # that --epochs=auto passes over
 _LEAST_EPOCHS = 10  # of --epochs=auto
@@ -44,7 +44,7 @@ def with_epochs(config: Config, train_images: int, validation_images: int, kind:
     """`config` with the epochs, the validation images and when to validate; `kind` is that of `with_models`."""
     epochs = config.epochs or max(_LEAST_EPOCHS, math.ceil(_AUTO_IMAGES[kind] / train_images))
     validate_every = config.validate_every
-    recorded = _recorded(config)
+    recorded = config_of_run(config)
     if recorded is not None and config.selects:  # more epochs must not change which validations count
         validate_every = validate_every or recorded.validate_every
     config = dataclasses.replace(config, epochs=epochs, validation_examples=validation_images)
@@ -55,16 +55,9 @@ def with_filters(config: Config, image_shape: tuple[int, int, int]) -> Config:
     """`config` with the filters of its convolutions: those that its run directory records, or those of the image."""
     if config.network != "conv" or config.filters is not None:
         return config
-    recorded = _recorded(config)
+    recorded = config_of_run(config)
     filters = recorded.filters if recorded is not None else None
     return dataclasses.replace(config, filters=filters or default_filters(image_shape))
-
-
-def _recorded(config: Config) -> Config | None:
-    """What the run directory records; None where there is no run yet."""
-    if config.run_dir is None or not (config.directory / FILE_NAME).exists():
-        return None
-    return read_config(config.directory)
 
 
 def default_filters(image_shape: tuple[int, int, int]) -> tuple[int, ...]:

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, TASKS
+from tfvae.config.fields import to_python, to_text
 from tfvae.config.usual import USUAL
-from tfvae.errors import InputError
+from tfvae.errors import InputError, as_arguments
 
 if TYPE_CHECKING:
     from tfvae.config.config import Config
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
 def has_closed_kl(posterior: str, prior: str) -> bool:
     """Whether KL(q(z|x) || p(z)) of these families is closed."""
     return prior in POSTERIORS[posterior].closed_kl_to
+
+
+def check_combinations(config: "Config") -> None:
+    """Raises InputError with the first of `refusals`, if there is one."""
+    for name, allowed in refusals(config):
+        value = getattr(config, name)
+        without_quotes = allowed.replace("'", "")
+        raise InputError(
+            f"--{name}={to_text(value)}: {without_quotes}",
+            in_python=f"{name}={to_python(value)}: {as_arguments(allowed)}",
+        )
 
 
 def refusals(config: "Config") -> Iterator[tuple[str, str]]:
@@ -33,6 +45,10 @@ def refusals(config: "Config") -> Iterator[tuple[str, str]]:
     if config.value_range is not None and config.scale != "unit":
         yield "value_range", "must not be set without --scale='unit'"
     yield from _of_selecting(config)
+    if config.init_from is None:
+        for name, unset in (("init_part", "all"), ("init_checksum", None)):
+            if getattr(config, name) != unset:
+                yield name, "must not be set without --init_from"
     if config.logical_cpus > 1 and config.strategy in ("one_device", "multi_worker"):
         yield "logical_cpus", f"must be 1 with --strategy={config.strategy!r}"
 

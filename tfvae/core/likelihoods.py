@@ -23,6 +23,7 @@ from tfvae.core.protocols import LearnedVariable, LikelihoodFamily
 
 _START_STDDEV = 0.5  # of values, where it is learned and the images' own deviation is not told
 _LOG_VARIANCE_STEP = 0.02  # by which a learned log-variance moves in a step, at least, under Adam and its like
+LOG_VARIANCE_CHANGE = "log_variance_change"  # the variable of a learned log-variance, which counts in its pace
 _VARIANCE_FLOOR = 1e-4  # of a fitted density: some pixels have one value in all training images
 
 
@@ -170,7 +171,7 @@ class GaussianFamily:
         shape = () if self.sigma == "learned" else image_shape
         if self.start_stddev is None:  # older models learn the log-variance itself
             return [LearnedVariable("log_variance", shape, start)]
-        return [LearnedVariable("log_variance_change", shape, keras.initializers.Zeros())]
+        return [LearnedVariable(LOG_VARIANCE_CHANGE, shape, keras.initializers.Zeros())]
 
     def from_parameters(self, raw: tf.Tensor, *learned: tf.Tensor) -> Gaussian:
         """p(x|z) of outputs [..., H, W, C * parameters_per_value] and of what `variables` lists."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from tfvae.config import Config
 from tfvae.config.data_names import ARRAYS, is_file_name
-from tfvae.config.flagfile import FILE_NAME, may_move, read_config, to_flagfile
+from tfvae.config.flagfile import FILE_NAME, config_of_run, may_move, to_flagfile
 from tfvae.data import sources
 from tfvae.data.sources import Parts
 from tfvae.data.splits import Split
@@ -22,16 +22,19 @@ _OF_THE_RUN = ("--batch_size=", "--validation_examples=", "--dequantize=")  # re
 
 
 def absolute(config: Config) -> Config:
-    """`config` with its place in absolute paths: it must mean the same from any directory."""
-    data_dir = config.data_dir
+    """`config` with absolute paths to what it reads: they must mean the same from any directory."""
+    data_dir, init_from = config.data_dir, config.init_from
     if data_dir is not None:
         data_dir = os.path.abspath(data_dir)
-    return dataclasses.replace(config, dataset=sources.absolute(config.dataset), data_dir=data_dir)
+    if init_from is not None:
+        init_from = os.path.abspath(init_from)
+    dataset = sources.absolute(config.dataset)
+    return dataclasses.replace(config, dataset=dataset, data_dir=data_dir, init_from=init_from)
 
 
 def is_new(config: Config) -> bool:
     """Whether `config` names another place than its run has recorded. Arrays, which Python hands in, are at none."""
-    recorded = _recorded(config)
+    recorded = config_of_run(config)
     if recorded is None or config.dataset == ARRAYS:
         return False
     here, there = absolute(config), absolute(recorded)
@@ -43,7 +46,7 @@ def record(config: Config) -> None:
 
     A data set of a name stays under its name, though a file may hold the same images: training goes by the name.
     """
-    recorded = _recorded(config)
+    recorded = config_of_run(config)
     if recorded is None or not is_new(config):
         return
     moved = dataclasses.replace(recorded, data_dir=config.data_dir)
@@ -57,7 +60,7 @@ def require_there(config: Config) -> None:
     """Refuses a run's recorded file that is not there any more; raises InputError, which says what to do."""
     if not is_file_name(config.dataset) or os.path.exists(os.path.expanduser(config.dataset)):
         return
-    if _recorded(config) is None or is_new(config):
+    if config_of_run(config) is None or is_new(config):
         return
     missing = f"must be the images of {config.run_dir}, and there is no such file"
     raise InputError(
@@ -108,10 +111,3 @@ def _in_words_of_a_run(config: Config) -> Iterator[None]:
                 "TFDS_DATA_DIR"
             ) from None
         raise
-
-
-def _recorded(config: Config) -> Config | None:
-    """What the run in `config.run_dir` records; None where there is no run yet."""
-    if config.run_dir is None or not os.path.isfile(config.directory / FILE_NAME):
-        return None
-    return read_config(config.directory)

@@ -67,15 +67,23 @@ def describe_sigma(config: Config) -> str:
     return f", sigma {config.sigma}" if LIKELIHOODS[config.likelihood_name].has_sigma else ""
 
 
-def provenance(config: Config, images: np.ndarray, samples: int, columns: Columns | None = None) -> dict[str, Any]:
+def provenance(
+    config: Config,
+    images: np.ndarray,
+    samples: int,
+    columns: Columns | None = None,
+    initial_weights: str | None = None,
+) -> dict[str, Any]:
     """What test figures are numbers of.
 
     `images` are the test images [N, H, W, C]; `samples` is the number of z for each of them. `columns` are those
-    of vectors, which are `images` [N, 1, 1, D].
+    of vectors, which are `images` [N, 1, 1, D]. `initial_weights` says which weights of another run the run started
+    from, if it did.
     """
     pixels = describe_pixels(config, images, columns)
     if config.binarize == "stochastic" or config.dequantize:
         pixels += " (once, by a fixed seed)"
+    of_another_run = {} if initial_weights is None else {"initial_weights": initial_weights}
     return {
         "dataset": config.dataset,
         "split": "test",
@@ -90,4 +98,5 @@ def provenance(config: Config, images: np.ndarray, samples: int, columns: Column
         "samples": samples,
         "seed": config.seed,
         "units": f"nats per {examples(columns).removesuffix('s')}",
+        **of_another_run,
     }

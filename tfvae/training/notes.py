@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from tfvae.core.objectives import Elbo
 from tfvae.data.splits import Dataset
+from tfvae.training.initial import InitialWeights
 from tfvae.training.step import EpochMeans, mean_of_parts
 
 
@@ -31,10 +32,11 @@ class Notes(NamedTuple):
     best_elbo: float | None = None  # of that validation, in nats
     stopped_early: bool = False  # by --patience
     variance_is_final: bool = False  # whether --sigma=optimal is set to that of all training images
+    initial_weights: str | None = None  # that the run started from, in words, where they were another run's
 
     @classmethod
-    def of(cls, dataset: Dataset, start_stddev: float | None) -> "Notes":
-        """Before the first step on these images."""
+    def of(cls, dataset: Dataset, start_stddev: float | None, initial: InitialWeights | None = None) -> "Notes":
+        """Before the first step on these images, which may start from another run's weights."""
         columns = dataset.columns.to_json() if dataset.columns else None
         return cls(
             dataset.image_shape,
@@ -43,6 +45,7 @@ class Notes(NamedTuple):
             start_stddev=start_stddev,
             columns=columns,
             value_range=dataset.value_range,
+            initial_weights=initial.describe() if initial is not None else None,
         )
 
     def terms(self) -> dict[str, float]:

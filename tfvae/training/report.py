@@ -26,11 +26,21 @@ def finished_results(config: Config, fingerprint: str) -> dict[str, Any] | None:
     return results if is_trained(results, config) and results["fingerprint"] == fingerprint else None
 
 
-def of_training_figures(config: Config, dataset: Dataset, notes: Notes) -> str:
+def announcement(config: Config, dataset: Dataset, notes: Notes, steps: str) -> list[str]:
+    """Says from where a run starts and what its figures will be of, in lines; `steps` are all of them, in words."""
+    begins = f"goes on from step {notes.step:,}" if notes.step else "starts from step 0"
+    lines = [f"{begins} of {steps}; {_of_training_figures(config, dataset, notes)}"]
+    if notes.initial_weights and not notes.step:
+        lines.append(f"starts from {notes.initial_weights}")
+    return lines
+
+
+def _of_training_figures(config: Config, dataset: Dataset, notes: Notes) -> str:
     """What the figures of a training are figures of, in words."""
     columns = dataset.columns
     likelihood = f"{config.likelihood} likelihood{describe_sigma(config)}"
-    if notes.start_stddev is not None:
+    has_own_sigma = config.init_from is None or config.init_part == "encoder"
+    if notes.start_stddev is not None and has_own_sigma:
         own = "images'" if columns is None else "values'"
         likelihood += f" (from {notes.start_stddev:.3f}, the training {own} own deviation)"
     an_example = "an image" if columns is None else "a row"
@@ -53,7 +63,7 @@ def results(
     if config.keep_best:
         kept = {"best": {"step": taken.step, "epoch": taken.step // epoch_steps, "validation_elbo": taken.best_elbo}}
     return {
-        "of": provenance(config, dataset.test.array, config.eval_samples, dataset.columns),
+        "of": provenance(config, dataset.test.array, config.eval_samples, dataset.columns, notes.initial_weights),
         "test": meaningful_figures(config, summary, dataset.image_shape),
         "train": {
             "elbo": notes.elbo,  # the last epoch's mean over its steps, as the weights moved

@@ -29,6 +29,7 @@ from tfvae.training import checkpoints, evaluation, hparams, report
 from tfvae.training.best import Selection
 from tfvae.training.block_plan import first_steps, plan_blocks
 from tfvae.training.history import History
+from tfvae.training.initial import InitialWeights
 from tfvae.training.monitor import Monitor
 from tfvae.training.notes import Notes, Speedometer
 from tfvae.training.painter import DrawPictures, pictured_epochs
@@ -57,16 +58,19 @@ class Trainer:
         placement: Placement,
         draw_pictures: DrawPictures,
         export: Export,
+        initial: InitialWeights | None = None,
     ) -> None:
         self.config, self.dataset, self.run_dir, self.placement = config, dataset, run_dir, placement
         self.draw_pictures, self.export = draw_pictures, export
         examples = len(dataset.train.images)
-        start = start_stddev(config, dataset, run_dir)
+        start = start_stddev(config, dataset, run_dir, initial)
         with placement.strategy.scope():
             self.state = create_state(config, dataset.image_shape, examples, dataset.white, start, *dataset.units)
+            if initial is not None:
+                initial.assign(self.state.vae)
         self.epoch_steps = steps_per_epoch(config, examples)
         self.total_steps = config.epoch_count * self.epoch_steps
-        self.notes = Notes.of(dataset, start)
+        self.notes = Notes.of(dataset, start, initial)
         self.program = TrainProgram(self.state, config, dataset.train.images, placement)
         plan = plan_blocks(self.state.vae, config.eval_memory_gb)
         self.evaluator = evaluation.Evaluator(
@@ -170,10 +174,9 @@ class Trainer:
 
     def announce(self) -> None:
         """Says from where the run starts, and what its figures will be of."""
-        of_figures = report.of_training_figures(self.config, self.dataset, self.notes)
-        begins = f"goes on from step {self.step:,}" if self.step else "starts from step 0"
         steps = f"{self.total_steps:,} steps{self.placement.describe()}"
-        self.placement.say(f"{self.run_dir}: {begins} of {steps}; {of_figures}")
+        for line in report.announcement(self.config, self.dataset, self.notes, steps):
+            self.placement.say(f"{self.run_dir}: {line}")
 
     def _hear_signals(self) -> bool:
         """Whether a signal has come to any worker; all take the chief's chunk, whose clock is that of all."""

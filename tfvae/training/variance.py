@@ -22,15 +22,21 @@ from tfvae.data.disk import DiskImages
 from tfvae.data.splits import Dataset
 from tfvae.errors import InputError, RunError
 from tfvae.training import checkpoints
+from tfvae.training.initial import InitialWeights
 from tfvae.training.strategy import Placement
 
 
-def start_stddev(config: Config, dataset: Dataset, run_dir: Path) -> float | None:
-    """Where a learned sigma starts: at the training images' own deviation; None in runs that were made before that."""
+def start_stddev(config: Config, dataset: Dataset, run_dir: Path, initial: InitialWeights | None) -> float | None:
+    """Where a learned sigma starts: at the training images' own deviation; None in runs that were made before that.
+
+    One that comes with another run's decoder counts from where it started there.
+    """
     if not config.learns_sigma:
         return None
     if checkpoints.steps(run_dir):
         return checkpoints.read_notes(run_dir).get("start_stddev")
+    if initial is not None and initial.has_decoder:
+        return initial.start_stddev
     return moments.stddev(dataset.train.images, dataset.columns)
 
 

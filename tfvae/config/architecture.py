@@ -1,0 +1,45 @@
+"""Which settings weights are made for: what two runs must share for one to start from the other's (`--init_from`)."""
+
+from typing import Any
+
+from tfvae.config.capabilities import LIKELIHOODS
+from tfvae.config.config import Config
+
+A_NUMBER = "a number"  # any: no weight belongs to a deviation that is one
+
+
+def architecture(config: Config, part: str) -> dict[str, Any]:
+    """The settings by which the weights of a part have their shapes and their meaning; None is not known yet.
+
+    `part` is that of `--init_part`. A deviation that is a number is A_NUMBER.
+    """
+    names = ["network", "activation", "latent_dim"]
+    if config.network == "conv":
+        names.append("filters")
+    if part != "decoder" or config.network != "conv":  # a decoder of convolutions has no hidden units
+        names.append("hidden_units")
+    if part in ("all", "encoder"):
+        names += ["posterior", "missing"]
+    if part in ("all", "decoder"):
+        names.append("likelihood")
+    if part == "all":
+        names.append("prior")
+        if config.prior == "mixture":
+            names.append("prior_components")
+    settings = {name: getattr(config, name) for name in names}
+    has_sigma = config.likelihood is not None and LIKELIHOODS[config.likelihood].has_sigma
+    if part in ("all", "decoder") and has_sigma:
+        settings["sigma"] = A_NUMBER if isinstance(config.sigma, float) else config.sigma
+    return settings
+
+
+def other_setting(config: Config, of_weights: Config, part: str) -> str | None:
+    """The name of the first setting by which weights of a run with `of_weights` do not fit a run with `config`.
+
+    What `config` leaves to the data (auto) is not compared: before these are read, the rest can be.
+    """
+    there = architecture(of_weights, part)
+    for name, value in architecture(config, part).items():
+        if value is not None and value != there.get(name):
+            return name
+    return None
