@@ -80,6 +80,8 @@ def folder(tmp_path, monkeypatch):
     unlabelled = dataclasses.replace(RECORDED, dataset=str(tmp_path / "good.npy"), batch_size=1, validation_examples=3)
     Path("unlabelled/checkpoints").mkdir(parents=True)
     Path("unlabelled/config.flags").write_text(to_flagfile(unlabelled))
+    Path("trained/checkpoints/55").mkdir(parents=True)
+    Path("trained/config.flags").write_text(to_flagfile(RECORDED))
     Path("full").mkdir()
     Path("full/config.flags").write_text(to_flagfile(RECORDED))
     Path("grid/seed=1").mkdir(parents=True)

@@ -31,7 +31,8 @@ json.dump(results, sys.stdout)
 """
 OF_TRAIN = [name for name, (args, _) in BAD_LINES.items() if args[0].endswith((".npy", ".npz", ".csv", "=./file"))]
 OF_TRAIN += ["other latent_dim", "other data", "other seed", "fewer epochs", "more epochs under a cosine"]
-OF_TRAIN += ["epochs recorded as auto"]
+OF_TRAIN += ["epochs recorded as auto", "weights of no run", "weights of a run without a checkpoint"]
+OF_TRAIN += ["weights for a run that has begun"]
 REFUSED = {name: ("train", *BAD_LINES[name]) for name in OF_TRAIN} | {
     "epochs left to the data": ("train", ["--run_dir=run", "--epochs=auto", "--seed=1"], "settings: --seed=1 (there"),
     "validation left to the data": (

@@ -59,6 +59,9 @@ BAD_VALUES = [  # alone on the command line; the flag, its value and `must be` a
     "--data_dir=",
     "--export_dir=",
     "--run_dir=",
+    "--init_from=",
+    "--init_part=prior",
+    "--init_checksum=",
 ]
 BAD_LINES = {  # arguments, and what the line says besides
     "a path of other bytes than UTF-8": (["--dataset=./caf\udce9"], "--dataset=./caf\\udce9: must be auto, digits, "),
@@ -157,6 +160,27 @@ BAD_LINES = {  # arguments, and what the line says besides
     "spoiled config.flags": (["--run_dir=spoiled"], "spoiled/config.flags: --latent_dim=many: must be"),
     "foreign config.flags": (["--run_dir=foreign"], "foreign/config.flags: "),
     "binary config.flags": (["--run_dir=binary"], "binary/config.flags: "),
+    "weights of no run": ([DIGITS, "--init_from=no_run"], "no_run: must be the directory of a run, and has no config"),
+    "weights of a run without a checkpoint": (
+        [DIGITS, "--init_from=run"],
+        "run: must be the directory of a run that has a checkpoint",
+    ),
+    "weights of another network": (
+        ["--dataset=good.npy", "--batch_size=1", "--init_from=trained", "--latent_dim=3"],
+        "--latent_dim=3: must be 2, as of the run of --init_from=",
+    ),
+    "a part of no weights": (
+        [DIGITS, "--init_part=encoder"],
+        "--init_part=encoder: must not be set without --init_from",
+    ),
+    "a checksum of no weights": (
+        [DIGITS, "--init_checksum=0"],
+        "--init_checksum=0: must not be set without --init_from",
+    ),
+    "weights for a run that has begun": (
+        ["--run_dir=run", "--init_from=trained"],
+        "trained: must be given with another --run_dir: run was started without it",
+    ),
     "nowhere to export": ([DIGITS, "--export_dir=/proc/nope"], "--export_dir=/proc/nope: must be a directory"),
     "nowhere to train": ([DIGITS, "--run_dir=/proc/nope"], "--run_dir=/proc/nope: must be a directory"),
     "a file for pictures": ([DIGITS, "--run_dir=full"], "--run_dir=full: must be a directory that can be written, and"),

@@ -153,7 +153,8 @@ class InitialWeights(NamedTuple):
             raise InputError(f"--dataset={config.dataset}: must have {there}, {of_run}, and has {here}")
         if config.scale != self.config.scale:
             raise _must_be_as_there(config, "scale", self.config.scale)
-        for number, (here, there) in enumerate(itertools.zip_longest(columns.names, self.columns.names)):
+        pairs = itertools.zip_longest(columns.names, self.columns.names, fillvalue="no column")
+        for number, (here, there) in enumerate(pairs):
             if here != there:
                 raise InputError(
                     f"--dataset={config.dataset}: must have the columns of the run of --init_from={config.init_from}, "
