@@ -77,7 +77,7 @@ def train_on(
         if advice:
             placement.say(advice)
         if initial is not None:
-            initial.require_fitting(config, dataset)
+            initial.require_architecture(config, dataset)
         results = _train_in(run_dir, config, dataset, placement, initial)
     exported = Path(results["export"])
     placement.say(f"{report.table(results)}\n{report.next_commands(run_dir, exported, config.dataset == ARRAYS)}")

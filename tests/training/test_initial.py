@@ -56,7 +56,7 @@ def start_from(source, folder, dataset=DATASET, **settings):
     config = dataclasses.replace(CONFIG, init_from=str(source), run_dir=str(folder / "run"), **settings)
     initial.check_early(config)
     config, weights = initial.read(config)
-    weights.require_fitting(config, dataset)
+    weights.require_architecture(config, dataset)
     return Trainer(config, dataset, folder / "run", one_device(), draw_pictures, lambda *_: folder, weights)
 
 
@@ -321,6 +321,6 @@ def test_a_run_that_was_started_without_it_refuses_it(tmp_path, source):
 
 
 def test_a_repetition_refuses_weights_of_another_checksum(tmp_path, source):
-    with pytest.raises(InputError, match="the weights of init_checksum=0123abcd, .* init_checksum=auto takes any"):
+    with pytest.raises(InputError, match="the weights of init_checksum=0123abcd, .* init_checksum=auto takes these"):
         train(tmp_path, init_from=source, init_checksum="0123abcd")
     assert not (tmp_path / "run").exists()

@@ -122,7 +122,7 @@ class InitialWeights(NamedTuple):
         of_run = f"{self.config.run_dir}, step {self.step:,}, trained on {self.config.dataset}"
         return f"{_WORDS[self.part]} of {of_run} (checksum {self.checksum})"
 
-    def require_fitting(self, config: Config, dataset: "Dataset") -> None:
+    def require_architecture(self, config: Config, dataset: "Dataset") -> None:
         """Refuses them for a run with these settings, nothing of which is auto, on these data; nothing is written.
 
         Raises:
@@ -162,7 +162,7 @@ class InitialWeights(NamedTuple):
                 )
 
     def assign(self, vae: "VAE") -> None:
-        """Gives them to a VAE, of the architecture that `require_fitting` has found to be theirs."""
+        """Gives them to a VAE, of the architecture that `require_architecture` has found to be theirs."""
         for name, variable in _variables(vae, self.part).items():
             variable.assign(self.values[name])
         if not self.has_decoder:
@@ -218,7 +218,7 @@ def read(config: Config) -> tuple[Config, InitialWeights | None]:
         checksum,
     )
     if config.init_checksum not in (None, checksum):
-        way = "--init_checksum=auto takes any"
+        way = f"--init_checksum=auto takes these, of --init_part={config.init_part}"
         if config_of_run(config) is not None:
             way = f"{config.run_dir} was started from these: name the directory that has them, or another --run_dir"
         raise InputError(
