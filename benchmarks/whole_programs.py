@@ -126,7 +126,7 @@ class TrainCommand:
         self.watch.time_calls(evaluation.Evaluator, "evaluate", self._part_of_evaluation)
         for name in ("pictures", "__exit__"):  # the second waits for those that are not finished
             self.watch.time_calls(Monitor, name, lambda _: "pictures")
-        for name in ("scalars", "advance", "validation", "print_line"):
+        for name in ("scalars", "advance", "validation", "end_epoch"):
             self.watch.time_calls(Monitor, name, lambda _: "summaries")
         self.watch.time_calls(History, "append", lambda _: "summaries")
         self.watch.time_calls(trainer.Trainer, "finish", self._part_of_end)

@@ -75,7 +75,7 @@ def evaluate(
     run_dir = config.directory
     require_writable("run_dir", run_dir, "evaluation")
     trained, dataset = _load_run_and_data(config, checkpoint, arrays)
-    from tfvae.data.provenance import provenance
+    from tfvae.data.provenance import examples, provenance
     from tfvae.training import block_plan, checkpoints, evaluation, report
 
     if with_baselines:
@@ -88,7 +88,8 @@ def evaluate(
     evaluator = evaluation.Evaluator(trained.vae, config.latent_dim, config.seed, config.closed_kl, plan=plan)
     kept_blocks = evaluation.KeptBlocks(run_dir, trained.step, samples, plan.block_size(len(images)))
     with run.told_plainly_of(config):
-        summary = evaluation.evaluate_run(evaluator, images, samples, kept_blocks).summary()
+        of_images = evaluation.evaluate_run(evaluator, images, samples, kept_blocks, examples(dataset.columns))
+        summary = of_images.summary()
     initial_weights = checkpoints.read_notes(run_dir).get("initial_weights")
     results = {
         "of": {**provenance(config, images, samples, dataset.columns, initial_weights), "step": trained.step},

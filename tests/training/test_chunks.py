@@ -75,10 +75,6 @@ def test_the_speed_that_is_shown_is_by_the_clock_and_that_of_compiled_steps_besi
     np.testing.assert_allclose([scalars["images_per_second"] for scalars in of_train], [40 / 5, 8 / 4])
     np.testing.assert_allclose([scalars["compiled_images_per_second"] for scalars in of_train], [40 / 5, 8 / 1])
     assert (made.notes.seconds, made.notes.clock_seconds) == (6, 9)
-    made.chunk = 24
-    made.run_chunk()
-    [(step, _, _, speed)] = made.monitor.of("print_line")
-    np.testing.assert_allclose([step, speed], [36, 36 * 4 / 10])  # since the start: there was no line before
 
 
 @pytest.mark.slow
@@ -211,12 +207,14 @@ def test_the_validation_is_of_the_validation_images_and_of_one_draw_each(tmp_pat
     at_the_end_of_epoch(made, 1)
     validation = made.evaluator.evaluate(made.dataset.validation.images, 1).summary()
     assert made.monitor.of("validation") == [(validation, EPOCH)]
-    [(step, elbo, printed, _)] = made.monitor.of("print_line")
-    assert (step, elbo, printed) == (EPOCH, 0.0, validation)
+    assert made.monitor.of("advance_validation") == [(20, 20, EPOCH)]
+    assert made.monitor.of("end_epoch") == [(EPOCH, 0.0, False)]
     without = make_trainer(tmp_path, make_dataset(validation=0))
     without.monitor = RecordingMonitor()
     at_the_end_of_epoch(without, 1)
-    assert not without.monitor.of("validation") and without.monitor.of("print_line")[0][2] is None
+    assert not without.monitor.of("validation")
+    at_the_end_of_epoch(without, 3)
+    assert without.monitor.of("end_epoch") == [(EPOCH, 0.0, False), (3 * EPOCH, 0.0, True)]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +236,6 @@ def test_ten_epochs_between_the_start_and_the_end_are_pictured(tmp_path):
     for epoch in (9, 10, 11):
         at_the_end_of_epoch(made, epoch)
     assert [step for _, step in made.monitor.of("pictures")] == [10 * EPOCH]
-    assert [step for step, *_ in made.monitor.of("print_line")] == [10 * EPOCH]
     assert make_trainer(tmp_path).pictured_epochs == {1, 2, 3}  # of 3 epochs: each
 
 

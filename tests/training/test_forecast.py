@@ -7,7 +7,7 @@ from trainers import Clock, NoSteps, TimedProgram, make_dataset, make_trainer
 
 from tfvae.config import Config
 from tfvae.training import forecast, notes, trainer
-from tfvae.training.forecast import Forecast, duration
+from tfvae.training.forecast import Forecast
 
 NOON = datetime(2026, 11, 27, 12, 0).timestamp()  # of the machine's own time zone, as the line has it
 CONFIG = Config(dataset="digits", epochs=40, batch_size=50).as_usual()  # 10 steps an epoch
@@ -26,26 +26,6 @@ def clock(monkeypatch):
     clock = ClockOfDay()
     monkeypatch.setattr(forecast, "time", clock)
     return clock
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (31, "about 30 seconds"),
-        (88, "about 90 seconds"),
-        (91, "about 2 minutes"),
-        (720, "about 12 minutes"),
-        (3600, "about 60 minutes"),
-        (5400, "about 1.5 hours"),
-        (7200, "about 2 hours"),
-        (36_000, "about 10 hours"),
-        (172_000, "about 47.8 hours"),
-        (172_800, "about 2 days"),
-        (100 * 86_400, "about 100 days"),
-    ],
-)
-def test_a_time_has_the_unit_that_its_length_asks_for(seconds, words):
-    assert duration(seconds) == words
 
 
 def test_the_rest_is_told_once_after_five_seconds_by_the_whole_clock(clock):
@@ -97,6 +77,25 @@ def test_what_compiles_is_not_counted(clock):
     told.after_validation(20)  # one like all others
     clock.now = 125.0  # 0.25 s a step: 92.5 s
     assert "about 2 minutes more" in told.read(30)
+
+
+def test_what_remains_is_known_at_any_time_after_the_first_seconds(clock):
+    told = Forecast(CONFIG, 0, STEPS)
+    clock.now = 4.9
+    assert told.remaining_seconds(20) is None
+    clock.now = 50.0
+    assert told.remaining_seconds(25) == 375 * 2.0
+    told.after_validation(25)
+    clock.now = 80.0  # until there are more steps, those before tell it
+    assert told.remaining_seconds(25) == 375 * 2.0
+    clock.now = 110.0  # 20 steps since the validation, in 60 s
+    assert told.remaining_seconds(45) == 355 * 3.0
+
+
+def test_rows_are_no_images(clock):
+    told = Forecast(CONFIG, 0, STEPS, "rows")
+    clock.now = 50.0
+    assert "(epochs 3 to 40, 25 rows/s)" in told.read(25)
 
 
 def test_a_training_tells_it_above_the_first_epoch_s_line(tmp_path, monkeypatch, capsys, clock):

@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trainers import Clock
 
 from tfvae.config import Config
 from tfvae.config.flagfile import to_flagfile
+from tfvae.runtime import progress
+from tfvae.training import forecast, notes
 from tfvae.training.monitor import Monitor
 
 CONFIG = Config(dataset="digits", epochs=2, batch_size=16, run_dir="runs/a")
@@ -106,17 +109,139 @@ def test_pictures_are_png_files_of_the_newest_and_events_of_all(tmp_path, monito
     )
 
 
-@pytest.mark.parametrize(
-    ("validation", "line"),
-    [
-        (VALIDATION, "epoch 2/2: train ELBO -75.12, validation ELBO -70.25 (one z an image), 12,346 images/s\n"),
-        (None, "epoch 2/2: train ELBO -75.12, 12,346 images/s\n"),
-    ],
-    ids=["with validation", "without"],
-)
-def test_the_line_of_an_epoch(monitor, capsys, validation, line):
-    monitor.print_line(6, -75.123, validation, 12345.6)
-    assert capsys.readouterr().out == line
+# The lines, by the test's clock.
+
+LONG = Config(dataset="digits", epochs=40, batch_size=50).as_usual()  # 10 steps an epoch
+
+
+class ClockOfDay(Clock):
+    def time(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = ClockOfDay()
+    for module in (forecast, notes, progress):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def make_long(folder, config=LONG, step=0, examples="images"):
+    return Monitor(folder, config, step, 400, Level, draw_pictures, lambda: False, examples)
+
+
+def lines(capsys):
+    """What was printed since the last call, but for the line on what the whole training takes."""
+    return [line for line in capsys.readouterr().out.splitlines() if "will take" not in line]
+
+
+def test_a_long_first_epoch_is_told_of_every_30_seconds_and_at_its_end(tmp_path, capsys, clock):
+    with make_long(tmp_path) as monitor:
+        clock.now += 100  # in which the program was compiled
+        monitor.begin(0)
+        for step in range(1, 10):
+            clock.now += 12
+            monitor.advance(1, step, -100.0 - step)
+        assert lines(capsys) == [
+            "epoch 1/40, step 3 of 10: train ELBO -103.00, 4 images/s, about 79 minutes left",
+            "epoch 1/40, step 6 of 10: train ELBO -106.00, 4 images/s, about 79 minutes left",
+            "epoch 1/40, step 9 of 10: train ELBO -109.00, 4 images/s, about 78 minutes left",
+        ]
+        clock.now += 12
+        monitor.advance(1, 10, -110.0)
+        monitor.validation({**VALIDATION, "elbo": -99.125}, 10)
+        monitor.end_epoch(10, -110.0, False)
+    assert lines(capsys) == [
+        "epoch 1/40: train ELBO -110.00, validation ELBO -99.12 (one z an image), 4 images/s, about 78 minutes left"
+    ]
+
+
+def test_a_validation_is_told_of_once(tmp_path, capsys, clock):
+    with make_long(tmp_path) as monitor:
+        clock.now += 1
+        monitor.advance(10, 10, -90.0)
+        monitor.end_epoch(10, -90.0, False)
+        clock.now += 5
+        monitor.advance(20, 30, -80.0)
+        monitor.validation({**VALIDATION, "elbo": -85.0}, 30)
+        monitor.end_epoch(30, -80.0, False)  # there was a line at an epoch before, but none for twice as many
+        clock.now += 40
+        monitor.advance(4, 34, -79.0)
+        clock.now += 40
+        monitor.advance(4, 38, -79.0)
+    first, second, third, fourth = lines(capsys)
+    assert first.startswith("epoch 1/40: train ELBO -90.00, ")
+    assert second.startswith("epoch 3/40: train ELBO -80.00, validation ELBO -85.00 (one z an image), ")
+    assert third.startswith("epoch 4/40, step 4 of 10: train ELBO -79.00, ") and "validation" not in third
+    assert fourth.startswith("epoch 4/40, step 8 of 10: ")
+
+
+def test_a_line_names_the_epoch_of_a_validation_before(tmp_path, capsys, clock):
+    with make_long(tmp_path) as monitor:
+        clock.now += 1
+        monitor.end_epoch(10, -90.0, False)
+        monitor.next_epoch = 99  # none is due
+        monitor.validation({**VALIDATION, "elbo": -85.0}, 20)
+        monitor.end_epoch(20, -80.0, False)
+        clock.now += 30
+        monitor.advance(3, 23, -79.0)
+    assert lines(capsys)[1].startswith(
+        "epoch 3/40, step 3 of 10: train ELBO -79.00, validation ELBO of epoch 2/40 -85.00 (one z an image), "
+    )
+
+
+def test_rows_are_called_rows(tmp_path, capsys, clock):
+    with make_long(tmp_path, examples="rows") as monitor:
+        clock.now += 6
+        monitor.advance(10, 10, -6.0)
+        monitor.validation({**VALIDATION, "elbo": -5.0}, 10)
+        monitor.end_epoch(10, -6.0, False)
+        clock.now += 30
+        monitor.advance_validation(7, 20, 20)
+    assert lines(capsys) == [
+        "epoch 1/40: train ELBO -6.00, validation ELBO -5.00 (one z a row), 83 rows/s, about 4 minutes left",
+        "epoch 2/40: validation, 7 of 20 rows",
+    ]
+
+
+def test_a_short_run_has_a_few_lines_and_not_hundreds(tmp_path, capsys, clock):
+    config = Config(dataset="digits", epochs=696, batch_size=50).as_usual()  # a validation every 4 epochs
+    with Monitor(tmp_path, config, 0, 6960, Level, draw_pictures, lambda: False) as monitor:
+        for epoch in range(1, 697):
+            clock.now += 10 / 696
+            monitor.advance(10, 10 * epoch, -30.0)
+            monitor.end_epoch(10 * epoch, -30.0, epoch == 696)
+    told = [line.partition("/")[0].removeprefix("epoch ") for line in lines(capsys)]
+    assert told == ["1", "4", "8", "16", "32", "64", "128", "256", "512", "696"]
+
+
+def test_a_process_that_goes_on_tells_its_first_epoch_and_the_last_one(tmp_path, capsys, clock):
+    with make_long(tmp_path, step=370) as monitor:
+        for epoch in (38, 39, 40):
+            clock.now += 1
+            monitor.advance(10, 10 * epoch, -30.0)
+            monitor.end_epoch(10 * epoch, -30.0, epoch == 40)
+    assert lines(capsys) == [
+        "epoch 38/40: train ELBO -30.00, 500 images/s",
+        "epoch 40/40: train ELBO -30.00, 500 images/s",
+    ]
+
+
+def test_a_long_validation_is_told_of(tmp_path, capsys, clock):
+    with make_long(tmp_path) as monitor:
+        clock.now += 1
+        monitor.end_epoch(10, -30.0, False)
+        for _ in range(4):
+            clock.now += 16
+            monitor.advance_validation(256, 2000, 20)
+        monitor.validation(VALIDATION, 20)
+        clock.now += 16
+        monitor.advance_validation(256, 2000, 30)
+    assert lines(capsys)[1:] == [
+        "epoch 2/40: validation, 512 of 2,000 images",
+        "epoch 2/40: validation, 1,024 of 2,000 images",
+    ]
 
 
 class Bar:

@@ -5,7 +5,6 @@ Shapes: images [B, H, W, C], uint8 or float32 in [0, 1].
 
 import functools
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from tfvae.data.image_files import DamagedImage, Form, UnfitImage, decode, read_header
 from tfvae.errors import InputError
+from tfvae.runtime.progress import Progress
 
 _BLOCK_BYTES = 2**24  # of decoded images that wait to be written
 _MOST_FILES = 1_000  # in a block
@@ -114,19 +113,19 @@ def blocks(folder: Path, paths: list[Path], form: Form) -> Generator[Block, None
 
 
 class _Pool:
-    """Threads for the files of a folder, and a bar of progress at a terminal when it takes more than a second."""
+    """Threads for the files of a folder, and their progress."""
 
     def __init__(self, folder: Path, count: int, doing: str) -> None:
         self.folder = folder
         self.threads = ThreadPoolExecutor(os.cpu_count() or 1)
-        self.bar = tqdm(total=count, desc=doing, unit=" files", delay=1, leave=False, disable=not sys.stderr.isatty())
+        self.progress = Progress(doing, count, "files")
 
     def __enter__(self) -> "_Pool":
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.threads.shutdown(cancel_futures=True)
-        self.bar.close()
+        self.progress.close()
 
     def run(self, work: Callable[[Path], Any], paths: list[Path]) -> Iterator[tuple[Path, Any]]:
         """Each file, in order, with what `work` makes of it, or the reason why the file is damaged, as a string."""
@@ -137,7 +136,7 @@ class _Pool:
             except UnfitImage as error:
                 name = os.path.relpath(error.path, self.folder)
                 raise InputError(f"--dataset={self.folder}: must have {error.must_be}, and {name} {error}") from None
-            self.bar.update(len(block))
+            self.progress.advance(len(block))
 
 
 def _or_damage(work: Callable[[Path], Any], path: Path) -> Any:

@@ -11,7 +11,6 @@ import functools
 import io
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from tfvae.core import fast, noise, objectives
 from tfvae.core.inputs import to_unit
@@ -28,6 +26,7 @@ from tfvae.core.protocols import ClosedKl, HasVariance, Posterior, Vae
 from tfvae.core.repeatable import sums_in_order
 from tfvae.data.new_images import NewImages
 from tfvae.runtime import files
+from tfvae.runtime.progress import Progress
 from tfvae.training.block_plan import SAMPLES_AT_ONCE, TILE, WHOLE_TILES, BlockPlan
 from tfvae.training.strategy import Placement, one_device
 
@@ -314,14 +313,16 @@ class KeptBlocks:
 
 
 def evaluate_run(
-    evaluator: Evaluator, images: np.ndarray, samples: int, kept_blocks: KeptBlocks, show_progress: bool = True
+    evaluator: Evaluator,
+    images: np.ndarray,
+    samples: int,
+    kept_blocks: KeptBlocks,
+    examples: str = "images",
+    is_shown: bool = True,
 ) -> PerImage:
-    """Evaluates a run with a progress bar; killed, it goes on with the next block, until `kept_blocks.forget`."""
-    with tqdm.tqdm(
-        total=len(images),
-        unit=" images",
-        desc=f"S = {samples:,}",
-        leave=False,
-        disable=not (show_progress and sys.stderr.isatty()),
-    ) as bar:
-        return evaluator.evaluate(images, samples, bar.update, kept_blocks)
+    """Evaluates the test images of a run, and shows its progress; `examples` is what they are called.
+
+    Killed, it goes on with the next block, until `kept_blocks.forget`.
+    """
+    with Progress(f"evaluation, S = {samples:,}", len(images), f"test {examples}", is_shown) as progress:
+        return evaluator.evaluate(images, samples, progress.advance, kept_blocks)

@@ -1,39 +1,32 @@
-"""How long the rest of a training will take, told once by its first seconds."""
+"""How long the rest of a training will take: told once by its first seconds, and known at any time after."""
 
 import time
 from datetime import datetime, timedelta
 
 from tfvae.config import Config
+from tfvae.runtime.progress import duration
 
-_FIRST_SECONDS = 5.0  # by which the rest is told
+_FIRST_SECONDS = 5.0  # of steps, by which the rest is known
 _WORTH_TELLING = 30.0  # seconds that remain
 
 
-def duration(seconds: float) -> str:
-    """A time of half a minute or more in words: "about 45 seconds", "about 12 minutes", "about 2.5 hours"."""
-    minute, hour, day = 60, 3600, 86400
-    if seconds < 1.5 * minute:
-        return f"about {5 * round(seconds / 5)} seconds"
-    if seconds < 1.5 * hour:
-        return f"about {round(seconds / minute)} minutes"
-    number, unit = (seconds / hour, "hours") if seconds < 2 * day else (seconds / day, "days")
-    return f"about {number:.1f} {unit}".replace(".0 ", " ")
-
-
 class Forecast:
-    """Times the steps of this process by the clock, with all that happens between them, and tells once what remains.
+    """Times the steps of this process by the clock, with all that happens between them, and tells what remains.
 
     It begins when the program is compiled, and again after the first validation, which compiles one of its own.
+    `examples` is what a step takes, images or rows.
     """
 
-    def __init__(self, config: Config, step: int, steps: int) -> None:
+    def __init__(self, config: Config, step: int, steps: int, examples: str = "images") -> None:
         self.batch_size, self.epochs, self.steps = config.batch_size, config.epoch_count, steps
+        self.examples = examples
         self.epoch_steps = steps // config.epoch_count
         self.is_told = self.had_validation = False
+        self.step_seconds: float | None = None  # that a step takes, once it is known
         self.begin(step)
 
     def begin(self, step: int) -> None:
-        """Forgets what was before `step`."""
+        """Times from now on; until there are more steps than `step`, what is known of those before holds."""
         self.first_step, self.began = step, time.perf_counter()
 
     def after_validation(self, step: int) -> None:
@@ -42,14 +35,19 @@ class Forecast:
             self.begin(step)
         self.had_validation = True
 
-    def read(self, step: int) -> str | None:
-        """The line on what remains after `step`, when it is time for it and it is worth a line."""
+    def remaining_seconds(self, step: int) -> float | None:
+        """What the steps after `step` will take; None before the first seconds, which tell little."""
         seconds = time.perf_counter() - self.began
-        if self.is_told or seconds < _FIRST_SECONDS or step == self.first_step:
+        if step > self.first_step and seconds >= _FIRST_SECONDS:
+            self.step_seconds = seconds / (step - self.first_step)
+        return None if self.step_seconds is None else self.step_seconds * (self.steps - step)
+
+    def read(self, step: int) -> str | None:
+        """The line on what remains after `step`, once, when it is known and worth a line."""
+        remains = self.remaining_seconds(step)
+        if self.is_told or remains is None or self.step_seconds is None:
             return None
         self.is_told = True
-        a_step = seconds / (step - self.first_step)
-        remains = a_step * (self.steps - step)
         if remains <= _WORTH_TELLING:
             return None
         now = datetime.fromtimestamp(time.time())
@@ -59,5 +57,5 @@ class Forecast:
         epochs = f"epochs {epoch:,} to {self.epochs:,}" if epoch < self.epochs else f"epoch {epoch:,}"
         return (
             f"training will take {duration(remains)} more, until {until} ({epochs}, "
-            f"{self.batch_size / a_step:,.0f} images/s); a run of fewer --epochs takes less"
+            f"{self.batch_size / self.step_seconds:,.0f} {self.examples}/s); a run of fewer --epochs takes less"
         )

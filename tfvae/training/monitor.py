@@ -14,7 +14,9 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tfvae.config import Config
 from tfvae.config.flagfile import to_flagfile
 from tfvae.core.vae import VAE
+from tfvae.runtime.progress import Silence, duration, has_terminal
 from tfvae.training.forecast import Forecast
+from tfvae.training.notes import Speedometer
 from tfvae.training.painter import DrawPictures, Painter
 
 
@@ -33,19 +35,24 @@ class Monitor:
         make_vae: Callable[[], VAE],
         draw_pictures: DrawPictures,
         is_stopping: Callable[[], bool],
+        examples: str = "images",
     ) -> None:
-        self.run_dir, self.config = run_dir, config
+        self.run_dir, self.config, self.examples = run_dir, config, examples
         self.epoch_steps = steps // config.epoch_count
-        self.forecast = Forecast(config, step, steps)
+        self.forecast = Forecast(config, step, steps, examples)
+        self.next_epoch = 0  # at whose end a line is due: the first that this process comes to
+        self.new_validation: tuple[int, float] | None = None  # of which no line has told: its epoch and its ELBO
+        self.validated = 0  # examples of the validation that is going on
+        self.begin(step)
         folder = run_dir / "tensorboard"
         self.writers = {part: tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation")}
         self.painter = Painter(run_dir / "figures", self.writers["train"], make_vae, draw_pictures, is_stopping)
         self.bar = tqdm.tqdm(
             total=steps * config.batch_size,
             initial=step * config.batch_size,
-            unit=" images",
+            unit=f" {examples}",
             unit_scale=True,
-            disable=not sys.stderr.isatty(),
+            disable=not has_terminal(),
             dynamic_ncols=True,
         )
         with self.writers["train"].as_default():
@@ -61,8 +68,17 @@ class Monitor:
         with self.writers[part].as_default():
             tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
 
+    def begin(self, step: int) -> None:
+        """The first steps after `step` come now: what was before is not counted as their time."""
+        self.forecast.begin(step)
+        self.speed = Speedometer(step, self.config.batch_size)
+        self.silence = Silence()
+
     def advance(self, count: int, step: int, elbo: float) -> None:
-        """Moves the progress bar by `count` steps, the last of them number `step`; the epoch's train ELBO so far."""
+        """Moves the progress bar by `count` steps, the last of them number `step`; the epoch's train ELBO so far.
+
+        Within an epoch it prints a line where 30 seconds have passed without one.
+        """
         epoch = math.ceil(step / self.epoch_steps)
         self.bar.set_description(f"epoch {epoch}/{self.config.epochs}", refresh=False)
         self.bar.set_postfix_str(f"train ELBO {elbo:.2f} nats", refresh=False)
@@ -70,19 +86,57 @@ class Monitor:
         forecast = self.forecast.read(step)
         if forecast:
             self._write(forecast)
+        within = step % self.epoch_steps
+        if within and self.silence.is_long():
+            self._print_line(f"{self._epoch(epoch)}, step {within:,} of {self.epoch_steps:,}", step, elbo)
+
+    def advance_validation(self, count: int, total: int, step: int) -> None:
+        """Counts examples of a validation of `total`; prints a line where 30 seconds have passed without one."""
+        self.validated += count
+        if self.silence.is_long():
+            epoch = self._epoch(step // self.epoch_steps)
+            self._write(f"{epoch}: validation, {self.validated:,} of {total:,} {self.examples}")
+            self.silence.begin()
 
     def validation(self, figures: dict[str, Any], step: int) -> None:
         """Writes the figures of a validation."""
         names = ("elbo", "log_likelihood", "kl", "active_units", "rmse", "sigma")
         self.scalars("validation", {name: figures[name] for name in names if name in figures}, step)
+        self.new_validation = (step // self.epoch_steps, figures["elbo"])
+        self.validated = 0
         self.forecast.after_validation(step)
 
-    def print_line(self, step: int, elbo: float, validation: dict[str, Any] | None, images_per_second: float) -> None:
-        """Prints a line on the epoch that ends at `step`, above the bar."""
-        text = f"epoch {step // self.epoch_steps:,}/{self.config.epochs:,}: train ELBO {elbo:.2f}"
-        if validation:
-            text += f", validation ELBO {validation['elbo']:.2f} (one z an image)"
-        self._write(f"{text}, {images_per_second:,.0f} images/s")
+    def end_epoch(self, step: int, elbo: float, is_last: bool) -> None:
+        """Prints a line on the epoch that ends at `step`, if one is due.
+
+        That is so of the first epoch's end that this process comes to, of the last, and where 30 seconds have passed
+        without a line; besides, so that a short run has some, each time that twice as many epochs are done, at a
+        validation.
+        """
+        epoch = step // self.epoch_steps
+        is_twice_as_far = epoch >= self.next_epoch and epoch % self.config.epochs_a_validation == 0
+        if is_twice_as_far or is_last or self.next_epoch == 0 or self.silence.is_long():
+            self._print_line(self._epoch(epoch), step, elbo)
+            self.next_epoch = 2 * epoch
+
+    def _epoch(self, epoch: int) -> str:
+        return f"epoch {epoch:,}/{self.config.epoch_count:,}"
+
+    def _print_line(self, place: str, step: int, elbo: float) -> None:
+        """Prints how the training does, `place` being where it is."""
+        text = f"{place}: train ELBO {elbo:.2f}"
+        if self.new_validation:
+            epoch, validation_elbo = self.new_validation
+            of_epoch = "" if step == epoch * self.epoch_steps else f" of {self._epoch(epoch)}"
+            one_z = f"one z {'an' if self.examples == 'images' else 'a'} {self.examples.removesuffix('s')}"
+            text += f", validation ELBO{of_epoch} {validation_elbo:.2f} ({one_z})"
+        text += f", {self.speed.read(step):,.0f} {self.examples}/s"
+        remains = self.forecast.remaining_seconds(step)
+        if remains:
+            text += f", {duration(remains)} left"
+        self._write(text)
+        self.new_validation = None
+        self.silence.begin()
 
     def _write(self, line: str) -> None:
         """Prints a line above the bar."""

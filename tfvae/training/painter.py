@@ -21,7 +21,7 @@ _SECONDS_WHEN_STOPPING = 5.0
 
 
 def pictured_epochs(epochs: int, interval: int) -> set[int]:
-    """The epochs after which pictures are drawn and a line is printed: spread over all, each with a validation."""
+    """The epochs after which pictures are drawn: spread over all, each with a validation."""
     pictured = {epochs}
     for i in range(1, _PICTURES + 1):
         nearest = round(i * epochs / (_PICTURES + 1) / interval) * interval

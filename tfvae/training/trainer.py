@@ -21,6 +21,7 @@ from tfvae.config.flagfile import FILE_NAME, to_flagfile
 from tfvae.core.making import make_vae
 from tfvae.core.vae import VAE
 from tfvae.data.dataset import changed
+from tfvae.data.provenance import examples
 from tfvae.data.splits import Dataset
 from tfvae.errors import RunError
 from tfvae.runtime import files
@@ -62,13 +63,13 @@ class Trainer:
     ) -> None:
         self.config, self.dataset, self.run_dir, self.placement = config, dataset, run_dir, placement
         self.draw_pictures, self.export = draw_pictures, export
-        examples = len(dataset.train.images)
+        images = len(dataset.train.images)
         start = start_stddev(config, dataset, run_dir, initial)
         with placement.strategy.scope():
-            self.state = create_state(config, dataset.image_shape, examples, dataset.white, start, *dataset.units)
+            self.state = create_state(config, dataset.image_shape, images, dataset.white, start, *dataset.units)
             if initial is not None:
                 initial.assign(self.state.vae)
-        self.epoch_steps = steps_per_epoch(config, examples)
+        self.epoch_steps = steps_per_epoch(config, images)
         self.total_steps = config.epoch_count * self.epoch_steps
         self.notes = Notes.of(dataset, start, initial)
         self.program = TrainProgram(self.state, config, dataset.train.images, placement)
@@ -120,7 +121,7 @@ class Trainer:
             if self.monitor and (self.step == 0 or self._is_pictured()):
                 self.monitor.pictures(self.state.vae, self.step)  # a process that was stopped here may have left none
             if self.monitor:
-                self.monitor.forecast.begin(self.step)
+                self.monitor.begin(self.step)
             while not self.is_trained and not self._hear_signals():
                 self.run_chunk()
             if self.owes_final_variance():
@@ -135,7 +136,6 @@ class Trainer:
         """Begins to count this process's seconds of training."""
         self.clock_began = time.perf_counter() - self.notes.clock_seconds
         self.speed_of_chunks = Speedometer(self.step, self.config.batch_size)
-        self.speed_of_lines = Speedometer(self.step, self.config.batch_size)
 
     def read_clock(self) -> None:
         """Notes how long the training has taken up to now."""
@@ -144,10 +144,9 @@ class Trainer:
     def make_monitor(self) -> Monitor:
         """What shows this run."""
         facts = (self.dataset.image_shape, self.dataset.white, self.notes.start_stddev, *self.dataset.units)
-        make_own_vae = functools.partial(make_vae, self.config, *facts)
-        return Monitor(
-            self.run_dir, self.config, self.step, self.total_steps, make_own_vae, self.draw_pictures, self.is_stopping
-        )
+        drawing = (functools.partial(make_vae, self.config, *facts), self.draw_pictures, self.is_stopping)
+        word = examples(self.dataset.columns)
+        return Monitor(self.run_dir, self.config, self.step, self.total_steps, *drawing, word)
 
     def is_stopping(self) -> bool:
         """Whether the training stops before its end: a signal has come to this worker, or to another."""
@@ -257,8 +256,8 @@ class Trainer:
         self._write_rows(ends[-1:], validation)
         if self.monitor and validation:
             self.monitor.validation(validation, self.step)
-        if self.monitor and self._is_pictured():
-            self.monitor.print_line(self.step, self.notes.elbo, validation, self.speed_of_lines.read(self.step))
+        if self.monitor:
+            self.monitor.end_epoch(self.step, self.notes.elbo, self.is_trained)
         is_time = time.monotonic() - self.saved_at >= self.config.checkpoint_every
         if is_time or (self.is_trained and not self.owes_final_variance()):
             self.save()
@@ -266,7 +265,9 @@ class Trainer:
             self.monitor.pictures(self.state.vae, self.step)
 
     def _stop_at_signals(self, images: int) -> None:
-        """Ends a validation between two blocks."""
+        """Ends a validation between two blocks, of which the last had so many images."""
+        if self.monitor:
+            self.monitor.advance_validation(images, len(self.dataset.validation.images), self.step)
         if self._hear_signals():
             raise _Stopped
 
@@ -334,9 +335,8 @@ class Trainer:
         block_size = self.evaluator.plan.block_size(len(images))
         kept_blocks = evaluation.KeptBlocks(self.run_dir, taken.step, samples, block_size)
         try:
-            per_image = evaluation.evaluate_run(
-                self.evaluator, images, samples, kept_blocks, show_progress=self.placement.chief
-            )
+            word, is_shown = examples(self.dataset.columns), self.placement.chief
+            per_image = evaluation.evaluate_run(self.evaluator, images, samples, kept_blocks, word, is_shown)
         except (SystemExit, KeyboardInterrupt):
             safe = checkpoints.safe_on_disk(self.run_dir)
             self.placement.say(f"stopped in the evaluation; {safe}, and with its finished images")

@@ -21,6 +21,7 @@ from tfvae.data import moments
 from tfvae.data.disk import DiskImages
 from tfvae.data.splits import Dataset
 from tfvae.errors import InputError, RunError
+from tfvae.runtime.progress import Progress
 from tfvae.training import checkpoints
 from tfvae.training.initial import InitialWeights
 from tfvae.training.strategy import Placement
@@ -61,12 +62,14 @@ class VariancePass:
             RunError: images that are read from disk can't be.
         """
         own_total = 0.0
-        for first in range(0, self.blocks, self.placement.workers):
-            if is_stopping():
-                return None
-            block = first + self.placement.index
-            if block < self.blocks:
-                own_total += self._sum_over_images(block)
+        with Progress("sigma", self.blocks, "blocks of training images", self.placement.chief) as progress:
+            for first in range(0, self.blocks, self.placement.workers):
+                if is_stopping():
+                    return None
+                block = first + self.placement.index
+                if block < self.blocks:
+                    own_total += self._sum_over_images(block)
+                progress.advance(min(self.placement.workers, self.blocks - first))
         return float(self.placement.all_gather(np.array([own_total])).sum()) / len(self.images)
 
     def _sum_over_images(self, block: int) -> float:
