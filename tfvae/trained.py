@@ -76,7 +76,7 @@ def evaluate(
     require_writable("run_dir", run_dir, "evaluation")
     trained, dataset = _load_run_and_data(config, checkpoint, arrays)
     from tfvae.data.provenance import examples, provenance
-    from tfvae.training import block_plan, checkpoints, evaluation, report
+    from tfvae.training import block_plan, checkpoints, evaluation, health, history, report
 
     if with_baselines:
         from tfvae.analysis import baselines
@@ -91,11 +91,12 @@ def evaluate(
         of_images = evaluation.evaluate_run(evaluator, images, samples, kept_blocks, examples(dataset.columns))
         summary = of_images.summary()
     initial_weights = checkpoints.read_notes(run_dir).get("initial_weights")
-    results = {
+    results: dict[str, Any] = {
         "of": {**provenance(config, images, samples, dataset.columns, initial_weights), "step": trained.step},
         "test": report.meaningful_figures(config, summary, dataset.image_shape),
         "evaluation": {"images_together": plan.block_size(len(images))},
     }
+    results["warnings"] = health.warnings(config, results, history.read(run_dir), trained.step)
     print(f"{run_dir}, step {trained.step:,}: {report.table(results)}", flush=True)
     if with_baselines:
         results["baselines"] = baselines.compare(config, dataset, float(summary["squared_error"]))

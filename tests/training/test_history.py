@@ -5,7 +5,7 @@ import csv
 from tfvae.training import history
 from tfvae.training.history import History
 
-VALIDATION = {"elbo": -9.5, "log_likelihood": -7.25, "kl": 2.25, "active_units": 2}
+VALIDATION = {"elbo": -9.5, "log_likelihood": -7.25, "kl": 2.25, "elbo_standard_error": 0.5, "active_units": 2}
 
 
 def terms(epoch):
@@ -23,6 +23,7 @@ def test_a_row_is_an_epoch_and_is_read_back_to_the_bit(tmp_path):
     columns = history.read(tmp_path)
     assert list(columns) == [
         "epoch", "step", "elbo", "log_likelihood", "kl", "val_elbo", "val_log_likelihood", "val_kl",
+        "val_elbo_standard_error",
     ]  # fmt: skip
     assert columns["epoch"] == [1, 2, 3] and columns["step"] == [3, 6, 9]
     assert columns["elbo"] == [terms(epoch)["elbo"] for epoch in (1, 2, 3)]

@@ -92,3 +92,10 @@ def test_the_interpreter_is_named_as_short_as_it_can_be(below, expected, tmp_pat
     executable = tmp_path / "venv/bin/python" if below else "/opt/venv/bin/python"
     monkeypatch.setattr(sys, "executable", str(executable))
     assert f"  {expected} -m tfvae.evaluate --run_dir=run" in next_commands(Path("run"), Path("out/run/1"))
+
+
+def test_what_is_wrong_with_a_run_stands_below_its_figures():
+    lines = table({"of": OF, "test": SUMMARY, "warnings": ["no active unit", "overfitting"]}).splitlines()
+    assert lines[-2:] == ["warning: no active unit", "warning: overfitting"]
+    assert lines[:-2] == table({"of": OF, "test": SUMMARY, "warnings": []}).splitlines()
+    assert lines[:-2] == table({"of": OF, "test": SUMMARY}).splitlines()  # of an older run

@@ -9,7 +9,8 @@ from tfvae.runtime import files
 
 FILE_NAME = "history.csv"
 _TERMS = ("elbo", "log_likelihood", "kl")  # in nats an image: means over the epoch's steps, as the weights moved
-COLUMNS = ("epoch", "step", *_TERMS, *(f"val_{term}" for term in _TERMS))
+_OF_VALIDATION = (*_TERMS, "elbo_standard_error")  # the last: of the ELBO as a mean over the validation images
+COLUMNS = ("epoch", "step", *_TERMS, *(f"val_{name}" for name in _OF_VALIDATION))
 
 
 class History:
@@ -25,11 +26,12 @@ class History:
 
     def append(self, epoch: int, step: int, means: dict[str, float], validation: dict[str, Any] | None) -> None:
         """Adds the epoch that ends at `step`: the terms of the ELBO in training, and on the validation images."""
-        row: dict[str, float | int] = {"epoch": epoch, "step": step}
+        row: dict[str, float | int | None] = {"epoch": epoch, "step": step}
         for term in _TERMS:
             row[term] = means[term]
-            if validation:
-                row[f"val_{term}"] = validation[term]
+        if validation:
+            for name in _OF_VALIDATION:
+                row[f"val_{name}"] = validation[name]
         with open(self.path, "a", newline="") as file:
             csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
 
@@ -48,7 +50,8 @@ def read(run_dir: Path) -> dict[str, list[float | int | None]]:
     rows = _rows(run_dir / FILE_NAME)
     if not rows:
         return {}
-    return {column: [_number(column, row[column]) for row in rows] for column in COLUMNS}
+    # a run that was begun before a column was there lacks it
+    return {column: [_number(column, row.get(column, "")) for row in rows] for column in COLUMNS}
 
 
 def _number(column: str, text: str) -> float | int | None:

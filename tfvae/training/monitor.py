@@ -163,3 +163,13 @@ class Monitor:
         finally:
             for writer in self.writers.values():
                 writer.close()
+
+
+def write_warnings(run_dir: Path, warnings: list[str], step: int) -> None:
+    """Writes what is wrong with a run to its TensorBoard, as text; nothing if nothing is."""
+    if not warnings:
+        return
+    writer = tf.summary.create_file_writer(str(run_dir / "tensorboard" / "train"))
+    with writer.as_default():
+        tf.summary.text("warnings", "\n".join(f"- {warning}" for warning in warnings), step=step)
+    writer.close()

@@ -92,7 +92,7 @@ def meaningful_figures(config: Config, summary: dict[str, Any], image_shape: tup
 
 
 def table(results: dict[str, Any]) -> str:
-    """Test figures as text, with what they are figures of."""
+    """Test figures as text, with what they are figures of, and a line for each thing that is wrong with the run."""
     of, test = results["of"], results["test"]
     examples = of.get("examples", "images")  # of older results there is no word
     a_value = "a pixel" if examples == "images" else "a value, as the network scales it"
@@ -118,6 +118,7 @@ def table(results: dict[str, Any]) -> str:
         value = test.get(key)
         if value is not None:
             lines.append(f"  {label:14}{value:{form}}".ljust(32) + text)
+    lines += [f"warning: {warning}" for warning in results.get("warnings", [])]  # older results have none
     return "\n".join(lines)
 
 

@@ -26,12 +26,11 @@ from tfvae.data.splits import Dataset
 from tfvae.errors import RunError
 from tfvae.runtime import files
 from tfvae.runtime.signals import signals_held
-from tfvae.training import checkpoints, evaluation, hparams, report
+from tfvae.training import checkpoints, evaluation, health, hparams, history, report
 from tfvae.training.best import Selection
 from tfvae.training.block_plan import first_steps, plan_blocks
-from tfvae.training.history import History
 from tfvae.training.initial import InitialWeights
-from tfvae.training.monitor import Monitor
+from tfvae.training.monitor import Monitor, write_warnings
 from tfvae.training.notes import Notes, Speedometer
 from tfvae.training.painter import DrawPictures, pictured_epochs
 from tfvae.training.state import create_state, steps_per_epoch
@@ -83,7 +82,7 @@ class Trainer:
         self.saved_step: int | None = None
         self.saved_at = time.monotonic()
         self.monitor: Monitor | None = None  # the chief's, while steps are made
-        self.history: History | None = None  # the chief's too
+        self.history: history.History | None = None  # the chief's too
         self.signals: list[int] = []  # that have come to this process
         self.stopped = False  # by a signal to any worker
         self.start_clock()
@@ -112,7 +111,7 @@ class Trainer:
             if self.placement.chief:
                 files.write_atomically(self.run_dir / FILE_NAME, to_flagfile(self.config))
                 self.monitor = stack.enter_context(self.make_monitor())
-                self.history = History(self.run_dir, self.step)
+                self.history = history.History(self.run_dir, self.step)
             if self.notes.end_is_due:
                 self.notes = self.notes._replace(end_is_due=False)
                 self.end_epochs([self.notes])
@@ -343,6 +342,8 @@ class Trainer:
             raise
         if self.placement.chief:
             results = report.results(self.config, self.dataset, self.notes, taken, per_image.summary(), block_size)
+            results["warnings"] = health.warnings(self.config, results, history.read(self.run_dir), taken.step)
+            write_warnings(self.run_dir, results["warnings"], taken.step)
             results["export"] = str(self.export(self.state.vae, taken.step, results))
             hparams.write(self.run_dir, self.config, results)  # before the results, after which nothing is done again
             files.write_atomically(self.run_dir / "results.json", json.dumps(results, indent=1) + "\n")
