@@ -73,3 +73,10 @@ class Selection:
         own = {name: variable for name, variable in variables.items() if name.startswith("vae/")}
         saved = checkpoints.restore_first(checkpoints.best_folders(self.run_dir), lambda _: own, prefix="vae/")
         return Notes(**{**saved, "image_shape": tuple(saved["image_shape"])})
+
+    def describe(self, best: Notes) -> str:
+        """What is said where these weights are taken."""
+        return (
+            f"takes the weights of epoch {best.step // self.epoch_steps:,} (step {best.step:,}), whose validation ELBO "
+            f"is the best: {best.best_elbo:.2f} nats (one z for each example)"
+        )

@@ -6,10 +6,8 @@ reaches one, and no later than the epoch after which the host has something to d
 
 import contextlib
 import functools
-import json
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +17,18 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.config.flagfile import FILE_NAME, to_flagfile
 from tfvae.core.making import make_vae
-from tfvae.core.vae import VAE
 from tfvae.data.dataset import changed
 from tfvae.data.provenance import examples
 from tfvae.data.splits import Dataset
 from tfvae.errors import RunError
 from tfvae.runtime import files
 from tfvae.runtime.signals import signals_held
-from tfvae.training import checkpoints, evaluation, health, hparams, history, report
+from tfvae.training import checkpoints, evaluation, history, report
 from tfvae.training.best import Selection
 from tfvae.training.block_plan import first_steps, plan_blocks
+from tfvae.training.ending import Ending, Export
 from tfvae.training.initial import InitialWeights
-from tfvae.training.monitor import Monitor, write_warnings
+from tfvae.training.monitor import Monitor
 from tfvae.training.notes import Notes, Speedometer
 from tfvae.training.painter import DrawPictures, pictured_epochs
 from tfvae.training.state import create_state, steps_per_epoch
@@ -39,8 +37,6 @@ from tfvae.training.strategy import Placement
 from tfvae.training.variance import VariancePass, start_stddev
 
 _CHUNK_SECONDS = 1.0
-
-Export = Callable[[VAE, int, dict[str, Any]], Path]  # (vae, step, results) -> the exported version's directory
 
 
 class _Stopped(Exception):
@@ -314,39 +310,11 @@ class Trainer:
         signal.raise_signal(number)  # to the handler that was there before: the command's leaves with 130 or 143
         raise RunError(f"stopped by signal {number} at step {self.step:,}")
 
-    def take_best(self) -> Notes:
-        """Puts the weights of the best validation in the place of the last ones, and returns their notes."""
-        best = self.selection.take_best(self.state.variables())
-        epoch = best.step // self.epoch_steps
-        self.placement.say(
-            f"takes the weights of epoch {epoch:,} (step {best.step:,}), whose validation ELBO is the best: "
-            f"{best.best_elbo:.2f} nats (one z for each example)"
-        )
-        return best
-
     def finish(self) -> dict[str, Any]:
         """Evaluates the test images, exports, and writes `results.json`, which it returns."""
         taken = self.notes
         if self.config.keep_best and self.notes.best_step is not None:
-            taken = self.take_best()
-        samples = self.config.eval_samples
-        images = self.dataset.test.array
-        block_size = self.evaluator.plan.block_size(len(images))
-        kept_blocks = evaluation.KeptBlocks(self.run_dir, taken.step, samples, block_size)
-        try:
-            word, is_shown = examples(self.dataset.columns), self.placement.chief
-            per_image = evaluation.evaluate_run(self.evaluator, images, samples, kept_blocks, word, is_shown)
-        except (SystemExit, KeyboardInterrupt):
-            safe = checkpoints.safe_on_disk(self.run_dir)
-            self.placement.say(f"stopped in the evaluation; {safe}, and with its finished images")
-            raise
-        if self.placement.chief:
-            results = report.results(self.config, self.dataset, self.notes, taken, per_image.summary(), block_size)
-            results["warnings"] = health.warnings(self.config, results, history.read(self.run_dir), taken.step)
-            write_warnings(self.run_dir, results["warnings"], taken.step)
-            results["export"] = str(self.export(self.state.vae, taken.step, results))
-            hparams.write(self.run_dir, self.config, results)  # before the results, after which nothing is done again
-            files.write_atomically(self.run_dir / "results.json", json.dumps(results, indent=1) + "\n")
-            kept_blocks.forget()
-        self.placement.all_gather(np.zeros(1))  # all wait for the results
-        return json.loads((self.run_dir / "results.json").read_text())
+            taken = self.selection.take_best(self.state.variables())
+            self.placement.say(self.selection.describe(taken))
+        ending = Ending(self.config, self.dataset, self.run_dir, self.placement, self.evaluator, self.export)
+        return ending.finish(self.state.vae, self.notes, taken)
