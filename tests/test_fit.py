@@ -22,6 +22,7 @@ from tfvae import Config, InputError, evaluate, explore, export, train  # noqa: 
 from tfvae.config.flagfile import read_config  # noqa: E402
 from tfvae.data import dataset as data  # noqa: E402
 from tfvae.data import memory  # noqa: E402
+from tfvae.data.complexity import complexity  # noqa: E402
 from tfvae.run import _with_run_dir  # noqa: E402
 from tfvae.serving import verify  # noqa: E402
 
@@ -167,6 +168,34 @@ def test_scores_are_the_elbo_and_log_px_by_other_means(run):
 
 def test_one_sample_has_no_monte_carlo_error(run):
     assert run.score(DIGITS[:3], samples=1).log_px_monte_carlo_error is None
+
+
+def test_the_complexity_score_is_less_log_px_and_the_complexity_where_log_px_is_a_code(run, binary):
+    scores = binary.score(DIGITS[:9] > 120, samples=5)
+    np.testing.assert_allclose(scores.complexity_score, -scores.log_px - scores.complexity, rtol=1e-12)
+    np.testing.assert_allclose(scores.complexity, complexity((DIGITS[:9, ..., None] > 120) * np.uint8(255)))
+    grey = run.score(DIGITS[:9], samples=5)
+    assert grey.complexity.shape == (9,) and grey.complexity_score is None
+
+
+def test_anomalies_lie_beyond_the_run_s_own_validation_images(run):
+    usual = run.score_validation()
+    validation = data.load(run.config, memory.load(DIGITS, None, None, None, 1e9)).validation.images
+    for figures, others in zip(usual, run.score(validation)):
+        np.testing.assert_array_equal(figures, others)
+    noise = np.random.default_rng(0).integers(256, size=(20, 8, 8), dtype=np.uint8)
+    images = np.concatenate([DIGITS[:80], noise])
+    found = run.score(images).anomalies(usual, quantile=0.95, is_anomalous=np.repeat([0, 1], [80, 20]))
+    assert found.by == "log_px" and found.beyond[80:].all() and found.beyond[:80].sum() < 15
+    assert found.auroc.value > 0.95
+
+
+def test_a_loaded_run_of_arrays_needs_them_for_its_validation_scores(run):
+    loaded = tfvae.load(run.config.run_dir)
+    with pytest.raises(InputError, match="images: must be given: the run was made of arrays"):
+        loaded.score_validation()
+    usual = loaded.score_validation(DIGITS)
+    np.testing.assert_array_equal(usual.log_px, run.score_validation().log_px)
 
 
 def test_evaluate_repeats_the_results(run):

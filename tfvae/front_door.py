@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from tfvae.config.fields import whole
 from tfvae.config.rules import task_refusals
 from tfvae.errors import InputError
 from tfvae.runtime.tensorflow import import_tensorflow
+from tfvae.scores import Scores
 
 if TYPE_CHECKING:
     import keras
@@ -135,17 +136,6 @@ def _arrays(config: Config, images: Any, validation: Any, test: Any, labels: Any
     return memory.load(images, validation, test, labels, sources.memory_bytes(config), config.labels == "auto")
 
 
-class Scores(NamedTuple):
-    """How well a VAE explains each image, in nats; [N] each, or None where the objective has no density."""
-
-    elbo: np.ndarray | None  # log_likelihood - kl (Kingma & Welling 2014, eq. 3)
-    log_likelihood: np.ndarray | None  # mean over the samples of log p(x|z)
-    kl: np.ndarray | None
-    log_px: np.ndarray | None  # log p(x), by importance sampling (Burda et al. 2016, eq. 8)
-    log_px_monte_carlo_error: np.ndarray | None  # its standard error over draws of other samples; of one sample None
-    squared_error: np.ndarray  # of the reconstruction at the mean of q(z|x): mean over pixels, x in [0, 1]
-
-
 class Run:
     """A trained VAE and how it came to be.
 
@@ -223,23 +213,32 @@ class Run:
     def score(self, x: Any, samples: int | None = None) -> Scores:
         """How well the model explains each image, by `samples` draws of z (None: `config.eval_samples`).
 
-        Of the test images these are the numbers whose means `evaluate` prints.
+        Of the test images these are the numbers whose means `evaluate` prints. `complexity` is of the pixels that the
+        model sees (binarized ones too) at 8 bits, and costs about 0.2 ms for an image of 28 x 28.
 
         Raises:
             InputError: `x` is not images as the training images were, or `samples` is out of range.
         """
-        from tfvae.training.block_plan import plan_blocks
-        from tfvae.training.evaluation import Evaluator
-        from tfvae.training.scoring import scores
+        return self._score(self._images(x), samples)
 
-        samples = whole(1).argument("samples", self.config.eval_samples if samples is None else samples)
-        if self._evaluator is None:
-            plan = plan_blocks(self.vae, self.config.eval_memory_gb)
-            self._evaluator = Evaluator(
-                self.vae, self.config.latent_dim, self.config.seed, self.config.closed_kl, plan=plan
-            )
-        columns = scores(self._evaluator.evaluate(self._images(x), samples), self.config, samples)
-        return Scores._make(columns.get(name) for name in Scores._fields)
+    def score_validation(
+        self, images: Any = None, validation: Any = None, test: Any = None, samples: int | None = None
+    ) -> Scores:
+        """`score` of the run's own validation images, which a limit for anomalies is found on.
+
+        The images are those that `evaluate` takes.
+
+        Raises:
+            InputError: the images can't be had, are not those that the run was made with, or none are for validation.
+        """
+        from tfvae.data import place
+        from tfvae.data.dataset import load_of_run
+
+        arrays = self._arrays_of_run(images, validation, test, None)
+        dataset = load_of_run(self.config, self.fingerprint, place.read_early(self.config, arrays))
+        if len(dataset.validation.images) == 0:
+            raise InputError("validation_examples=0: must be more: the run has no validation images")
+        return self._score(dataset.validation.array, samples)
 
     def impute(
         self, x: Any, observed: Any = None, draws: int = 0, samples: int | None = None, seed: int = 0
@@ -320,6 +319,21 @@ class Run:
             RunError: the exported model doesn't answer as the trained one does; it is not there.
         """
         return trained.export(self.config, checkpoint=self.step)
+
+    def _score(self, images: "np.ndarray | NewImages", samples: int | None) -> Scores:
+        from tfvae.training.block_plan import plan_blocks
+        from tfvae.training.evaluation import Evaluator
+        from tfvae.training.scoring import scores
+
+        samples = whole(1).argument("samples", self.config.eval_samples if samples is None else samples)
+        if self._evaluator is None:
+            plan = plan_blocks(self.vae, self.config.eval_memory_gb)
+            self._evaluator = Evaluator(
+                self.vae, self.config.latent_dim, self.config.seed, self.config.closed_kl, plan=plan
+            )
+        of_images = self._evaluator.evaluate(images, samples)
+        columns = scores(of_images, images, self.vae, self.config, samples)
+        return Scores._make(columns.get(name) for name in Scores._fields)
 
     def _of_user(self, x: np.ndarray) -> np.ndarray:
         """Means of p(x|z) in the user's units: vectors as [N, D], images in the range that `value_range` names."""

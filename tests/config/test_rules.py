@@ -5,7 +5,7 @@ import types
 import pytest
 
 from tfvae.config import Config, rules
-from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, TASKS, Objective, Posterior
+from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, SCORES, TASKS, Objective, Posterior
 from tfvae.config.config import FIELDS
 from tfvae.errors import InputError
 
@@ -214,3 +214,19 @@ def test_a_task_that_needs_labels_is_refused_without_them(task):
         rules.check_task(config, task, has_labels=False)
     expected = f"--task={task}: must be of a data set that has labels, and digits has none"
     assert caught.value.for_command_line == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_of_vectors", "white", "scores"),
+    [
+        ({}, False, 255, ["log_px", "elbo", "squared_error"]),
+        ({}, False, 1, list(SCORES)),
+        ({"binarize": "stochastic"}, False, 255, list(SCORES)),
+        ({"likelihood": "gaussian"}, False, 255, list(SCORES)),
+        ({"likelihood": "gaussian"}, True, 255, ["log_px", "elbo", "squared_error"]),
+        ({"objective": "autoencoder", "likelihood": "gaussian"}, False, 255, ["squared_error"]),
+    ],
+)
+def test_anomalies_are_found_by_the_scores_that_mean_something(settings, is_of_vectors, white, scores):
+    config = Config(**settings)
+    assert [name for name in SCORES if not list(rules.score_refusals(config, name, is_of_vectors, white))] == scores

@@ -59,6 +59,14 @@ class Application(NamedTuple):
     makes_examples: bool = False  # images, which can be written as pictures, or rows of a table
 
 
+class Score(NamedTuple):
+    """A figure of each example by which anomalies are found: a field of `tfvae.Scores`."""
+
+    larger_is_anomalous: bool
+    needs_density: bool = True  # a plain autoencoder has no p(x)
+    needs_code: bool = False  # images, of which log p(x) must be a probability or a density, and no cross-entropy
+
+
 _NORMAL_PRIORS = ("standard", "normal")
 
 POSTERIORS = {
@@ -104,4 +112,11 @@ APPLICATIONS = {
     "scores": Application(),
     "reconstructions": Application(makes_examples=True),
     "samples": Application(needs_data=False, needs_prior=True, makes_examples=True),
+}
+
+SCORES = {  # by default the first one that a run has
+    "complexity_score": Score(larger_is_anomalous=True, needs_code=True),
+    "log_px": Score(larger_is_anomalous=False),
+    "elbo": Score(larger_is_anomalous=False),
+    "squared_error": Score(larger_is_anomalous=True, needs_density=False),
 }

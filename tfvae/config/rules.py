@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, TASKS
+from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, SCORES, TASKS
 from tfvae.config.fields import to_python, to_text
 from tfvae.config.usual import USUAL
 from tfvae.errors import InputError, as_arguments
@@ -208,3 +208,22 @@ def task_refusals(config: "Config", task: str, has_labels: bool = True, is_of_ve
         yield f"must not be of a {likelihood} likelihood, which has no log density of single pixels"
     if needs.needs_log_prob_of_any_z and not POSTERIORS[config.posterior].log_prob_of_any_z:
         yield f"must not be of a {config.posterior} posterior, which has no log q(z|x) of any z"
+
+
+def score_refusals(config: "Config", score: str, is_of_vectors: bool, white: int = 255) -> Iterator[str]:
+    """Why a run with this `config` does not find anomalies by a score of `SCORES`; nothing where it does.
+
+    `white` is that of the run's images, 1 where they are zeros and ones.
+    """
+    needs = SCORES[score]
+    if needs.needs_density and not OBJECTIVES[config.objective].has_prior:
+        yield "must not be of a plain autoencoder, which has no p(x)"
+    if needs.needs_code and is_of_vectors:
+        yield "must not be of vectors, which image compressors do not take"
+    likelihood = config.likelihood or USUAL["likelihood"]
+    is_of_bits = config.binarize != "none" or white == 1
+    if needs.needs_code and not (LIKELIHOODS[likelihood].real_valued or is_of_bits):
+        yield (
+            f"must not be of a {likelihood} likelihood of grey or colour values, which is no code length: "
+            "it needs a run with --binarize or --likelihood=gaussian"
+        )

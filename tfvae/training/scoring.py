@@ -5,7 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from tfvae.config import Config
+from tfvae.config.rules import score_refusals
 from tfvae.core.vae import VAE
+from tfvae.data.complexity import complexity
 from tfvae.data.new_images import NewImages
 from tfvae.training.block_plan import BlockPlan, plan_blocks
 from tfvae.training.evaluation import Evaluator, PerImage, standard_error
@@ -18,7 +20,7 @@ class Scoring:
     """The scores of examples by S = `config.eval_samples` samples: those whose means `tfvae.evaluate` prints."""
 
     def __init__(self, vae: VAE, config: Config) -> None:
-        self.config, self.samples = config, config.eval_samples
+        self.vae, self.config, self.samples = vae, config, config.eval_samples
         self.plan = plan_blocks(vae, config.eval_memory_gb)
         self.evaluator = Evaluator(vae, config.latent_dim, config.seed, config.closed_kl, plan=self.plan)
         self.chunk_rows = _chunk_rows(self.plan, self.samples)
@@ -28,17 +30,18 @@ class Scoring:
         """The columns of `scores`, [B] each, of the images first .. last-1; `first` is a multiple of `chunk_rows`."""
         size = self.plan.block_size(len(images))
         blocks = range(first // size, -(-last // size))
-        return scores(self.evaluator.evaluate(images, self.samples, blocks=blocks), self.config, self.samples)
+        of_images = self.evaluator.evaluate(images, self.samples, blocks=blocks)
+        own = images[np.arange(first, last)]
+        return scores(of_images, own, self.vae, self.config, self.samples)
 
     def summary(self, column: Callable[[str], np.ndarray]) -> dict[str, float]:
         """Means over a part, and their standard errors; `column(name)` is a column of `columns` of the whole part."""
-        if self.config.objective == "autoencoder":
-            return _mean_and_error("squared_error", column("squared_error"))
         figures: dict[str, float] = {}
-        for name in ("elbo", "log_likelihood", "kl", "log_px", "squared_error"):
+        for name in names_of_scores(self.vae, self.config):
             figures |= _mean_and_error(name, column(name))
-        figures["elbo"] = figures["log_likelihood"] - figures["kl"]  # as `PerImage.summary` has it, to the last digit
-        if self.samples > 1:
+        if "kl" in figures:
+            figures["elbo"] = figures["log_likelihood"] - figures["kl"]  # as `PerImage.summary`, to the last digit
+        if "log_px" in figures and self.samples > 1:
             errors = column("log_px_monte_carlo_error")
             figures["log_px_monte_carlo_error"] = float(np.sum(np.square(errors)) ** 0.5 / len(errors))
         return figures
@@ -56,19 +59,34 @@ def _chunk_rows(plan: BlockPlan, samples: int) -> int:
     return max(rows // plan.images, 1) * plan.images
 
 
-def scores(of_images: PerImage, config: Config, samples: int) -> dict[str, np.ndarray]:
-    """How well the model explains each image, [N] each, in nats: those of `front_door.Scores` that there are.
+def names_of_scores(vae: VAE, config: Config) -> list[str]:
+    """The scores that a run's examples have, but for the error of log p(x), which more than one sample have."""
+    is_of_vectors = vae.decoder.columns is not None
+    names = ["squared_error"]
+    if config.objective != "autoencoder":  # which has no density
+        names = ["elbo", "log_likelihood", "kl", "log_px", *names]
+    if not is_of_vectors:
+        names.append("complexity")
+    white = 255 if is_of_vectors else vae.encoder.white
+    if not any(score_refusals(config, "complexity_score", is_of_vectors, white)):
+        names.append("complexity_score")
+    return names
 
-    A plain autoencoder has no density, and one sample tells nothing of an error.
+
+def scores(
+    of_images: PerImage, images: np.ndarray | NewImages, vae: VAE, config: Config, samples: int
+) -> dict[str, np.ndarray]:
+    """How well the model explains each image, [N] each, in nats: those of `tfvae.Scores` that there are.
+
+    `of_images` is the evaluation of `images`.
     """
-    if config.objective == "autoencoder":
-        return {"squared_error": of_images.squared_error}
-    columns = {
-        "elbo": of_images.log_likelihood - of_images.kl,
-        "log_likelihood": of_images.log_likelihood,
-        "kl": of_images.kl,
-        "log_px": of_images.log_px,
-    }
-    if samples > 1:
+    columns = of_images._asdict() | {"elbo": of_images.log_likelihood - of_images.kl}
+    names = names_of_scores(vae, config)
+    if "complexity" in names:
+        columns["complexity"] = complexity(images)
+    if "complexity_score" in names:
+        columns["complexity_score"] = -columns["log_px"] - columns["complexity"]
+    if "log_px" in names and samples > 1:
         columns["log_px_monte_carlo_error"] = np.sqrt(of_images.log_px_variance)
-    return {**columns, "squared_error": of_images.squared_error}
+        names.insert(names.index("log_px") + 1, "log_px_monte_carlo_error")
+    return {name: columns[name] for name in names}
