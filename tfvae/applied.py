@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from tfvae.config import Config
 from tfvae.config.application import Request
-from tfvae.config.data_names import is_file_name
+from tfvae.config.data_names import ARRAYS, is_file_name
 from tfvae.config.flagfile import read_config
 from tfvae.errors import InputError
 from tfvae.runtime.files import require_checkpoints, require_place
 from tfvae.runtime.tensorflow import import_tensorflow
 
 if TYPE_CHECKING:
+    from tfvae.analysis.anomaly_search import AnomalySearch
     from tfvae.analysis.applications import Quantity
     from tfvae.core.vae import VAE
-    from tfvae.data.examples import Examples
+    from tfvae.data.examples import Examples, ExamplesPart
     from tfvae.training.checkpoints import SavedRun
 
 
@@ -50,8 +51,9 @@ def apply(config: Config, request: Request, label_column_is_given: bool = False)
     from tfvae.analysis.job import Job, check_output
 
     check_output(request, trained.vae, examples)
+    search = _search(config, request, trained, examples)
     quantity = _quantity(config, request, trained.vae)
-    return Job(config, request, trained.vae, trained.step, examples, quantity).run()
+    return Job(config, request, trained.vae, trained.step, examples, quantity, search).run()
 
 
 def _load(config: Config, request: Request, label_column_is_given: bool) -> "tuple[SavedRun, Examples | None]":
@@ -108,6 +110,42 @@ def _check_early(config: Config) -> None:
             arrays.load(path, sources.memory_bytes(config), config.labels == "auto")
     elif sources.is_folder(config):
         folder_files.find(path)
+
+
+def _search(
+    config: Config, request: Request, trained: "SavedRun", examples: "Examples | None"
+) -> "AnomalySearch | None":
+    """What finds anomalies among the examples, where they are asked for."""
+    if not request.anomalies.is_made or examples is None:
+        return None
+    from tfvae.analysis.anomaly_search import AnomalySearch
+
+    encoder = trained.vae.encoder
+    by = request.anomalies.score(config, encoder.columns is not None, encoder.white)
+    reference = None
+    if request.anomalies.threshold_quantile is not None:
+        reference = _usual_part(config, request.anomalies.threshold_split, trained, examples)
+    return AnomalySearch(by, request.anomalies, reference, examples)
+
+
+def _usual_part(config: Config, split: str, trained: "SavedRun", examples: "Examples") -> "ExamplesPart":
+    """The part of the run's own data that a limit is found on: one of the `examples`, or read for it alone."""
+    from tfvae.data import dataset, place
+    from tfvae.data.examples import of_run
+
+    if not examples.are_of_run:
+        config = place.absolute(read_config(config.directory))
+        if config.dataset == ARRAYS:
+            raise InputError(
+                "--threshold_quantile: must not be set: the run was made of arrays, which it does not keep, so it has no "
+                "usual examples here: use Scores.anomalies in Python"
+            )
+    for part in examples.parts:
+        if examples.are_of_run and part.name == split:
+            return part
+    parts = place.read(config)
+    run_data = dataset.load_of_run(config, trained.fingerprint, parts)
+    return of_run(config, run_data, parts, split).parts[0]
 
 
 def _quantity(config: Config, request: Request, vae: "VAE") -> "Quantity":

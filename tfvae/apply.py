@@ -10,9 +10,10 @@ from typing import Any
 
 from tfvae.applied import apply
 from tfvae.config import checkpoint_choice
-from tfvae.config.application import SPLITS, Request
-from tfvae.config.capabilities import APPLICATIONS
-from tfvae.config.fields import choice, field, or_auto, text, true_or_false, whole
+from tfvae.config.anomaly_request import AnomalyRequest
+from tfvae.config.application import PARTS_OF_RUN, SPLITS, Request
+from tfvae.config.capabilities import APPLICATIONS, SCORES
+from tfvae.config.fields import choice, field, number_from, or_auto, text, true_or_false, whole
 from tfvae.config.flagfile import recorded_config
 from tfvae.errors import InputError
 from tfvae.flags import of_config, run_command
@@ -25,9 +26,22 @@ OWN_FLAGS = {
     "draw": field(False, true_or_false(), "of --what=samples: x drawn from p(x|z), and not its means"),
     "overwrite": field(False, true_or_false(), "write over an output that is there"),
 } | checkpoint_choice.FLAG
+ANOMALY_FLAGS = {
+    "threshold_quantile": field(
+        None, or_auto(number_from(0, 1)), "of --what=scores: examples beyond this quantile of --threshold_split"
+    ),
+    "threshold_split": field("validation", choice(*PARTS_OF_RUN), "the run's own examples that are usual"),
+    "threshold_by": field(
+        None, or_auto(choice(*SCORES)), "the score that examples are found by; auto: complexity_score, or log_px"
+    ),
+    "anomalous_labels": field(
+        None, or_auto(text("labels, separated by commas")), "of examples that are known to be anomalous, for the AUROC"
+    ),
+}
 FLAGS = (
     of_config("run_dir")
     | OWN_FLAGS
+    | ANOMALY_FLAGS
     | of_config("dataset", "data_dir", "labels", "label_column", "skip_damaged")
     | of_config("eval_samples", "eval_memory_gb", "memory_gb", "seed")
 )
@@ -37,7 +51,8 @@ def main(given: dict[str, Any]) -> None:
     own = {name: given.pop(name) for name in OWN_FLAGS if name in given}
     if own.get("output") is None:
         raise InputError("--output: must be given: a file that ends in .npz, .csv, .parquet or .png, or a directory/")
-    apply(recorded_config(given), Request(**own), given.get("label_column") is not None)
+    anomalies = AnomalyRequest(**{name: given.pop(name) for name in ANOMALY_FLAGS if name in given})
+    apply(recorded_config(given), Request(**own, anomalies=anomalies), given.get("label_column") is not None)
 
 
 def run(argv: list[str]) -> None:

@@ -44,8 +44,12 @@ def find(
     """
     limit = threshold(reference, quantile)
     auroc_of = None if is_anomalous is None else auroc(score, is_anomalous)
-    # a score that is no number is beyond any limit
-    return Anomalies(by, score, limit, ~(score <= limit), auroc_of)
+    return Anomalies(by, score, limit, is_beyond(score, limit), auroc_of)
+
+
+def is_beyond(score: np.ndarray, limit: float) -> np.ndarray:
+    """Which scores lie beyond the limit, bool [N]; one that is no number does."""
+    return ~(score <= limit)
 
 
 def threshold(reference: np.ndarray, quantile: float) -> float:
@@ -55,13 +59,17 @@ def threshold(reference: np.ndarray, quantile: float) -> float:
         InputError: `quantile` is none, or so near to 1 that less than one example of the reference is beyond it.
     """
     quantile = number_from(0, 1).argument("quantile", quantile)
-    if len(reference) * (1 - quantile) < 1 - 1e-9:  # the rounding of 1 - 0.99
-        most = 1 - 1 / max(1, len(reference))
-        raise InputError(
-            f"quantile={quantile:g}: must be at most {most:.3g} of {len(reference):,} reference examples, for one of "
-            "them to lie beyond"
-        )
+    check_quantile("quantile", quantile, len(reference))
     return float(np.quantile(reference, quantile))
+
+
+def check_quantile(name: str, quantile: float, examples: int) -> None:
+    """Refuses a quantile, called `name`, that leaves less than one of so many examples; raises InputError."""
+    if examples * (1 - quantile) < 1 - 1e-9:  # the rounding of 1 - 0.99
+        most = 1 - 1 / max(1, examples)
+        raise InputError(
+            f"{name}={quantile:g}: must be at most {most:.3g} for one of the {examples:,} usual examples to lie beyond"
+        )
 
 
 def auroc(score: np.ndarray, is_anomalous: Any) -> Auroc:

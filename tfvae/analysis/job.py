@@ -9,19 +9,20 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import tqdm
 
 from tfvae.analysis import output_files
+from tfvae.analysis.anomaly_search import AnomalySearch, describe
 from tfvae.analysis.applications import Quantity
 from tfvae.analysis.output_files import Block, Content
 from tfvae.analysis.unfinished import UnfinishedOutput
 from tfvae.config import Config
 from tfvae.config.application import Request
 from tfvae.core.vae import VAE
-from tfvae.data.examples import ALL, Examples
+from tfvae.data.examples import ALL, Examples, ExamplesPart
 from tfvae.data.provenance import describe_sigma, provenance
 from tfvae.runtime.failures import told_plainly
 from tfvae.runtime.files import locked, sync_directory, write_atomically
@@ -50,21 +51,38 @@ class Job:
     """One output: computed chunk by chunk, then written. `examples` are None for samples, which are of none."""
 
     def __init__(
-        self, config: Config, request: Request, vae: VAE, step: int, examples: Examples | None, quantity: Quantity
+        self,
+        config: Config,
+        request: Request,
+        vae: VAE,
+        step: int,
+        examples: Examples | None,
+        quantity: Quantity,
+        search: AnomalySearch | None = None,
     ) -> None:
         self.config, self.request, self.vae, self.step = config, request, vae, step
-        self.examples, self.quantity = examples, quantity
+        self.examples, self.quantity, self.search = examples, quantity, search
         self.sizes = [request.sample_count] if examples is None else [len(part) for part in examples.parts]
         self.weights = _checksum(vae)
-        self.chunks = list(self._divide())
+        self.chunks = list(self._divide(self.sizes))
+        self.usual_chunks = self._divide_usual()
         self.unfinished = UnfinishedOutput(request.path, self._settings())
 
-    def _divide(self) -> Iterator[_Chunk]:
+    def _divide(self, sizes: list[int]) -> Iterator[_Chunk]:
         rows, number = self.quantity.chunk_rows, 0
-        for part, size in enumerate(self.sizes):
+        for part, size in enumerate(sizes):
             for first in range(0, size, rows):
                 yield _Chunk(number, part, first, min(first + rows, size))
                 number += 1
+
+    def _divide_usual(self) -> list[_Chunk]:
+        """The chunks of the examples that a limit is found on: some of those that are written, or more of them."""
+        if self.search is None or self.search.reference is None or self.examples is None:
+            return []
+        for part, of_part in enumerate(self.examples.parts):
+            if of_part is self.search.reference:
+                return [chunk for chunk in self.chunks if chunk.part == part]
+        return list(self._divide([*self.sizes, len(self.search.reference)]))[len(self.chunks) :]
 
     def _settings(self) -> dict[str, str]:
         """All that the numbers depend on, by the names of the flags that it comes from."""
@@ -75,6 +93,8 @@ class Job:
             settings["dataset"] = f"{', '.join(sizes)}, checksum {self.examples.checksum}"
         if request.what == "scores":
             settings |= {"eval_samples": str(config.eval_samples), "seed": str(config.seed)}
+        if self.search is not None and self.search.reference is not None:
+            settings["threshold_split"] = f"{len(self.search.reference)} {self.search.reference.name}"
         if request.what == "samples":
             settings |= {"count": str(request.sample_count), "draw": str(request.draw), "seed": str(config.seed)}
         settings["output"] = "pixels" if request.is_picture else "values"
@@ -88,6 +108,7 @@ class Job:
             self.unfinished.start(self.request.overwrite)
             with self._saying_what_is_safe():
                 self._compute()
+                self._find_limit()
                 results = self._results()
                 self._write(results)
             self.unfinished.forget()
@@ -110,19 +131,34 @@ class Job:
 
     def _compute(self) -> None:
         finished = self.unfinished.numbers()
-        with self._bar(self.request.what) as bar:
-            for chunk in self.chunks:
+        chunks = sorted({*self.chunks, *self.usual_chunks})
+        with self._bar(self.request.what, sum(chunk.last - chunk.first for chunk in chunks)) as bar:
+            for chunk in chunks:
                 if chunk.number not in finished:
                     self.unfinished.write(chunk.number, self._columns(chunk))
                 bar.update(chunk.last - chunk.first)
 
     def _columns(self, chunk: _Chunk) -> Block:
-        images = None if self.examples is None else self.examples.parts[chunk.part].images
-        return self.quantity.columns(images, chunk.first, chunk.last)
+        return self.quantity.columns(self._images(chunk.part), chunk.first, chunk.last)
 
-    def _bar(self, doing: str) -> Any:
+    def _images(self, part: int) -> Any:
+        if self.examples is None:
+            return None
+        if part < len(self.examples.parts):
+            return self.examples.parts[part].images
+        return cast(ExamplesPart, self._search.reference).images  # those of `usual_chunks`
+
+    @property
+    def _search(self) -> AnomalySearch:
+        return cast(AnomalySearch, self.search)
+
+    def _find_limit(self) -> None:
+        if self.usual_chunks:
+            self._search.find_limit(self._read_all(self.usual_chunks, self._search.by))
+
+    def _bar(self, doing: str, rows: int) -> Any:
         hidden = not sys.stderr.isatty()
-        return tqdm.tqdm(total=sum(self.sizes), unit=" rows", desc=doing, leave=False, disable=hidden)
+        return tqdm.tqdm(total=rows, unit=" rows", desc=doing, leave=False, disable=hidden)
 
     # What is written.
 
@@ -132,12 +168,20 @@ class Job:
 
     def _blocks(self) -> Iterator[Block]:
         for chunk in self.chunks:
-            yield {**self._names(chunk), **self.unfinished.read(chunk.number)}
+            columns = self.unfinished.read(chunk.number)
+            if self.usual_chunks:
+                columns["beyond"] = self._search.beyond(columns[self._search.by])
+            yield {**self._names(chunk), **columns}
 
     def _column(self, name: str) -> Iterator[np.ndarray]:
         for chunk in self.chunks:
             names = self._names(chunk)
-            yield names[name] if name in names else self.unfinished.read(chunk.number, name)[name]
+            if name in names:
+                yield names[name]
+            elif name == "beyond":
+                yield self._search.beyond(self._read_all([chunk], self._search.by))
+            else:
+                yield self.unfinished.read(chunk.number, name)[name]
 
     def _names(self, chunk: _Chunk) -> Block:
         """The columns that say which examples they are: part, row or file, and label, where all parts have some."""
@@ -162,7 +206,7 @@ class Job:
             shutil.rmtree(aside)
         output = self.request.path
         if self.request.form == "directory":
-            with self._bar("writing") as bar:
+            with self._bar("writing", sum(self.sizes)) as bar:
                 output_files.write_directory(self._content(), aside, bar.update)
         else:
             output_files.WRITERS[self.request.form](self._content(), aside)
@@ -181,12 +225,17 @@ class Job:
         means = {name: self.quantity.summary(functools.partial(self._whole, i)) for i, name in enumerate(parts)}
         if any(means.values()):
             results["means"] = means
+        if self.search is not None:
+            values = self._read_all(self.chunks, self.search.by)
+            results["anomalies"] = self.search.results(values)
         return results
 
     def _whole(self, part: int, name: str) -> np.ndarray:
         """A column of a whole part."""
-        own = [chunk for chunk in self.chunks if chunk.part == part]
-        return np.concatenate([self.unfinished.read(chunk.number, name)[name] for chunk in own])
+        return self._read_all([chunk for chunk in self.chunks if chunk.part == part], name)
+
+    def _read_all(self, chunks: list[_Chunk], name: str) -> np.ndarray:
+        return np.concatenate([self.unfinished.read(chunk.number, name)[name] for chunk in chunks])
 
     def _of(self) -> dict[str, Any]:
         config = self.config
@@ -238,6 +287,9 @@ class Job:
                 error = figures.get(f"{name}_standard_error")
                 if error is not None:
                     print(f"    {name:16}{value:12.4f} +- {error:.4f}", flush=True)
+        if "anomalies" in results:
+            for line in describe(results["anomalies"]):
+                print(f"  {line}", flush=True)
 
 
 def _checksum(vae: VAE) -> str:

@@ -5,12 +5,14 @@ import importlib.util
 import os
 from pathlib import Path
 
+from tfvae.config.anomaly_request import AnomalyRequest
 from tfvae.config.capabilities import APPLICATIONS, OBJECTIVES, Application
 from tfvae.config.checkpoint_choice import AUTO, Choice
 from tfvae.config.config import Config
 from tfvae.errors import InputError
 
-SPLITS = ("train", "validation", "test", "all")
+PARTS_OF_RUN = ("train", "validation", "test")
+SPLITS = (*PARTS_OF_RUN, "all")
 _TABLES = {".csv": "csv", ".parquet": "parquet"}
 _FORMS = {".npz": "npz", ".png": "png", **_TABLES}  # by the ending of the output's name
 _DIRECTORY = "directory"
@@ -20,7 +22,7 @@ _MOST_PIXELS = 2**27  # of a picture
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is computed, of which part of the data, and where it goes.
+    """What is computed, of which part of the data, and where it goes; of scores, which anomalies are found.
 
     `count` and `draw` are of samples alone: their number, and whether they are drawn from p(x|z), not its means.
     """
@@ -32,6 +34,7 @@ class Request:
     draw: bool = False
     overwrite: bool = False
     checkpoint: Choice = AUTO
+    anomalies: AnomalyRequest = AnomalyRequest()
 
     @property
     def capabilities(self) -> Application:
@@ -67,6 +70,7 @@ class Request:
         """Refuses what the run, or the form of the output, can't have; raises InputError."""
         if self.capabilities.needs_prior and not OBJECTIVES[config.objective].has_prior:
             raise InputError(f"--what={self.what}: must not be of a plain autoencoder, which has no p(z) to draw from")
+        self.anomalies.check(config, self.what)
         if self.is_picture and not self.capabilities.makes_examples:
             raise InputError(
                 f"--output={self.output}: must end in .npz, .csv or .parquet for --what={self.what}: they are no images"
