@@ -137,8 +137,8 @@ def _usual_part(config: Config, split: str, trained: "SavedRun", examples: "Exam
         config = place.absolute(read_config(config.directory))
         if config.dataset == ARRAYS:
             raise InputError(
-                "--threshold_quantile: must not be set: the run was made of arrays, which it does not keep, so it has no "
-                "usual examples here: use Scores.anomalies in Python"
+                "--threshold_quantile: must not be set for a run of arrays, which it does not keep as usual examples: "
+                "use Scores.anomalies in Python"
             )
     for part in examples.parts:
         if examples.are_of_run and part.name == split:

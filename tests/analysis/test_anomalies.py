@@ -76,7 +76,7 @@ WRONG = {
     "another score": ({"by": "kl"}, "by='kl': must be one of 'log_px'"),
     "a score that there is not": ({"by": "elbo"}, "by='elbo': must be one of 'log_px'"),
     "no quantile": ({"quantile": 1.5}, "quantile=1.5: must be a number from 0 to 1"),
-    "too few for the quantile": ({}, "quantile=0.99: must be at most 0.98 of 50 reference examples"),
+    "too few for the quantile": ({}, "quantile=0.99: must be at most 0.98 for one of the 50 usual examples"),
     "short": ({"quantile": 0.9, "is_anomalous": [0, 1]}, r"is_anomalous: must be .* each of the 50 .* shape \[2\]"),
     "other numbers": ({"quantile": 0.9, "is_anomalous": np.arange(50)}, "is_anomalous: must be True or False"),
     "one kind": ({"quantile": 0.9, "is_anomalous": np.ones(50)}, "is_anomalous: .* type float64"),
