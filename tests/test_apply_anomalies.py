@@ -52,7 +52,8 @@ def refusal(of_run, folder, **given):
 
 
 @pytest.mark.parametrize(
-    "by", ["complexity_score", "log_px", *(pytest.param(by, marks=pytest.mark.slow) for by in ("elbo", "squared_error"))]
+    "by",
+    ["complexity_score", "log_px", *(pytest.param(by, marks=pytest.mark.slow) for by in ("elbo", "squared_error"))],
 )
 def test_the_limit_is_the_quantile_of_the_run_s_validation_part(digits, others, tmp_path, by):
     validation, nothing = run(digits, tmp_path / "validation.npz", split="validation")

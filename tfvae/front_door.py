@@ -19,6 +19,7 @@ from tfvae.config.checkpoint_choice import AUTO, CHOICE, Choice
 from tfvae.config.data_names import ARRAYS
 from tfvae.config.fields import whole
 from tfvae.config.rules import task_refusals
+from tfvae.data import handed_in
 from tfvae.errors import InputError
 from tfvae.runtime.tensorflow import import_tensorflow
 from tfvae.scores import Scores
@@ -61,7 +62,7 @@ def fit(
         RunError: the run failed after its start; the message says what is safe on disk and how to go on.
     """
     config = config or Config()
-    arrays = _arrays(config, images, validation, test, labels)
+    arrays = handed_in.parts(config, images, validation, test, labels)
     if arrays is not None:
         if config.dataset not in ("auto", ARRAYS):
             raise InputError(f"images: must not be given beside --dataset={config.dataset}")
@@ -121,19 +122,6 @@ def _saved(run_dir: str | os.PathLike[str], checkpoint: Choice = AUTO) -> "Saved
     from tfvae.training import checkpoints
 
     return checkpoints.load_run(run_dir, checkpoint)
-
-
-def _arrays(config: Config, images: Any, validation: Any, test: Any, labels: Any) -> "dict[str, Split] | None":
-    """The parts that were handed in, or None where nothing was."""
-    if images is None:
-        for name, value in {"validation": validation, "test": test, "labels": labels}.items():
-            if value is not None:
-                raise InputError(f"{name}: must not be given without images")
-        return None
-    import_tensorflow()
-    from tfvae.data import memory, sources
-
-    return memory.load(images, validation, test, labels, sources.memory_bytes(config), config.labels == "auto")
 
 
 class Run:
@@ -346,7 +334,7 @@ class Run:
 
     def _arrays_of_run(self, images: Any, validation: Any, test: Any, labels: Any) -> "dict[str, Split] | None":
         """The arrays that this run is of: those that are handed in, or those that `fit` had."""
-        given = _arrays(self.config, images, validation, test, labels)
+        given = handed_in.parts(self.config, images, validation, test, labels)
         if given is not None:
             return given
         if self._own_arrays is None and self.config.dataset == ARRAYS:

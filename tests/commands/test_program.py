@@ -24,6 +24,7 @@ def test_every_command_is_named_with_what_it_does():
         "run",
         "trained",
         "applied",
+        "scores",
         "flags",
         "errors",
     }
