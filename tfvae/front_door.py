@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tfvae.data.new_images import NewImages
     from tfvae.data.splits import Split
     from tfvae.training.checkpoints import SavedRun
-    from tfvae.training.evaluation import Evaluator
+    from tfvae.training.scoring import Scoring
 
 
 def fit(
@@ -152,7 +152,7 @@ class Run:
         self.results: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
         self.history = history.read(run_dir)
         self._own_arrays = arrays
-        self._evaluator: Evaluator | None = None  # compiled at the first `score`
+        self._scoring: Scoring | None = None  # compiled at the first `score`
         self._imputer: Imputer | None = None  # likewise, for the settings of the last `impute`
 
     def __iter__(self) -> Iterator[Any]:
@@ -309,18 +309,12 @@ class Run:
         return trained.export(self.config, checkpoint=self.step)
 
     def _score(self, images: "np.ndarray | NewImages", samples: int | None) -> Scores:
-        from tfvae.training.block_plan import plan_blocks
-        from tfvae.training.evaluation import Evaluator
-        from tfvae.training.scoring import scores
+        from tfvae.training.scoring import Scoring
 
         samples = whole(1).argument("samples", self.config.eval_samples if samples is None else samples)
-        if self._evaluator is None:
-            plan = plan_blocks(self.vae, self.config.eval_memory_gb)
-            self._evaluator = Evaluator(
-                self.vae, self.config.latent_dim, self.config.seed, self.config.closed_kl, plan=plan
-            )
-        of_images = self._evaluator.evaluate(images, samples)
-        columns = scores(of_images, images, self.vae, self.config, samples)
+        if self._scoring is None:
+            self._scoring = Scoring(self.vae, self.config)
+        columns = self._scoring.of_all(images, samples)
         return Scores._make(columns.get(name) for name in Scores._fields)
 
     def _of_user(self, x: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ class Scores(NamedTuple):
     log_px: np.ndarray | None  # log p(x), by importance sampling (Burda et al. 2016, eq. 8)
     log_px_monte_carlo_error: np.ndarray | None  # its standard error over draws of other samples; of one sample None
     squared_error: np.ndarray  # of the reconstruction at the mean of q(z|x): mean over pixels, x in [0, 1]
-    complexity: np.ndarray | None  # L(x), of the image's shortest lossless code; of vectors None
+    complexity: np.ndarray | None  # L(x), of the image's shortest lossless code
     complexity_score: np.ndarray | None  # -log p(x) - L(x): larger is more anomalous (Serra et al. 2020)
 
     def anomalies(

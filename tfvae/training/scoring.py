@@ -34,6 +34,10 @@ class Scoring:
         own = images[np.arange(first, last)]
         return scores(of_images, own, self.vae, self.config, self.samples)
 
+    def of_all(self, images: np.ndarray | NewImages, samples: int) -> dict[str, np.ndarray]:
+        """The columns of `scores`, [N] each, of all images, by so many samples."""
+        return scores(self.evaluator.evaluate(images, samples), images, self.vae, self.config, samples)
+
     def summary(self, column: Callable[[str], np.ndarray]) -> dict[str, float]:
         """Means over a part, and their standard errors; `column(name)` is a column of `columns` of the whole part."""
         figures: dict[str, float] = {}
@@ -61,14 +65,13 @@ def _chunk_rows(plan: BlockPlan, samples: int) -> int:
 
 def names_of_scores(vae: VAE, config: Config) -> list[str]:
     """The scores that a run's examples have, but for the error of log p(x), which more than one sample have."""
-    is_of_vectors = vae.decoder.columns is not None
-    names = ["squared_error"]
-    if config.objective != "autoencoder":  # which has no density
-        names = ["elbo", "log_likelihood", "kl", "log_px", *names]
-    if not is_of_vectors:
-        names.append("complexity")
-    white = 255 if is_of_vectors else vae.encoder.white
-    if not any(score_refusals(config, "complexity_score", is_of_vectors, white)):
+    if config.objective == "autoencoder":
+        return ["squared_error"]
+    names = ["elbo", "log_likelihood", "kl", "log_px", "squared_error"]
+    if vae.decoder.columns is not None:
+        return names
+    names.append("complexity")
+    if not any(score_refusals(config, "complexity_score", is_of_vectors=False, white=vae.encoder.white)):
         names.append("complexity_score")
     return names
 
