@@ -107,14 +107,14 @@ def test_a_learned_sigma_at_its_floor_is_told():
     [line] = told({"sigma": 0.0109}, **GAUSSIAN)
     assert line == (
         "sigma 0.0109 is at its floor (--sigma_floor=0.01): the log densities are as high as the floor lets them be, "
-        "and say little of the model; what usually helps: a smaller --sigma_floor, where values are as exact as that, "
-        "--dequantize, of 8-bit pixels or a number as --sigma"
+        "and say little of the model; what usually helps: a smaller --sigma_floor (where values are as exact as "
+        "that), --dequantize (of 8-bit pixels) or a number as --sigma"
     )
     assert told({"sigma": 0.0111}, **GAUSSIAN) == []
     assert told({"sigma": 0.25}, **GAUSSIAN, sigma_floor=0.24)
     assert told({"sigma": 0.01}, likelihood="gaussian", sigma=0.01) == []  # it is no learned one
     [of_rows] = told({"sigma": 0.01}, examples="rows", **GAUSSIAN)
-    assert "leaving out columns that are constant, or follow from others" in of_rows and "pixels" not in of_rows
+    assert "leaving out columns that are constant or follow from others" in of_rows and "pixels" not in of_rows
     [of_dequantized] = told({"sigma": 0.01}, dequantize=True, **GAUSSIAN)
     assert "--dequantize" not in of_dequantized
 
@@ -197,7 +197,14 @@ def text_of(run_dir):
         ({"epochs": 6, "beta": 20.0}, "no active unit: the posterior has collapsed (KL 0.0"),
         ({"epochs": 12, "sigma_floor": 0.3, **GAUSSIAN}, "sigma 0.3"),
         (
-            {"epochs": 60, "train_images": 100, "hidden_units": (256, 256), "latent_dim": 20, **GAUSSIAN},
+            {
+                "epochs": 150,
+                "validate_every": 5,
+                "train_images": 100,
+                "hidden_units": (256, 256),
+                "latent_dim": 20,
+                **GAUSSIAN,
+            },
             "overfitting: the validation ELBO was best at epoch ",
         ),
         ({"epochs": 12}, None),

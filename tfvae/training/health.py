@@ -94,11 +94,11 @@ def _floor(config: Config, test: dict[str, Any], examples: str) -> str | None:
     sigma = test.get("sigma")
     if not config.learns_sigma or sigma is None or sigma > _NEAR_FLOOR * config.sigma_floor:
         return None
-    ways = ["a smaller --sigma_floor, where values are as exact as that"]
+    ways = ["a smaller --sigma_floor (where values are as exact as that)"]
     if examples == "rows":
-        ways.append("leaving out columns that are constant, or follow from others")
+        ways.append("leaving out columns that are constant or follow from others")
     elif not config.dequantize and _allows(config, dequantize=True):
-        ways.append("--dequantize, of 8-bit pixels")
+        ways.append("--dequantize (of 8-bit pixels)")
     ways.append("a number as --sigma")
     return (
         f"sigma {sigma:.4g} is at its floor (--sigma_floor={config.sigma_floor:g}): the log densities are as high as "
