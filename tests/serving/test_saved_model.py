@@ -130,11 +130,14 @@ def test_a_z_or_an_x_that_is_not_finite_is_an_error(bad, exported):
 
 
 def test_nothing_of_this_machine_is_inside(tmp_path, small):
-    config = Config(hidden_units=(8,), dataset=str(tmp_path / "images.npy"))
-    results = {"of": {"dataset": config.dataset}, "test": {"elbo": -1.0}, "train": {"epochs": 3}}
+    weights_of = {"init_from": tmp_path / "a", "init_checksum": "0123abcd"}
+    config = Config(hidden_units=(8,), dataset=str(tmp_path / "images.npy"), **weights_of)
+    of = {"dataset": config.dataset, "initial_weights": f"the weights of {config.init_from}"}
+    results = {"of": of, "test": {"elbo": -1.0}, "train": {"epochs": 3}}
     path = saved_model.export(small, tmp_path / "run", saved_model.describe(config, 7, results))
     description = json.loads((path / "assets.extra" / "tfvae.json").read_text())
     assert description["settings"]["dataset"] == description["of"]["dataset"] == "images.npy"
+    assert description["settings"]["init_checksum"] == "0123abcd"
     assert (description["step"], description["test"]) == (7, {"elbo": -1.0}) and "train" not in description
     places = [str(tmp_path), str(Path(saved_model.__file__).parent), str(Path.home()), tf.__file__, "/site-packages"]
     files = [p for version in tmp_path.glob("run*/1") for p in version.rglob("*") if p.is_file()]

@@ -71,6 +71,7 @@ def describe(config: Config, step: int, results: dict[str, Any]) -> dict[str, An
     figures: dict[str, Any] = {key: results[key] for key in ("of", "test", "versions") if key in results}
     if "of" in figures:
         figures["of"] = {**figures["of"], "dataset": settings["dataset"]}
+        figures["of"].pop("initial_weights", None)  # a directory of this machine; the settings have their checksum
     return {"settings": settings, "step": step, **figures}
 
 
