@@ -85,6 +85,7 @@ REFUSED |= {
         "apply ending": (["--output=a.txt"], "--output=a.txt: must end in .npz, .png, .csv, .parquet, or in /"),
         "apply latents to a picture": (["--output=a.png"], "--output=a.png: must end in .npz, .csv or .parquet"),
         "apply scores to pictures": (["--output=a/", "--what=scores"], "--output=a/: must end in .npz, .csv or"),
+        "apply to pictures in a file": (["--output=file/", "--what=samples"], "--output=file/: must be a directory"),
         "apply over a file": (["--output=columns.npz"], "columns.npz: must be new, and is there: --overwrite"),
         "apply below a file": (["--output=file/a.npz"], "file/a.npz: must be in a directory that can be written"),
         "apply nowhere": (["--output=/proc/a/a.npz"], "--output=/proc/a/a.npz: must be in a directory that can"),

@@ -15,7 +15,6 @@ from PIL import Image
 
 from tfvae.analysis import figures
 from tfvae.data.pixels import shown_channels
-from tfvae.runtime.files import sync_directory
 
 _GROUP_BYTES = 2**26  # of a row group of Parquet
 _MOST_GROUP_ROWS = 2**16
@@ -124,8 +123,7 @@ def write_directory(content: Content, path: Path, on_image: Callable[[], Any] = 
             pixels = figures.as_pixels(image[..., :channels])
             Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels).save(target, "PNG")
             on_image()
-    for folder in folders:
-        sync_directory(folder)
+    os.sync()  # of so many files at once
 
 
 class _PictureNames:

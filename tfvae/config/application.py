@@ -75,6 +75,8 @@ class Request:
             raise InputError(
                 f"--output={self.output}: must end in .npz, .csv or .parquet for --what={self.what}: they are no images"
             )
+        if self.form == _DIRECTORY and self.path.is_file():
+            raise InputError(f"--output={self.output}: must be a directory, and is a file")
         if self.form in _TABLES.values() and importlib.util.find_spec("pyarrow") is None:
             raise InputError(f"--output={self.output}: needs pyarrow: pip install 'tfvae[tables]'")
         self._check_of_samples()
