@@ -171,6 +171,8 @@ def test_bytes_come_back_as_fractions_and_are_not_binarized_with_the_model_s(wit
     np.testing.assert_array_equal(images.x(np.arange(3))[HOLES], x[HOLES] > 127)
     filled = Imputer(vae, 20, seed=0).impute(images)
     np.testing.assert_allclose(filled.mean[HOLES], x[HOLES] / 255, rtol=1e-6)
+    _, as_floats = of_images(np.where(HOLES[..., None], x, np.nan), None, binarize="threshold")
+    np.testing.assert_allclose(as_floats.filled(np.arange(3), x * 0.0)[HOLES], x[HOLES] / 255, rtol=1e-6)
 
 
 @pytest.mark.parametrize("x, observed, words", [

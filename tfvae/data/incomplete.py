@@ -36,8 +36,7 @@ class IncompleteImages:
         if not is_observed.all():
             x = np.where(is_observed, x, _allowed_value(rule))
         self.images = NewImages(x, rule, config)
-        self.values = np.asarray(x)
-        self.rule = rule
+        self.values, self.rule = np.asarray(self.images.images), rule
         self.is_observed = np.broadcast_to(is_observed, x.shape).reshape(-1, *rule.image_shape)
 
     def __len__(self) -> int:
