@@ -140,11 +140,17 @@ def stop_after(monkeypatch, chunks):
     monkeypatch.setattr(unfinished.UnfinishedOutput, "write", write_or_stop)
 
 
-@pytest.mark.parametrize(("what", "form"), [*((what, "npz") for what in APPLICATIONS), ("latents", "csv")])
+WHATS = [pytest.param(what, "npz", marks=[pytest.mark.slow] * (what == "impute")) for what in APPLICATIONS]
+
+
+@pytest.mark.parametrize(("what", "form"), [*WHATS, ("latents", "csv")])
 def test_what_was_stopped_goes_on_to_the_same_bytes(grey, tmp_path, monkeypatch, what, form):
     monkeypatch.setattr("tfvae.analysis.applications.rows_together", lambda vae: 100)
     monkeypatch.setattr("tfvae.training.scoring._CHUNK_ROWS", 1)  # then it is a block
     given = {"what": what, "count": 700 if what == "samples" else None}
+    if what == "impute":
+        np.save(tmp_path / "mask.npy", GREY > 99)
+        given |= {"observed": str(tmp_path / "mask.npy"), "eval_samples": 40, "draws": 1}  # chunks of 100 images
     run(grey, tmp_path / f"whole.{form}", **given)
     output = tmp_path / f"x.{form}"
     for chunks in (2,) if what == "scores" else (0, 1, 4):

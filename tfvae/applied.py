@@ -52,6 +52,10 @@ def apply(config: Config, request: Request, label_column_is_given: bool = False)
 
     check_output(request, trained.vae, examples)
     search = _search(config, request, trained, examples)
+    if examples is not None and request.what == "impute":
+        from tfvae.data.incomplete import with_missing
+
+        examples = with_missing(examples, trained.vae.encoder.user_rule, request.observed)
     quantity = _quantity(config, request, trained.vae)
     return Job(config, request, trained.vae, trained.step, examples, quantity, search).run()
 
@@ -79,6 +83,7 @@ def _load(config: Config, request: Request, label_column_is_given: bool) -> "tup
     trained = checkpoints.load_run(config.directory, request.checkpoint)
     if not request.capabilities.needs_data:
         return trained, None
+    from tfvae.core.vectors import VectorRule
     from tfvae.data import dataset, examples, sources
 
     if are_of_run:
@@ -92,6 +97,9 @@ def _load(config: Config, request: Request, label_column_is_given: bool) -> "tup
             place.record(config)
             return trained, found
     rule = trained.vae.encoder.user_rule
+    if request.what == "impute" and trained.vae.encoder.columns is not None:
+        config = dataclasses.replace(config, missing="allow")  # what was whole in training may lack values now
+        rule = VectorRule(trained.vae.encoder.columns._replace(missing=True))
     return trained, examples.of_others(config, rule, request.split, label_column_is_given)
 
 
@@ -159,4 +167,6 @@ def _quantity(config: Config, request: Request, vae: "VAE") -> "Quantity":
         return Scoring(vae, config)
     if request.what == "reconstructions":
         return applications.Reconstruction(vae, request.is_picture)
+    if request.what == "impute":
+        return applications.Imputation(vae, config.eval_samples, config.seed, request.draws, request.is_picture)
     return applications.Sampling(vae, request.sample_count, config.seed, request.draw, request.is_picture)

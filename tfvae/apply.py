@@ -1,6 +1,7 @@
 """Applies a trained run to any data: python -m tfvae.apply --run_dir=runs/NAME --what=latents --output=latents.npz
 
-Writes the latents, scores or reconstructions of the run's own data or of others (--dataset), or samples, into a .npz,
+Writes the latents, scores or reconstructions of the run's own data or of others (--dataset), these with their missing
+values filled in, or samples, into a .npz,
 .csv or .parquet file, one picture (.png), or a directory of pictures (out/); what they are of into `<output>.json`.
 Killed, the same command goes on. A given `--seed` is that of the draws.
 """
@@ -24,6 +25,13 @@ OWN_FLAGS = {
     "split": field("all", choice(*SPLITS), "of the run's own data a split of the run, of other data a part of theirs"),
     "count": field(None, or_auto(whole(1)), "of --what=samples: how many; auto: 100"),
     "draw": field(False, true_or_false(), "of --what=samples: x drawn from p(x|z), and not its means"),
+    "draws": field(0, whole(0), "of --what=impute: so many draws of the missing values too, for multiple imputation"),
+    "observed": field(
+        None,
+        or_auto(text("a .npy file")),
+        "of --what=impute: True or 1 where a pixel is observed, [N, H, W] or [N, H, W, C], in the output's order; of "
+        "vectors empty cells and NaN are missing",
+    ),
     "overwrite": field(False, true_or_false(), "write over an output that is there"),
 } | checkpoint_choice.FLAG
 ANOMALY_FLAGS = {

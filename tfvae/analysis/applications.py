@@ -1,4 +1,4 @@
-"""What `tfvae.apply` computes of examples, chunk by chunk: latents, reconstructions and samples.
+"""What `tfvae.apply` computes of examples, chunk by chunk: latents, reconstructions, samples, imputation.
 
 Each is a small class, a `Quantity`. Scores, the fourth, are evaluation's: `training/scoring.py`. To add one, write a
 class, make it in `applied.py`, and add its row to `config/capabilities.py`.
@@ -10,11 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfvae.analysis import latents
+from tfvae.analysis import imputation, latents
 from tfvae.analysis.blocks import rows_together
+from tfvae.analysis.imputation import Imputer
 from tfvae.core import noise
 from tfvae.core.noise import Stream
 from tfvae.core.vae import VAE
+from tfvae.data.incomplete import IncompleteExamples
 from tfvae.data.new_images import NewImages
 
 
@@ -32,12 +34,19 @@ class Quantity(Protocol):
         """Means over a part, and `<name>_standard_error`; `column(name)` is one of `columns`, of the whole part."""
         ...
 
+    def advice(self, column: Callable[[str], np.ndarray]) -> str | None:
+        """A line on a part, where there is something to be done; `column` as for `summary`."""
+        ...
+
 
 class _WithoutMeans:
     """A quantity whose means tell nothing."""
 
     def summary(self, column: Callable[[str], np.ndarray]) -> dict[str, float]:
         return {}
+
+    def advice(self, column: Callable[[str], np.ndarray]) -> str | None:
+        return None
 
 
 class Encoding(_WithoutMeans):
@@ -87,6 +96,44 @@ class Sampling(_WithoutMeans):
         shape = (len(z), *self.vae.decoder.image_shape)
         seed = noise.seed_for(self.seed, Stream.LIKELIHOOD, first)
         return _as_column(self.vae, p.sample(p.noise(shape, seed)).numpy(), self.as_pictures)
+
+
+class Imputation(_WithoutMeans):
+    """Missing values filled in with their means given the observed ones, and M = `draws` times with draws of them."""
+
+    def __init__(self, vae: VAE, samples: int, seed: int, draws: int, as_pictures: bool) -> None:
+        self.vae, self.samples, self.as_pictures = vae, samples, as_pictures
+        self.imputer = Imputer(vae, samples, seed, draws)
+        tile = self.imputer.conditioner.tile
+        self.chunk_rows = max(1, rows_together(vae) // tile) * tile
+        self.description = f"missing values filled in with E[x_missing | x_observed], by {samples:,} samples of z"
+        if draws:
+            self.description += f"; {draws:,} draw{'s' if draws > 1 else ''} of them"
+
+    def columns(self, images: IncompleteExamples, first: int, last: int) -> dict[str, np.ndarray]:
+        """`images` or `x`, as a `Reconstruction` has them, and `draw_0`, `draw_1` and so on, likewise.
+
+        `missing` [B] is how many values of an example are; `effective_samples` and `log_observed` [B] are those of
+        `imputation.Imputed`.
+        """
+        rows = np.arange(first, last)
+        x, is_observed = images.x(rows), images.is_observed(rows)
+        known = self.imputer.condition(x, is_observed, first)
+        columns = _as_column(self.vae, np.where(is_observed, x, known.mean), self.as_pictures)
+        for i, drawn in enumerate(known.draws):
+            [filled] = _as_column(self.vae, np.where(is_observed, x, drawn), self.as_pictures).values()
+            columns[f"draw_{i}"] = filled
+        return {
+            **columns,
+            "missing": np.count_nonzero(~is_observed, axis=(1, 2, 3)),
+            "effective_samples": known.effective_samples,
+            "log_observed": known.log_observed,
+        }
+
+    def advice(self, column: Callable[[str], np.ndarray]) -> str | None:
+        """A line where few samples are behind what is filled in."""
+        of_incomplete = column("effective_samples")[column("missing") > 0]
+        return imputation.advice(of_incomplete, self.samples, self.vae.decoder.columns, "--eval_samples")
 
 
 def _as_column(vae: VAE, x: np.ndarray, as_pictures: bool) -> dict[str, np.ndarray]:

@@ -67,6 +67,7 @@ class Job:
         self.chunks = list(self._divide(self.sizes))
         self.usual_chunks = self._divide_usual()
         self.unfinished = UnfinishedOutput(request.path, self._settings())
+        self.advice: list[str] = []  # lines to print at the end
 
     def _divide(self, sizes: list[int]) -> Iterator[_Chunk]:
         rows, number = self.quantity.chunk_rows, 0
@@ -91,10 +92,12 @@ class Job:
         if self.examples is not None:
             sizes = [f"{len(part)} {part.name}" for part in self.examples.parts]
             settings["dataset"] = f"{', '.join(sizes)}, checksum {self.examples.checksum}"
-        if request.what == "scores":
+        if request.capabilities.draws_z:
             settings |= {"eval_samples": str(config.eval_samples), "seed": str(config.seed)}
         if self.search is not None and self.search.reference is not None:
             settings["threshold_split"] = f"{len(self.search.reference)} {self.search.reference.name}"
+        if request.what == "impute":
+            settings["draws"] = str(request.draws)
         if request.what == "samples":
             settings |= {"count": str(request.sample_count), "draw": str(request.draw), "seed": str(config.seed)}
         settings["output"] = "pixels" if request.is_picture else "values"
@@ -228,6 +231,9 @@ class Job:
         if self.search is not None:
             values = self._read_all(self.chunks, self.search.by)
             results["anomalies"] = self.search.results(values)
+        self.advice = [
+            line for i in range(len(parts)) if (line := self.quantity.advice(functools.partial(self._whole, i)))
+        ]
         return results
 
     def _whole(self, part: int, name: str) -> np.ndarray:
@@ -256,7 +262,7 @@ class Job:
             some = some[np.arange(min(len(some), _LOOKED_AT))]
         of_scores = provenance(config, some, config.eval_samples, self.vae.decoder.columns)
         names = ["examples", "pixels"]
-        if self.request.what == "scores":
+        if self.request.capabilities.draws_z:
             names += ["kl", "samples", "seed", "units"]
         return {
             **of_run,
@@ -290,6 +296,8 @@ class Job:
         if "anomalies" in results:
             for line in describe(results["anomalies"]):
                 print(f"  {line}", flush=True)
+        for line in self.advice:
+            print(line, flush=True)
 
 
 def _checksum(vae: VAE) -> str:

@@ -94,6 +94,8 @@ def _tables(content: Content) -> Iterator[Any]:
                 columns[name] = values
             elif name == "x" and content.vector_names:
                 values_of_vectors = dict(zip(content.vector_names, values.T))
+            elif name.startswith("draw_") and content.vector_names:
+                columns |= {f"{of_value}_{name}": of_one for of_value, of_one in zip(content.vector_names, values.T)}
             else:
                 columns |= {f"{name}_{i}": of_one for i, of_one in enumerate(values.T)}
         # a column of the user's may be called as one of ours, which then gives way

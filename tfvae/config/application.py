@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from tfvae.config.anomaly_request import AnomalyRequest
-from tfvae.config.capabilities import APPLICATIONS, OBJECTIVES, Application
+from tfvae.config.capabilities import APPLICATIONS, Application
 from tfvae.config.checkpoint_choice import AUTO, Choice
 from tfvae.config.config import Config
+from tfvae.config.rules import model_refusals
 from tfvae.errors import InputError
 
 PARTS_OF_RUN = ("train", "validation", "test")
@@ -25,6 +26,7 @@ class Request:
     """What is computed, of which part of the data, and where it goes; of scores, which anomalies are found.
 
     `count` and `draw` are of samples alone: their number, and whether they are drawn from p(x|z), not its means.
+    `draws` and `observed` are of imputation alone: how many draws beside the means, and the .npy file of the mask.
     """
 
     output: str
@@ -32,6 +34,8 @@ class Request:
     split: str = "all"
     count: int | None = None  # 100
     draw: bool = False
+    draws: int = 0
+    observed: str | None = None
     overwrite: bool = False
     checkpoint: Choice = AUTO
     anomalies: AnomalyRequest = AnomalyRequest()
@@ -68,8 +72,8 @@ class Request:
 
     def check(self, config: Config) -> None:
         """Refuses what the run, or the form of the output, can't have; raises InputError."""
-        if self.capabilities.needs_prior and not OBJECTIVES[config.objective].has_prior:
-            raise InputError(f"--what={self.what}: must not be of a plain autoencoder, which has no p(z) to draw from")
+        for reason in model_refusals(config, self.capabilities):
+            raise InputError(f"--what={self.what}: {reason}")
         self.anomalies.check(config, self.what)
         if self.is_picture and not self.capabilities.makes_examples:
             raise InputError(
@@ -80,6 +84,20 @@ class Request:
         if self.form in _TABLES.values() and importlib.util.find_spec("pyarrow") is None:
             raise InputError(f"--output={self.output}: needs pyarrow: pip install 'tfvae[tables]'")
         self._check_of_samples()
+        self._check_of_imputation()
+
+    def _check_of_imputation(self) -> None:
+        """Refuses what imputation alone has, of anything else, and what it lacks; raises InputError."""
+        if self.what != "impute":
+            if self.draws:
+                raise InputError(f"--draws={self.draws}: must be 0 without --what=impute")
+            if self.observed is not None:
+                raise InputError(f"--observed={self.observed}: must not be set without --what=impute")
+            return
+        if self.draws and self.is_picture:
+            raise InputError(f"--draws={self.draws}: must be 0 for pictures, which show the means")
+        if self.observed is not None and not os.path.isfile(os.path.expanduser(self.observed)):
+            raise InputError(f"--observed={self.observed}: must be a .npy file, and there is none")
 
     def _check_of_samples(self) -> None:
         """Refuses what samples alone have, of anything else, and what they lack; raises InputError."""

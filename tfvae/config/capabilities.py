@@ -57,6 +57,9 @@ class Application(NamedTuple):
     needs_data: bool = True
     needs_prior: bool = False  # a plain autoencoder has no p(z)
     makes_examples: bool = False  # images, which can be written as pictures, or rows of a table
+    draws_z: bool = False  # of each example: it takes --eval_samples and --seed
+    needs_element_log_prob: bool = False  # of the likelihood
+    needs_log_prob_of_any_z: bool = False  # of the posterior
 
 
 class Score(NamedTuple):
@@ -109,9 +112,12 @@ TASKS = {
 
 APPLICATIONS = {
     "latents": Application(),
-    "scores": Application(),
+    "scores": Application(draws_z=True),
     "reconstructions": Application(makes_examples=True),
     "samples": Application(needs_data=False, needs_prior=True, makes_examples=True),
+    "impute": Application(
+        needs_prior=True, makes_examples=True, draws_z=True, needs_element_log_prob=True, needs_log_prob_of_any_z=True
+    ),
 }
 
 SCORES = {  # by default the first one that a run has

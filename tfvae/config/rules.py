@@ -3,7 +3,16 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, SCORES, TASKS
+from tfvae.config.capabilities import (
+    LIKELIHOODS,
+    OBJECTIVES,
+    POSTERIORS,
+    PRIORS,
+    SCORES,
+    TASKS,
+    Application,
+    Task,
+)
 from tfvae.config.fields import to_python, to_text
 from tfvae.config.usual import USUAL
 from tfvae.errors import InputError, as_arguments
@@ -198,14 +207,19 @@ def task_refusals(config: "Config", task: str, has_labels: bool = True, is_of_ve
     needs = TASKS[task]
     if needs.needs_images and is_of_vectors:
         yield "must not be of vectors, which have no pixels to show"
-    if needs.needs_prior and not OBJECTIVES[config.objective].has_prior:
-        yield "must not be of a plain autoencoder, which has no p(z) to draw from"
+    yield from model_refusals(config, needs)
     if needs.needs_labels and not has_labels:
         without = " with --labels=none" if config.labels == "none" else ""
         yield f"must be of a data set that has labels, and {config.dataset} has none{without}"
+
+
+def model_refusals(config: "Config", needs: Task | Application) -> Iterator[str]:
+    """Why a model of this `config` can't do what a row of the capabilities says."""
+    if needs.needs_prior and not OBJECTIVES[config.objective].has_prior:
+        yield "must not be of a plain autoencoder, which has no p(z) to draw from"
     likelihood = config.likelihood or USUAL["likelihood"]
     if needs.needs_element_log_prob and not LIKELIHOODS[likelihood].element_log_prob:
-        yield f"must not be of a {likelihood} likelihood, which has no log density of single pixels"
+        yield f"must not be of a {likelihood} likelihood, which has no log density of single values"
     if needs.needs_log_prob_of_any_z and not POSTERIORS[config.posterior].log_prob_of_any_z:
         yield f"must not be of a {config.posterior} posterior, which has no log q(z|x) of any z"
 

@@ -3,6 +3,8 @@
 Shapes: the user's images [N, H, W] or [N, H, W, C], vectors [N, D]; x float32 [R, H, W, C], of vectors [R, 1, 1, D].
 """
 
+import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,11 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.core.inputs import InputRule, as_array, to_unit
 from tfvae.core.vectors import VectorRule
+from tfvae.data.examples import Examples, ExamplesPart
 from tfvae.data.new_images import NewImages
 from tfvae.errors import InputError
+
+_CHECKED_ROWS = 1_000  # of a mask on disk, together
 
 
 class IncompleteImages:
@@ -63,6 +68,80 @@ class IncompleteImages:
             own = to_unit(self.rule.stored(own))
         filled = np.where(self.is_observed[rows], own.reshape(shape), means)
         return filled[..., 0, 0, :] if isinstance(self.rule, VectorRule) else filled
+
+
+class IncompleteExamples(NewImages):
+    """Examples as a model takes them, of which some values are missing: NaN, or where `observed` [N, ...] is not 1."""
+
+    def __init__(
+        self, images: np.ndarray | NewImages, image_shape: tuple[int, int, int], observed: np.ndarray | None
+    ) -> None:
+        self.examples, self.image_shape, self.observed = images, image_shape, observed
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self.examples[rows]
+
+    def x(self, rows: np.ndarray) -> np.ndarray:
+        """What the model takes of these rows: missing values are any."""
+        return to_unit(self.examples[rows])
+
+    def is_observed(self, rows: np.ndarray) -> np.ndarray:
+        """Whether a value of these rows is observed: bool [R, H, W, C]."""
+        is_observed = ~np.isnan(self.x(rows))
+        if self.observed is None:
+            return is_observed
+        height, width, _ = self.image_shape
+        return is_observed & (self.observed[rows].reshape(len(rows), height, width, -1) != 0)
+
+
+def with_missing(examples: Examples, rule: InputRule | VectorRule, path: str | None) -> Examples:
+    """The examples, and which of their values are missing: NaN, and those that the .npy file in `path` says.
+
+    Raises:
+        InputError: the file has no mask of so many examples of their shape; or there is none, and they are images.
+    """
+    if path is None and isinstance(rule, InputRule):
+        raise InputError("--observed: must be given for images: a .npy file with True where a pixel is observed")
+    mask = None if path is None else _read_mask(Path(path).expanduser(), len(examples), rule)
+    parts, first = [], 0
+    for part in examples.parts:
+        of_part = None if mask is None else mask[first : first + len(part)]
+        images = IncompleteExamples(part.images, rule.image_shape, of_part)
+        parts.append(ExamplesPart(part.name, images, part.names, part.labels))
+        first += len(part)
+    checksum = examples.checksum if mask is None else f"{examples.checksum}-{_checksum(mask):08x}"
+    return Examples(examples.source, tuple(parts), checksum, examples.notes, examples.are_of_run)
+
+
+def _read_mask(path: Path, size: int, rule: InputRule | VectorRule) -> np.ndarray:
+    """The mask in a .npy file, whose values stay there."""
+    flag = f"--observed={path}"
+    try:
+        mask = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{flag}: must be a .npy file: {' '.join(str(error).split())}") from None
+    height, width, channels = rule.image_shape
+    shapes = [(size, height, width), (size, height, width, 1), (size, height, width, channels)]
+    if isinstance(rule, VectorRule):
+        shapes = [(size, channels)]
+    if not isinstance(mask, np.ndarray) or mask.shape not in shapes:
+        allowed = " or ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
+        raise InputError(f"{flag}: must have the shape {allowed}, and has {list(getattr(mask, 'shape', ()))}")
+    for first in range(0, size, _CHECKED_ROWS):
+        block = mask[first : first + _CHECKED_ROWS]
+        if block.dtype.kind not in "biu" or not np.isin(block, (0, 1)).all():
+            raise InputError(f"{flag}: must be True or 1 where observed, False or 0 where not, and is {mask.dtype}")
+    return mask
+
+
+def _checksum(mask: np.ndarray) -> int:
+    checksum = 0
+    for first in range(0, len(mask), _CHECKED_ROWS):
+        checksum = zlib.crc32(np.ascontiguousarray(mask[first : first + _CHECKED_ROWS]).tobytes(), checksum)
+    return checksum
 
 
 def _mask_of(x: np.ndarray, observed: Any) -> np.ndarray:

@@ -50,6 +50,10 @@ class Scoring:
             figures["log_px_monte_carlo_error"] = float(np.sum(np.square(errors)) ** 0.5 / len(errors))
         return figures
 
+    def advice(self, column: Callable[[str], np.ndarray]) -> str | None:
+        """None: there is nothing to be done."""
+        return None
+
 
 def _mean_and_error(name: str, values: np.ndarray) -> dict[str, float]:
     figures = {name: float(np.mean(values, dtype=np.float64))}
