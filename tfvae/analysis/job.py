@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import tqdm
 
 from tfvae.analysis import output_files
 from tfvae.analysis.anomaly_search import AnomalySearch, describe
@@ -26,6 +25,7 @@ from tfvae.data.examples import ALL, Examples, ExamplesPart
 from tfvae.data.provenance import describe_sigma, provenance
 from tfvae.runtime.failures import told_plainly
 from tfvae.runtime.files import locked, sync_directory, write_atomically
+from tfvae.runtime.progress import Progress
 
 
 def check_output(request: Request, vae: VAE, examples: Examples | None) -> None:
@@ -135,11 +135,12 @@ class Job:
     def _compute(self) -> None:
         finished = self.unfinished.numbers()
         chunks = sorted({*self.chunks, *self.usual_chunks})
-        with self._bar(self.request.what, sum(chunk.last - chunk.first for chunk in chunks)) as bar:
+        rows = sum(chunk.last - chunk.first for chunk in chunks)
+        with Progress(self.request.what, rows, "rows") as progress:
             for chunk in chunks:
                 if chunk.number not in finished:
                     self.unfinished.write(chunk.number, self._columns(chunk))
-                bar.update(chunk.last - chunk.first)
+                progress.advance(chunk.last - chunk.first)
 
     def _columns(self, chunk: _Chunk) -> Block:
         return self.quantity.columns(self._images(chunk.part), chunk.first, chunk.last)
@@ -158,10 +159,6 @@ class Job:
     def _find_limit(self) -> None:
         if self.usual_chunks:
             self._search.find_limit(self._read_all(self.usual_chunks, self._search.by))
-
-    def _bar(self, doing: str, rows: int) -> Any:
-        hidden = not sys.stderr.isatty()
-        return tqdm.tqdm(total=rows, unit=" rows", desc=doing, leave=False, disable=hidden)
 
     # What is written.
 
@@ -209,8 +206,8 @@ class Job:
             shutil.rmtree(aside)
         output = self.request.path
         if self.request.form == "directory":
-            with self._bar("writing", sum(self.sizes)) as bar:
-                output_files.write_directory(self._content(), aside, bar.update)
+            with Progress("writing", sum(self.sizes), "rows") as progress:
+                output_files.write_directory(self._content(), aside, progress.advance)
         else:
             output_files.WRITERS[self.request.form](self._content(), aside)
             sync_directory(aside)  # a file's content, too

@@ -64,7 +64,7 @@ class Progress:
         self.silence = Silence()
         self.advanced_at = time.monotonic()
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int = 1) -> None:
         """Counts `count` more; all calls but the last count the same."""
         now = time.monotonic()
         seconds, self.advanced_at = now - self.advanced_at, now
