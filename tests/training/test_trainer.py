@@ -111,7 +111,7 @@ def test_a_stop_in_the_evaluation_says_what_is_safe(tmp_path, monkeypatch, capsy
     made.run_chunk()
     made.save()
 
-    def stop(*_):
+    def stop(*_, **options):
         raise SystemExit(143)
 
     monkeypatch.setattr(trainer.evaluation, "evaluate_run", stop)
