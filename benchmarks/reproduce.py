@@ -113,7 +113,7 @@ ROWS = {
         10,
     ),
     "pythae": Row(
-        "784-400-40, static, 500 epochs: test -log p(x)",
+        "784-400-40, static, the best of 500 epochs by validation: test -log p(x)",
         "static_mnist_pythae",
         "pythae, reproducibility; Rezende & Mohamed 2015 (arXiv 1505.05770)",
         "89.78; 89.9",

@@ -228,5 +228,5 @@ def test_a_run_may_go_on_and_be_evaluated_with_other_memory(tmp_path):
         broken = train(tmp_path / "broken", **settings, epochs=epochs, memory_gb=memory_gb)
     assert {**broken, "train": 0, "export": 0} == {**unbroken, "train": 0, "export": 0}
     assert final_state(tmp_path / "broken") == final_state(tmp_path / "unbroken")
-    config = Config(**{**SMALL, **settings}, run_dir=str(tmp_path / "broken" / "run"), memory_gb=0.0)
+    config = Config(**{**SMALL, **settings}, run_dir=str(tmp_path / "broken" / "run"), memory_gb=0.0).as_usual()
     assert tfvae.trained.evaluate(config)["test"] == unbroken["test"]
