@@ -98,6 +98,13 @@ def test_a_run_that_keeps_no_best_says_so(tmp_path, cheap_runs):
         tfvae.load(tmp_path / "run", "best")
 
 
+@pytest.mark.parametrize(("objective", "is_told"), [("elbo", False), ("iwae", True)])
+def test_a_run_that_maximises_another_bound_is_told_that_the_elbo_decides(tmp_path, capsys, objective, is_told):
+    make_trainer(tmp_path, keep_best=True, objective=objective, num_samples=2).announce()
+    told = "--keep_best and --patience go by the validation ELBO, which may fall while --objective=iwae still rises"
+    assert (told in capsys.readouterr().out) == is_told
+
+
 def test_patience_ends_a_training_where_the_history_of_a_longer_one_says(tmp_path, cheap_runs, capsys):
     train(tmp_path, **RESTLESS)
     elbos = history.read(tmp_path / "run")["val_elbo"]

@@ -32,6 +32,11 @@ def announcement(config: Config, dataset: Dataset, notes: Notes, steps: str) -> 
     lines = [f"{begins} of {steps}; {_of_training_figures(config, dataset, notes)}"]
     if notes.initial_weights and not notes.step:
         lines.append(f"starts from {notes.initial_weights}")
+    if config.selects and config.objective != "elbo":
+        lines.append(
+            f"advice: --keep_best and --patience go by the validation ELBO, which may fall while --objective="
+            f"{config.objective} still rises: the best weights by it may be hardly trained ones"
+        )
     return lines
 
 
