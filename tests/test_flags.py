@@ -1,6 +1,7 @@
 """Command lines: what is read, what is refused, `--help`, and how a command ends. None of it waits for TensorFlow."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 from settings import OTHER
 
-from tfvae.config import Config
+from tfvae.config import Config, help_page
+from tfvae.config.config import FIELDS
 from tfvae.config.fields import field, whole
 from tfvae.config.flagfile import to_flagfile
 from tfvae.errors import InputError, RunError, WorkerLost
@@ -299,7 +301,37 @@ def test_help_names_every_flag_and_its_default(capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert out.startswith("What it does.")
     assert all(f"--{name}: " in out or f"--[no]{name}: " in out for name in (*OTHER, "flagfile"))
-    assert "(default: 0.001)" in out and "(default: 512)" in out
+    assert "(default: 0.001; " in out and "(default: 512; " in out
+
+
+def test_help_has_the_flags_by_subject_and_each_once(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--help"], "t", "What it does.")
+    out = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in out.splitlines())
+    titles = re.findall(r"^(\w.*):$", out, flags=re.MULTILINE)
+    assert titles[0] == "The flags that matter first" and titles[-1] == "Recipes"
+    assert titles[1:-1] == [subject.capitalize() for subject in help_page.SUBJECTS]
+    by_subject = [name for names in help_page.SUBJECTS.values() for name in names]
+    assert sorted(by_subject) == sorted(FIELDS) and set(help_page.FIRST) <= set(FIELDS)
+    listed = re.findall(r"^  --(?:\[no\])?(\w+): ", out, flags=re.MULTILINE)
+    assert sorted(listed) == sorted([*FIELDS, "flagfile", "help"]) and tuple(listed[:10]) == help_page.FIRST
+    assert all(f"--flagfile=flags/{path.name}:" in out for path in (ROOT / "flags").glob("*.flags"))
+
+
+@pytest.mark.parametrize(
+    ("argument", "end"),
+    [
+        ("--likelihood=gausian", "must be auto or one of bernoulli, gaussian: did you mean gaussian?"),
+        ("--posterior=diag", "full, laplace, logistic: did you mean diagonal?"),
+        ("--posterior=gumbel", "full, laplace, logistic"),
+        ("--latentdim=3", "Did you mean: latent_dim ?"),
+    ],
+)
+def test_a_mistyped_name_is_told_the_nearest(argument, end):
+    with pytest.raises(InputError) as caught:
+        parse([argument], "t")
+    assert caught.value.for_command_line.endswith(end)
 
 
 @pytest.mark.parametrize(

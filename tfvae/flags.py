@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import flags, logging
 
+from tfvae.config import help_page
 from tfvae.config.config import FIELDS
 from tfvae.config.fields import Kind, to_text
 from tfvae.errors import InputError, RunError
@@ -52,7 +53,7 @@ def parse(
     values.set_gnu_getopt(bool(arguments))  # flags may come after arguments
     rest = _read(values, argv, command)
     if values["help"].value:
-        print(f"{doc.strip()}\n{values.module_help(command)}\n\n  --flagfile: read flags from this file")
+        print(help_page.page(doc, fields, is_of_training=fields is FIELDS))
         sys.exit(0)
     if rest and not arguments:
         raise InputError(f"{rest[0]}: arguments must be flags, --name=value")

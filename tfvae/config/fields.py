@@ -1,6 +1,7 @@
 """What a setting may hold and how its text is read: the kinds of `Config`'s fields and of each command's flags."""
 
 import dataclasses
+import difflib
 import numbers
 import os
 import reprlib
@@ -26,6 +27,7 @@ class Kind:
     valid: Callable[[Any], bool]
     from_python: Callable[[Any], Any]
     allowed_in_python: str = ""
+    names: tuple[str, ...] = ()  # of which a value is one, where it is a name
 
     def words_in_python(self) -> str:
         """What is allowed, in the words of Python."""
@@ -35,7 +37,8 @@ class Kind:
         """The plain value that `given` stands for; raises InputError, in Python's words, where it is not allowed."""
         value = self.from_python(given)
         if not self.valid(value):
-            raise InputError(f"{name}={to_python(given)}: must be {self.words_in_python()}{_in_utf8(value)}")
+            words = f"must be {self.words_in_python()}{_in_utf8(value)}{self._nearest(value, repr)}"
+            raise InputError(f"{name}={to_python(given)}: {words}")
         return value
 
     def parse(self, text: str) -> Any:
@@ -45,8 +48,13 @@ class Kind:
         except ValueError:
             raise ValueError(f"must be {self.allowed}") from None
         if not self.valid(value):
-            raise ValueError(f"must be {self.allowed}{_in_utf8(value)}")
+            raise ValueError(f"must be {self.allowed}{_in_utf8(value)}{self._nearest(value, str)}")
         return value
+
+    def _nearest(self, value: Any, spell: Callable[[str], str]) -> str:
+        """The end of a message that refuses a mistyped name."""
+        near = difflib.get_close_matches(value, self.names, n=1) if isinstance(value, str) else []
+        return f": did you mean {spell(near[0])}?" if near else ""
 
 
 def _is_utf8(text: str) -> bool:
@@ -161,6 +169,7 @@ def choice(*names: str) -> Kind:
         lambda value: isinstance(value, str) and value in names,  # an array does not say whether it equals a name
         plain_text,
         allowed_in_python=f"one of {', '.join(map(repr, names))}",
+        names=names,
     )
 
 
@@ -282,6 +291,7 @@ def or_auto(kind: Kind) -> Kind:
         lambda value: value is None or kind.valid(value),
         kind.from_python,
         allowed_in_python=f"None or {kind.words_in_python()}",
+        names=kind.names,
     )
 
 
