@@ -53,7 +53,7 @@ def parse(
     values.set_gnu_getopt(bool(arguments))  # flags may come after arguments
     rest = _read(values, argv, command)
     if values["help"].value:
-        print(help_page.page(doc, fields, is_of_training=fields is FIELDS))
+        print(help_page.page(doc, fields, is_of_training=FIELDS.items() <= fields.items()))
         sys.exit(0)
     if rest and not arguments:
         raise InputError(f"{rest[0]}: arguments must be flags, --name=value")

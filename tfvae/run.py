@@ -58,8 +58,8 @@ def train_on(
         InputError, RunError: as `train`.
     """
     config, dataset, placement, data_line, initial = _start(config, arrays, on_workers_met)
-    from tfvae.data import place, provenance
-    from tfvae.training import memory, report
+    from tfvae.data import place
+    from tfvae.training import report
 
     run_dir = config.directory
     placement.say(f"{data_line}; {dataset.describe()}")
@@ -71,17 +71,45 @@ def train_on(
         how = f"--patience={config.patience} ended it after epoch {early:,}" if early else f"{config.epochs:,} epochs"
         placement.say(f"{run_dir} is finished: {how}")
     else:
-        _check_places(config, dataset.fingerprint())
-        memory.require_fitting(config, dataset.image_shape, placement.local_replicas)
-        advice = None if dataset.columns else provenance.likelihood_advice(config, dataset.test.array)
-        if advice:
-            placement.say(advice)
-        if initial is not None:
-            initial.require_architecture(config, dataset)
+        _check(config, dataset, placement, initial)
         results = _train_in(run_dir, config, dataset, placement, initial)
     exported = Path(results["export"])
     placement.say(f"{report.table(results)}\n{report.next_commands(run_dir, exported, config.dataset == ARRAYS)}")
     return config, results
+
+
+def dry_run(config: Config) -> None:
+    """Prints what `train` would do, and leaves; some steps are made to measure their time, and nothing is written.
+
+    Raises:
+        InputError: what `train` would refuse.
+    """
+    config, dataset, placement, data_line, initial = _start(config, None, lambda: None)
+    from tfvae.training import report
+    from tfvae.training.dry_run import DryRun
+
+    placement.say(f"{data_line}; {dataset.describe()}")
+    if report.finished_results(config, dataset.fingerprint()):
+        placement.say(f"{config.directory} is finished: nothing is left to do")
+        return
+    _check(config, dataset, placement, initial)
+    for line in DryRun(config, dataset, placement).lines():
+        placement.say(line)
+    placement.say(f"{config.directory}: nothing is written: --dry_run")
+
+
+def _check(config: Config, dataset: "Dataset", placement: "Placement", initial: "InitialWeights | None") -> None:
+    """Refuses what can't be trained here, and says what is not advisable; raises InputError."""
+    from tfvae.data import provenance
+    from tfvae.training import memory
+
+    _check_places(config, dataset.fingerprint())
+    memory.require_fitting(config, dataset.image_shape, placement.local_replicas)
+    advice = None if dataset.columns else provenance.likelihood_advice(config, dataset.test.array)
+    if advice:
+        placement.say(advice)
+    if initial is not None:
+        initial.require_architecture(config, dataset)
 
 
 class _Start(NamedTuple):

@@ -9,13 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from tfvae.config import Config
+from tfvae.config.config import FIELDS
+from tfvae.config.fields import field, true_or_false
 from tfvae.config.flagfile import FILE_NAME, read_config
+from tfvae.errors import InputError
 from tfvae.flags import run_command
-from tfvae.run import RUNS, train
+from tfvae.run import RUNS, dry_run, train
 from tfvae.runtime.files import require_writable
+
+FLAGS = {
+    "dry_run": field(False, true_or_false(), "say what would be done: data, network, memory, steps, time; and leave")
+}
 
 
 def main(given: dict[str, Any]) -> None:
+    is_dry_run = given.pop("dry_run", False)
     config = Config(**given)
     require_writable("run_dir", config.run_dir or RUNS)
     if config.run_dir:
@@ -24,7 +32,11 @@ def main(given: dict[str, Any]) -> None:
     require_writable("export_dir", config.export_dir)
     from tfvae.training import strategy, workers  # after the flags: it imports NumPy
 
-    if strategy.is_multi_worker(config):
+    if is_dry_run:
+        if strategy.is_multi_worker(config):
+            raise InputError("--dry_run=true: must be false where TF_CONFIG names several workers")
+        dry_run(config)
+    elif strategy.is_multi_worker(config):
         train(config, workers.fork_guarded(config))
     else:
         train(config)
@@ -32,7 +44,7 @@ def main(given: dict[str, Any]) -> None:
 
 def run(argv: list[str]) -> None:
     """Runs the command on the arguments after its name."""
-    run_command(main, argv, "tfvae.train", __doc__)
+    run_command(main, argv, "tfvae.train", __doc__, FIELDS | FLAGS)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from tfvae.config.config import FIELDS
 from tfvae.config.fields import to_text
 
 FIRST = (  # the settings that matter first
@@ -86,6 +87,9 @@ def page(doc: str, fields: Fields, is_of_training: bool) -> str:
         others = {subject: [n for n in names if n not in FIRST] for subject, names in SUBJECTS.items()}
         parts.append(_section("The flags that matter first", FIRST, fields))
         parts += [_section(subject.capitalize(), names, fields) for subject, names in others.items()]
+        own = [name for name in fields if name not in FIELDS]
+        if own:
+            parts.append(_section("Of this command alone", own, fields))
         parts.append("Recipes:\n" + _recipes())
     else:
         parts.append(_section("Flags", fields, fields))

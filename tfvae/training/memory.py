@@ -1,5 +1,7 @@
 """Whether a network fits into the machine's memory, told before it is built: the first step would end the process."""
 
+from typing import NamedTuple
+
 from tfvae.config import Config
 from tfvae.core import cost, fast
 from tfvae.core.making import make_networks
@@ -8,6 +10,26 @@ from tfvae.runtime.memory import machine_bytes
 
 _FLOAT_BYTES = 4
 _SLOTS = {"adam": 2, "rmsprop": 1, "adagrad": 1, "sgd": 0}  # of the optimizer, for each weight
+
+
+class Needs(NamedTuple):
+    """What a training takes for certain, on this machine's replicas together."""
+
+    weights: int  # numbers, of one copy of the network
+    state_bytes: int  # the weights, and the optimizer's variables
+    gradient_bytes: int
+    batch_bytes: int  # what the layers put out for a batch, which the backward pass frees on its way to the gradients
+
+
+def needs_of(config: Config, image_shape: tuple[int, int, int], local_replicas: int) -> Needs:
+    """What a network of `config` needs; it is not built."""
+    encoder, decoder = make_networks(config, image_shape)
+    of_encoder, of_decoder = cost.of_encoder(encoder), cost.of_decoder(decoder)
+    weights = of_encoder.weights + of_decoder.weights
+    outputs = of_encoder.outputs + config.num_samples * of_decoder.outputs
+    gradient_bytes = weights * _FLOAT_BYTES * local_replicas
+    state_bytes = gradient_bytes * (1 + _SLOTS[config.optimizer])
+    return Needs(weights, state_bytes, gradient_bytes, config.batch_size * outputs * _FLOAT_BYTES)
 
 
 def require_fitting(config: Config, image_shape: tuple[int, int, int], local_replicas: int) -> None:
@@ -21,13 +43,7 @@ def require_fitting(config: Config, image_shape: tuple[int, int, int], local_rep
     """
     if fast.computes_on_gpu():
         return
-    encoder, decoder = make_networks(config, image_shape)
-    of_encoder, of_decoder = cost.of_encoder(encoder), cost.of_decoder(decoder)
-    weights = of_encoder.weights + of_decoder.weights
-    outputs = of_encoder.outputs + config.num_samples * of_decoder.outputs
-    gradient_bytes = weights * _FLOAT_BYTES * local_replicas
-    state_bytes = gradient_bytes * (1 + _SLOTS[config.optimizer])
-    batch_bytes = config.batch_size * outputs * _FLOAT_BYTES
+    weights, state_bytes, gradient_bytes, batch_bytes = needs_of(config, image_shape, local_replicas)
     total = machine_bytes()
     if state_bytes + max(gradient_bytes, batch_bytes) <= total:
         return
