@@ -4,6 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import tensorflow as tf
+import tqdm
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trainers import Clock
 
@@ -11,7 +12,7 @@ from tfvae.config import Config
 from tfvae.config.flagfile import to_flagfile
 from tfvae.runtime import progress
 from tfvae.training import forecast, notes
-from tfvae.training.monitor import Monitor
+from tfvae.training.monitor import BAR, Monitor
 
 CONFIG = Config(dataset="digits", epochs=2, batch_size=16, run_dir="runs/a")
 STEPS = 6  # 3 in each epoch
@@ -142,14 +143,14 @@ def test_a_long_first_epoch_is_told_of_every_30_seconds_and_at_its_end(tmp_path,
         monitor.begin(0)
         for step in range(1, 10):
             clock.now += 12
-            monitor.advance(1, step, -100.0 - step)
+            monitor.advance(1, step, -100.0 - step, 5.0)
         assert lines(capsys) == [
             "epoch 1/40, step 3 of 10: train ELBO -103.00, 4 images/s, about 79 minutes left",
             "epoch 1/40, step 6 of 10: train ELBO -106.00, 4 images/s, about 79 minutes left",
             "epoch 1/40, step 9 of 10: train ELBO -109.00, 4 images/s, about 78 minutes left",
         ]
         clock.now += 12
-        monitor.advance(1, 10, -110.0)
+        monitor.advance(1, 10, -110.0, 5.0)
         monitor.validation({**VALIDATION, "elbo": -99.125}, 10)
         monitor.end_epoch(10, -110.0, False)
     assert lines(capsys) == [
@@ -160,16 +161,16 @@ def test_a_long_first_epoch_is_told_of_every_30_seconds_and_at_its_end(tmp_path,
 def test_a_validation_is_told_of_once(tmp_path, capsys, clock):
     with make_long(tmp_path) as monitor:
         clock.now += 1
-        monitor.advance(10, 10, -90.0)
+        monitor.advance(10, 10, -90.0, 5.0)
         monitor.end_epoch(10, -90.0, False)
         clock.now += 5
-        monitor.advance(20, 30, -80.0)
+        monitor.advance(20, 30, -80.0, 5.0)
         monitor.validation({**VALIDATION, "elbo": -85.0}, 30)
         monitor.end_epoch(30, -80.0, False)  # there was a line at an epoch before, but none for twice as many
         clock.now += 40
-        monitor.advance(4, 34, -79.0)
+        monitor.advance(4, 34, -79.0, 5.0)
         clock.now += 40
-        monitor.advance(4, 38, -79.0)
+        monitor.advance(4, 38, -79.0, 5.0)
     first, second, third, fourth = lines(capsys)
     assert first.startswith("epoch 1/40: train ELBO -90.00, ")
     assert second.startswith("epoch 3/40: train ELBO -80.00, validation ELBO -85.00 (one z an image), ")
@@ -185,7 +186,7 @@ def test_a_line_names_the_epoch_of_a_validation_before(tmp_path, capsys, clock):
         monitor.validation({**VALIDATION, "elbo": -85.0}, 20)
         monitor.end_epoch(20, -80.0, False)
         clock.now += 30
-        monitor.advance(3, 23, -79.0)
+        monitor.advance(3, 23, -79.0, 5.0)
     assert lines(capsys)[1].startswith(
         "epoch 3/40, step 3 of 10: train ELBO -79.00, validation ELBO of epoch 2/40 -85.00 (one z an image), "
     )
@@ -194,7 +195,7 @@ def test_a_line_names_the_epoch_of_a_validation_before(tmp_path, capsys, clock):
 def test_rows_are_called_rows(tmp_path, capsys, clock):
     with make_long(tmp_path, examples="rows") as monitor:
         clock.now += 6
-        monitor.advance(10, 10, -6.0)
+        monitor.advance(10, 10, -6.0, 5.0)
         monitor.validation({**VALIDATION, "elbo": -5.0}, 10)
         monitor.end_epoch(10, -6.0, False)
         clock.now += 30
@@ -210,7 +211,7 @@ def test_a_short_run_has_a_few_lines_and_not_hundreds(tmp_path, capsys, clock):
     with Monitor(tmp_path, config, 0, 6960, Level, draw_pictures, lambda: False) as monitor:
         for epoch in range(1, 697):
             clock.now += 10 / 696
-            monitor.advance(10, 10 * epoch, -30.0)
+            monitor.advance(10, 10 * epoch, -30.0, 5.0)
             monitor.end_epoch(10 * epoch, -30.0, epoch == 696)
     told = [line.partition("/")[0].removeprefix("epoch ") for line in lines(capsys)]
     assert told == ["1", "4", "8", "16", "32", "64", "128", "256", "512", "696"]
@@ -220,7 +221,7 @@ def test_a_process_that_goes_on_tells_its_first_epoch_and_the_last_one(tmp_path,
     with make_long(tmp_path, step=370) as monitor:
         for epoch in (38, 39, 40):
             clock.now += 1
-            monitor.advance(10, 10 * epoch, -30.0)
+            monitor.advance(10, 10 * epoch, -30.0, 5.0)
             monitor.end_epoch(10 * epoch, -30.0, epoch == 40)
     assert lines(capsys) == [
         "epoch 38/40: train ELBO -30.00, 500 images/s",
@@ -268,7 +269,33 @@ def test_the_bar_counts_images_and_names_the_epoch(tmp_path, monkeypatch):
     with make_monitor(tmp_path, step=2) as monitor:
         bar = monitor.bar
         assert (bar.options["total"], bar.options["initial"]) == (6 * 16, 2 * 16)
-        monitor.advance(1, 3, -80.0)
-        monitor.advance(2, 5, -79.5)
+        monitor.advance(1, 3, -80.0, 5.0)
+        monitor.advance(2, 5, -79.5, 5.0)
     assert bar.images == 3 * 16
-    assert bar.texts == ["epoch 1/2", "train ELBO -80.00 nats", "epoch 2/2", "train ELBO -79.50 nats", "closed"]
+    assert bar.texts == ["epoch 1/2", "ELBO -80.0 (-75.0 - 5.0)", "epoch 2/2", "ELBO -79.5 (-74.5 - 5.0)", "closed"]
+
+
+def test_the_bar_tells_the_last_validation_and_the_best(tmp_path, monkeypatch):
+    monkeypatch.setattr("tfvae.training.monitor.tqdm.tqdm", Bar)
+    told = []
+    with make_monitor(tmp_path) as monitor:
+        for step, elbo in enumerate((-90.0, -70.0, -75.0, -80.0), start=1):
+            monitor.validation({"elbo": elbo}, step)
+            monitor.advance(1, step, -80.0, 5.0)
+            told.append(monitor.bar.texts[-1].partition(", ")[2])
+    assert told == ["val -90.0", "val -70.0", "val -75.0 best -70.0", "val -80.0 best -70.0"]
+
+
+def test_the_bar_fits_into_80_columns():
+    meter = tqdm.tqdm.format_meter(
+        n=12_300_000,
+        total=55_000_000,
+        elapsed=900.0,
+        ncols=80,
+        unit="",
+        unit_scale=True,
+        prefix="epoch 123/1000",
+        postfix="ELBO -154.2 (-147.1 - 7.1), val -155.0",
+        bar_format=BAR,
+    )
+    assert meter == "epoch 123/1000  22% 52:04 left 13.7k/s, ELBO -154.2 (-147.1 - 7.1), val -155.0"

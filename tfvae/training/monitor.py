@@ -19,6 +19,8 @@ from tfvae.training.forecast import Forecast
 from tfvae.training.notes import Speedometer
 from tfvae.training.painter import DrawPictures, Painter
 
+BAR = "{desc} {percentage:3.0f}% {remaining} left {rate_fmt}{postfix}"  # in 80 columns: there is no room for a bar
+
 
 class Monitor:
     """Writes one run's scalars and pictures to `<run>/tensorboard` and `<run>/figures`, and shows its progress.
@@ -43,6 +45,7 @@ class Monitor:
         self.next_epoch = 0  # at whose end a line is due: the first that this process comes to
         self.new_validation: tuple[int, float] | None = None  # of which no line has told: its epoch and its ELBO
         self.validated = 0  # examples of the validation that is going on
+        self.last_elbo = self.best_elbo = -math.inf  # of this process's validations
         self.begin(step)
         folder = run_dir / "tensorboard"
         self.writers = {part: tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation")}
@@ -50,10 +53,11 @@ class Monitor:
         self.bar = tqdm.tqdm(
             total=steps * config.batch_size,
             initial=step * config.batch_size,
-            unit=f" {examples}",
+            unit="",
             unit_scale=True,
             disable=not has_terminal(),
             dynamic_ncols=True,
+            bar_format=BAR,
         )
         with self.writers["train"].as_default():
             text = "".join(f"    {line}\n" for line in to_flagfile(config).splitlines())
@@ -74,14 +78,14 @@ class Monitor:
         self.speed = Speedometer(step, self.config.batch_size)
         self.silence = Silence()
 
-    def advance(self, count: int, step: int, elbo: float) -> None:
-        """Moves the progress bar by `count` steps, the last of them number `step`; the epoch's train ELBO so far.
+    def advance(self, count: int, step: int, elbo: float, kl: float) -> None:
+        """Moves the progress bar by `count` steps, the last of them number `step`; the epoch's means so far.
 
         Within an epoch it prints a line where 30 seconds have passed without one.
         """
         epoch = math.ceil(step / self.epoch_steps)
         self.bar.set_description(f"epoch {epoch}/{self.config.epochs}", refresh=False)
-        self.bar.set_postfix_str(f"train ELBO {elbo:.2f} nats", refresh=False)
+        self.bar.set_postfix_str(self._figures(elbo, kl), refresh=False)
         self.bar.update(count * self.config.batch_size)
         forecast = self.forecast.read(step)
         if forecast:
@@ -89,6 +93,15 @@ class Monitor:
         within = step % self.epoch_steps
         if within and self.silence.is_long():
             self._print_line(f"{self._epoch(epoch)}, step {within:,} of {self.epoch_steps:,}", step, elbo)
+
+    def _figures(self, elbo: float, kl: float) -> str:
+        """The ELBO, its terms log p(x|z) - KL, and the validation's, in few columns."""
+        text = f"ELBO {elbo:.1f} ({elbo + kl:.1f} - {kl:.1f})"
+        if math.isfinite(self.last_elbo):
+            text += f", val {self.last_elbo:.1f}"
+        if self.best_elbo > self.last_elbo:
+            text += f" best {self.best_elbo:.1f}"
+        return text
 
     def advance_validation(self, count: int, total: int, step: int) -> None:
         """Counts examples of a validation of `total`; prints a line where 30 seconds have passed without one."""
@@ -103,6 +116,8 @@ class Monitor:
         names = ("elbo", "log_likelihood", "kl", "active_units", "rmse", "sigma")
         self.scalars("validation", {name: figures[name] for name in names if name in figures}, step)
         self.new_validation = (step // self.epoch_steps, figures["elbo"])
+        self.last_elbo = figures["elbo"]
+        self.best_elbo = max(self.best_elbo, self.last_elbo)
         self.validated = 0
         self.forecast.after_validation(step)
 

@@ -213,7 +213,7 @@ class Trainer:
             if sigma is not None:
                 scalars["sigma"] = sigma
             self.monitor.scalars("train", scalars, self.step)
-            self.monitor.advance(count, self.step, self.notes.elbo)
+            self.monitor.advance(count, self.step, self.notes.elbo, self.notes.kl)
         if self.step % self.epoch_steps == 0:
             self.end_epochs(ends)
 
