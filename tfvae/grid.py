@@ -41,6 +41,7 @@ def main(given: dict[str, Any], train_flags: list[str]) -> None:
     runs = plan(all_of, grid_dir, train_flags)
     for run_of_grid in runs:
         run_of_grid.require_own_directory()
+        run_of_grid.require_initial_weights()
     with locked(grid_dir, "grid_dir"):
         status = _make(runs, grid_dir)
     sys.exit(status)

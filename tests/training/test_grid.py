@@ -158,6 +158,29 @@ def test_runs_of_other_settings_in_the_same_directory_are_refused(tmp_path):
     )
 
 
+def test_a_run_that_started_from_another_one_s_weights_goes_on(tmp_path):
+    """Its `config.flags` have the checksum of the weights, which a grid's flags have not."""
+    source = make_run(tmp_path / "source")
+    own = planned(tmp_path, init_from=str(source))[0]
+    make_unfinished_run(own.directory, 3, init_from=str(source), init_checksum="0123abcd")
+    own.require_own_directory()
+    stranger = planned(tmp_path, init_from=str(source), init_checksum="ffffffff")[0]
+    with pytest.raises(InputError, match="init_checksum=ffffffff .there: 0123abcd."):
+        stranger.require_own_directory()
+
+
+def test_weights_that_do_not_fit_are_refused_before_the_first_run(tmp_path):
+    source = make_run(tmp_path / "source", latent_dim=2)
+    (source / "checkpoints" / "110").mkdir(parents=True)
+    fits, _, other, _ = planned(tmp_path, init_from=str(source))
+    fits.require_initial_weights()
+    with pytest.raises(InputError, match="latent_dim=5: must be 2, as of the run of init_from="):
+        other.require_initial_weights()
+    nowhere = planned(tmp_path, init_from=str(tmp_path / "none"))[0]
+    with pytest.raises(InputError, match="init_from=.*none: must be the directory of a run"):
+        nowhere.require_initial_weights()
+
+
 def test_a_run_is_not_finished_when_more_epochs_are_asked_for(tmp_path):
     make_run(tmp_path / "sizes" / "latent_dim=2,seed=0", epochs=10)
     for epochs, is_finished in ((10, True), (None, True), (20, False)):

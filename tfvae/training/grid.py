@@ -4,6 +4,7 @@ A second training in one process would keep the memory of the first. A process t
 it, and what a finished run has written is what the next start of the grid passes over.
 """
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -16,12 +17,13 @@ from tfvae.config import Config
 from tfvae.config.data_names import is_file_name
 from tfvae.config.flagfile import FILE_NAME, check_resumable
 from tfvae.config.variations import Combination
+from tfvae.data import place
 from tfvae.errors import InputError
 from tfvae.runtime.files import is_locked, require_writable
+from tfvae.runtime.progress import duration
 from tfvae.runtime.signals import die_with_parent
-from tfvae.training import records, strategy
+from tfvae.training import initial, records, strategy
 from tfvae.training.comparison import FIGURES
-from tfvae.training.forecast import duration
 
 _SAVE_SECONDS = 300.0  # in which a run saves and leaves after a signal
 _LOOK_SECONDS = 0.1  # a signal that comes just before a call that blocks is heard after it
@@ -38,6 +40,12 @@ class GridRun(NamedTuple):
     def log(self) -> Path:
         """What its process prints."""
         return self.directory.with_name(f"{self.directory.name}.log")
+
+    @property
+    def config(self) -> Config:
+        """Its settings, with the checksum of the weights that it has started from, where it has begun."""
+        config = place.absolute(dataclasses.replace(self.combination.config, run_dir=str(self.directory)))
+        return initial.with_recorded(config)
 
     def record(self) -> records.RunRecord | None:
         """What it has written; None before its first step."""
@@ -59,10 +67,14 @@ class GridRun(NamedTuple):
         if record is None:
             return
         try:
-            check_resumable(self.combination.config, record.config)
+            check_resumable(self.config, record.config)
         except InputError as error:
             reason = error.for_command_line.partition(": ")[2]
             raise InputError(f"--grid_dir={self.directory.parent}: {self.directory.name} {reason}") from None
+
+    def require_initial_weights(self) -> None:
+        """Refuses a run of --init_from that this one can't start from, as far as settings tell; raises InputError."""
+        initial.check_early(self.config)
 
 
 def check_places(config: Config) -> None:
@@ -102,8 +114,8 @@ class Grid:
         finished = [run.is_finished() for run in self.runs]
         waiting = [run for run, is_finished in zip(self.runs, finished) if not is_finished]
         _say(f"{len(self.runs):,} runs, {sum(finished):,} of them finished")
-        for place, run in enumerate(waiting):
-            self._make(run, sum(finished) + place + 1, len(waiting) - place - 1)
+        for made, run in enumerate(waiting):
+            self._make(run, sum(finished) + made + 1, len(waiting) - made - 1)
             if self.signals:
                 done = sum(run.is_finished() for run in self.runs)
                 _say(f"stopped, {done:,} of {len(self.runs):,} runs are finished; the same command goes on from there")
