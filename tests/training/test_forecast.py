@@ -41,6 +41,12 @@ def test_the_rest_is_told_once_after_five_seconds_by_the_whole_clock(clock):
     assert told.read(30) is None
 
 
+def test_a_training_that_patience_may_end_takes_at_most_so_long(clock):
+    told = Forecast(Config(dataset="digits", epochs=40, batch_size=50, patience=3).as_usual(), 0, STEPS)
+    clock.now = 50.0
+    assert told.read(25).endswith("(epochs 3 to 40, 25 images/s); --patience may end it earlier")
+
+
 def test_what_remains_half_a_minute_is_not_told_then_nor_later(clock):
     told = Forecast(CONFIG, 0, STEPS)
     clock.now = 5.0

@@ -21,6 +21,9 @@ class Forecast:
         self.batch_size, self.epochs, self.steps = config.batch_size, config.epoch_count, steps
         self.examples = examples
         self.epoch_steps = steps // config.epoch_count
+        self.way_to_less = "a run of fewer --epochs takes less"
+        if config.patience is not None:
+            self.way_to_less = "--patience may end it earlier"
         self.is_told = self.had_validation = False
         self.step_seconds: float | None = None  # that a step takes, once it is known
         self.begin(step)
@@ -57,5 +60,5 @@ class Forecast:
         epochs = f"epochs {epoch:,} to {self.epochs:,}" if epoch < self.epochs else f"epoch {epoch:,}"
         return (
             f"training will take {duration(remains)} more, until {until} ({epochs}, "
-            f"{self.batch_size / self.step_seconds:,.0f} {self.examples}/s); a run of fewer --epochs takes less"
+            f"{self.batch_size / self.step_seconds:,.0f} {self.examples}/s); {self.way_to_less}"
         )
