@@ -67,9 +67,7 @@ def train_on(
     if results:
         if placement.chief:
             place.record(config)
-        early = results["train"].get("stopped_at_epoch")
-        how = f"--patience={config.patience} ended it after epoch {early:,}" if early else f"{config.epochs:,} epochs"
-        placement.say(f"{run_dir} is finished: {how}")
+        placement.say(f"{run_dir} is finished: {report.describe_end(config, results)}")
     else:
         _check(config, dataset, placement, initial)
         results = _train_in(run_dir, config, dataset, placement, initial)

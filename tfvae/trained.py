@@ -90,9 +90,10 @@ def evaluate(
     with run.told_plainly_of(config):
         of_images = evaluation.evaluate_run(evaluator, images, samples, kept_blocks, examples(dataset.columns))
         summary = of_images.summary()
-    initial_weights = checkpoints.read_notes(run_dir).get("initial_weights")
+    notes = checkpoints.read_notes(run_dir)
+    of = provenance(config, images, samples, dataset.columns, notes.get("initial_weights"))
     results: dict[str, Any] = {
-        "of": {**provenance(config, images, samples, dataset.columns, initial_weights), "step": trained.step},
+        "of": {**of, **report.of_weights(config, trained.step, notes.get("best_step"))},
         "test": report.meaningful_figures(config, summary, dataset.image_shape),
         "evaluation": {"images_together": plan.block_size(len(images))},
     }
@@ -163,8 +164,9 @@ def export(
     if with_explorer and trained.vae.decoder.columns:
         raise InputError("--explorer=true: must be false for a run of vectors, which have no pixels to show")
     ownership.require_own(config, trained.fingerprint)
-    path = run_dir / "results.json"
-    results = json.loads(path.read_text()) if path.is_file() else {}
+    from tfvae.training import report
+
+    results = report.results_of_step(run_dir, trained.step)
     exported = run.export_models(config, trained.fingerprint, trained.vae, trained.step, results)
     base = exported.parent
     print(f"{exported}: the decoder of step {trained.step:,}; the encoder: {base}-encoder", flush=True)

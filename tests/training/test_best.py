@@ -1,6 +1,8 @@
 """--keep_best and --patience: which weights are kept, when a training ends, and that stops change nothing of it."""
 
 import itertools
+import math
+import shutil
 import signal
 
 import numpy as np
@@ -10,6 +12,7 @@ from test_stopped_processes import CHUNK, finish, started, wait_for
 from trainers import EPOCH, make_trainer
 
 import tfvae
+from tfvae import run, trained
 from tfvae.errors import InputError, RunError
 from tfvae.training import checkpoints, evaluation, history
 from tfvae.training.best import Selection
@@ -51,6 +54,12 @@ def test_the_best_and_the_end_of_all_orders_of_five_validations(tmp_path, patien
         best, last, stopped = by_hand(elbos, patience, interval)
         assert (notes.best_step, notes.step, notes.stopped_early) == (best * EPOCH, last * EPOCH, stopped)
         assert notes.best_elbo == elbos[best - 1]
+
+
+def test_a_validation_that_is_no_number_is_never_the_best(tmp_path):
+    config = tfvae.Config(patience=4, validate_every=1, epochs=5)
+    notes = follow(Selection(tmp_path, config, None, EPOCH), [math.nan, -3.0, math.nan, -2.0])
+    assert (notes.best_step, notes.best_elbo, notes.stopped_early) == (4 * EPOCH, -2.0, False)
 
 
 def test_a_run_without_them_knows_no_best(tmp_path):
@@ -98,11 +107,14 @@ def test_a_run_that_keeps_no_best_says_so(tmp_path, cheap_runs):
         tfvae.load(tmp_path / "run", "best")
 
 
-@pytest.mark.parametrize(("objective", "is_told"), [("elbo", False), ("iwae", True)])
-def test_a_run_that_maximises_another_bound_is_told_that_the_elbo_decides(tmp_path, capsys, objective, is_told):
-    make_trainer(tmp_path, keep_best=True, objective=objective, num_samples=2).announce()
-    told = "--keep_best and --patience go by the validation ELBO, which may fall while --objective=iwae still rises"
-    assert (told in capsys.readouterr().out) == is_told
+@pytest.mark.parametrize(
+    ("settings", "flag"), [({}, None), ({"objective": "iwae"}, "--objective=iwae"), ({"beta": 0.5}, "--beta=0.5")]
+)
+def test_a_run_that_maximises_something_else_is_told_that_the_elbo_decides(tmp_path, capsys, settings, flag):
+    make_trainer(tmp_path, keep_best=True, num_samples=2, **settings).announce()
+    out = capsys.readouterr().out
+    told = f"go by the validation ELBO, which may fall while the objective of {flag} still rises"
+    assert (told in out) if flag else ("advice" not in out)
 
 
 def test_patience_ends_a_training_where_the_history_of_a_longer_one_says(tmp_path, cheap_runs, capsys):
@@ -204,10 +216,44 @@ def test_where_the_best_is_damaged_an_older_one_or_an_error_is_told(tmp_path, ca
     made.train()
     [kept] = checkpoints.best_folders(made.run_dir)
     (kept / "ckpt.index").write_bytes(b"")
-    with pytest.raises(RunError, match="none of the checkpoints in .*best can be read"):
+    none_is_good = "none of the checkpoints in .*best can be read: the last weights are in .*run, by --checkpoint=last"
+    with pytest.raises(RunError, match=none_is_good):
         tfvae.load(made.run_dir)
     assert f"{kept} is damaged and passed over" in capsys.readouterr().out
     assert tfvae.load(made.run_dir, "last").step == 4 * EPOCH
+
+
+@pytest.mark.parametrize("checkpoint", ["auto", "best"])
+def test_where_the_best_is_gone_the_last_is_not_taken_for_it(tmp_path, checkpoint):
+    made = make_trainer(tmp_path, learning_rate=0.1, epochs=2, keep_best=True)
+    made.train()
+    shutil.rmtree(made.run_dir / "best")
+    with pytest.raises(RunError, match="none of the checkpoints in .*best can be read"):
+        tfvae.load(made.run_dir, checkpoint)
+    with pytest.raises(RunError, match="none of the checkpoints in .*best can be read"):
+        make_trainer(tmp_path, learning_rate=0.1, epochs=2, keep_best=True).train()
+    with pytest.raises(InputError, match=r"must be a step that .* has kept: (\d+, )*24"):
+        tfvae.load(made.run_dir, 7)
+
+
+def test_figures_say_which_weights_they_are_of_and_an_export_has_its_own(tmp_path, cheap_runs, capsys, monkeypatch):
+    made = train(tmp_path, **RESTLESS)
+    step, epoch = made["best"]["step"], made["best"]["epoch"]
+    assert (made["of"]["step"], made["of"]["weights"]) == (step, "the best weights by validation")
+    assert ", seed 0, the best weights by validation, nats per image:" in capsys.readouterr().out
+    train(tmp_path, **RESTLESS)
+    finished = f"is finished: 8 epochs; the best weights are those of epoch {epoch} (step {step})"
+    assert finished in capsys.readouterr().out
+    last = tfvae.load(tmp_path / "run", "last").evaluate()
+    assert (last["of"]["step"], last["of"]["weights"]) == (88, "not the best weights by validation")
+    assert ", not the best weights by validation, nats per image:" in capsys.readouterr().out
+    exports = []
+    monkeypatch.setattr(run, "export_models", lambda *of_export: exports.append(of_export) or tmp_path / "x" / "1")
+    for checkpoint in ("best", "last"):
+        trained.export(tfvae.load(tmp_path / "run").config, checkpoint=checkpoint)
+    of_best, of_last = ((exported[3], exported[4]) for exported in exports)
+    assert of_best == (step, made)
+    assert of_last[0] == 88 and "test" not in of_last[1] and of_last[1]["versions"] == made["versions"]
 
 
 @pytest.mark.slow

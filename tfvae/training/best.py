@@ -6,6 +6,7 @@ finds the same best as one that ran through.
 
 import contextlib
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Selection:
 
     def __init__(self, run_dir: Path, config: Config, vae: VAE, epoch_steps: int) -> None:
         self.run_dir, self.config, self.vae, self.epoch_steps = run_dir, config, vae, epoch_steps
+        self.folder = run_dir / checkpoints.BEST_FOLDER
         self.unsaved: dict[str, np.ndarray] = {}  # the best weights by name, where they are not on disk yet
         self.unsaved_notes: Notes | None = None
 
@@ -35,7 +37,8 @@ class Selection:
         epoch = notes.step // self.epoch_steps
         if not self.config.selects or epoch % self.config.epochs_a_validation:
             return notes
-        if notes.best_elbo is None or elbo > notes.best_elbo:
+        is_better = notes.best_elbo is None or elbo > notes.best_elbo
+        if is_better and not math.isnan(elbo):  # which no later ELBO would be above
             notes = notes._replace(best_step=notes.step, best_elbo=elbo)
             self._copy(notes)
         best_epoch = (notes.best_step or 0) // self.epoch_steps
@@ -52,14 +55,14 @@ class Selection:
         if self.unsaved_notes is None:
             return
         variables = {name: tf.Variable(value) for name, value in self.unsaved.items()}
-        checkpoints.write(self.run_dir / "best", variables, self.unsaved_notes.step, self.unsaved_notes._asdict())
+        checkpoints.write(self.folder, variables, self.unsaved_notes.step, self.unsaved_notes._asdict())
         self.unsaved, self.unsaved_notes = {}, None
 
     def remove_old(self) -> None:
         """Removes the best weights that no checkpoint knows of any more."""
         known = {self._best_step_of(step) for step in checkpoints.steps(self.run_dir)}
-        for step in set(numbered_directories(self.run_dir / "best")) - known:
-            shutil.rmtree(self.run_dir / "best" / str(step))
+        for step in set(numbered_directories(self.folder)) - known:
+            shutil.rmtree(self.folder / str(step))
 
     def _best_step_of(self, step: int) -> int | None:
         """Which best weights a checkpoint knows of."""

@@ -31,6 +31,7 @@ from tfvae.errors import InputError, RunError
 from tfvae.runtime.files import move_into_place, no_checkpoint, numbered_directories
 
 _MOST_CHECKPOINTS = 3
+BEST_FOLDER = "best"  # of a run
 _DESCRIPTION = "variables.json"
 _BLOCK = 2**20  # bytes of a file that are read at a time
 
@@ -130,7 +131,9 @@ def restore_first(folders: list[Path], make: Callable[[dict[str, Any]], Variable
         for name, value in values.items():
             variables[name].assign(value)
         return notes
-    raise RunError(f"none of the checkpoints in {folders[0].parent} can be read")
+    parent = folders[0].parent
+    others = f": the last weights are in {parent.parent}, by --checkpoint=last" if parent.name == BEST_FOLDER else ""
+    raise RunError(f"none of the checkpoints in {parent} can be read{others}")
 
 
 def _read_description(folder: Path) -> tuple[dict[str, list[int]], dict[str, Any]]:
@@ -150,12 +153,15 @@ def _last_folders(run_dir: Path) -> list[Path]:
 
 
 def best_folders(run_dir: Path) -> list[Path]:
-    """The best weights that the newest checkpoint knows of, and older ones that may stand in for them."""
+    """The best weights that the newest checkpoint knows of, first, and older ones that may stand in for them.
+
+    The first is named also where it is not there any more: whoever asks for the best must not get the last.
+    """
     best_step = read_notes(run_dir).get("best_step")
     if best_step is None:
         return []
-    known = [step for step in numbered_directories(run_dir / "best") if step <= best_step]
-    return [run_dir / "best" / str(step) for step in reversed(known)]
+    older = [step for step in numbered_directories(run_dir / BEST_FOLDER) if step < best_step]
+    return [run_dir / BEST_FOLDER / str(step) for step in (best_step, *reversed(older))]
 
 
 def read_notes(run_dir: Path) -> dict[str, Any]:
@@ -235,7 +241,7 @@ def _chosen_folders(config: Config, checkpoint: Choice) -> list[Path]:
         raise InputError(f"--checkpoint=best: must be last or auto: {run_dir} {why}")
     if checkpoint in (AUTO, BEST):
         return best
-    there = {int(folder.name): folder for folder in [*best[:1], *_last_folders(run_dir)]}
+    there = {int(folder.name): folder for folder in [*best[:1], *_last_folders(run_dir)] if folder.is_dir()}
     if checkpoint not in there:
         kept = ", ".join(str(step) for step in sorted(there))
         raise InputError(f"--checkpoint={checkpoint}: must be a step that {run_dir} has kept: {kept}")

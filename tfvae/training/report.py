@@ -26,18 +26,47 @@ def finished_results(config: Config, fingerprint: str) -> dict[str, Any] | None:
     return results if is_trained(results, config) and results["fingerprint"] == fingerprint else None
 
 
+def describe_end(config: Config, results: dict[str, Any]) -> str:
+    """How a finished training has ended, and which of its weights are the best, in words."""
+    early, best = results["train"].get("stopped_at_epoch"), results.get("best")
+    words = f"--patience={config.patience} ended it after epoch {early:,}" if early else f"{config.epochs:,} epochs"
+    if best:
+        words += f"; the best weights are those of epoch {best['epoch']:,} (step {best['step']:,})"
+    return words
+
+
+def results_of_step(run_dir: Path, step: int) -> dict[str, Any]:
+    """What `results.json` holds, without its test figures where these are of the weights of another step."""
+    path = run_dir / "results.json"
+    if not path.is_file():
+        return {}
+    results = json.loads(path.read_text())
+    evaluated_step = results["of"].get("step", results["train"]["steps"])  # older results are of the last step
+    if evaluated_step != step:
+        del results["of"], results["test"]
+    return results
+
+
 def announcement(config: Config, dataset: Dataset, notes: Notes, steps: str) -> list[str]:
     """Says from where a run starts and what its figures will be of, in lines; `steps` are all of them, in words."""
     begins = f"goes on from step {notes.step:,}" if notes.step else "starts from step 0"
     lines = [f"{begins} of {steps}; {_of_training_figures(config, dataset, notes)}"]
     if notes.initial_weights and not notes.step:
         lines.append(f"starts from {notes.initial_weights}")
-    if config.selects and config.objective != "elbo":
+    other = _other_objective(config)
+    if config.selects and other:
         lines.append(
-            f"advice: --keep_best and --patience go by the validation ELBO, which may fall while --objective="
-            f"{config.objective} still rises: the best weights by it may be hardly trained ones"
+            f"advice: --keep_best and --patience go by the validation ELBO, which may fall while the objective of "
+            f"{other} still rises: the best weights by it may be hardly trained ones"
         )
     return lines
+
+
+def _other_objective(config: Config) -> str | None:
+    """The flag by which a training maximises something else than the ELBO; None where it is the ELBO."""
+    if config.objective != "elbo":
+        return f"--objective={config.objective}"
+    return f"--beta={config.beta:g}" if config.beta != 1 else None
 
 
 def _of_training_figures(config: Config, dataset: Dataset, notes: Notes) -> str:
@@ -67,8 +96,9 @@ def results(
     kept = {}
     if config.keep_best:
         kept = {"best": {"step": taken.step, "epoch": taken.step // epoch_steps, "validation_elbo": taken.best_elbo}}
+    of = provenance(config, dataset.test.array, config.eval_samples, dataset.columns, notes.initial_weights)
     return {
-        "of": provenance(config, dataset.test.array, config.eval_samples, dataset.columns, notes.initial_weights),
+        "of": {**of, **of_weights(config, taken.step, notes.best_step)},
         "test": meaningful_figures(config, summary, dataset.image_shape),
         "train": {
             "elbo": notes.elbo,  # the last epoch's mean over its steps, as the weights moved
@@ -83,6 +113,14 @@ def results(
         "fingerprint": notes.fingerprint,
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
+
+
+def of_weights(config: Config, step: int, best_step: int | None) -> dict[str, Any]:
+    """Which weights figures are of: their step, and with --keep_best whether they are the best, in words."""
+    if not config.keep_best:
+        return {"step": step}
+    words = "the best weights by validation" if step == best_step else "not the best weights by validation"
+    return {"step": step, "weights": words}
 
 
 def meaningful_figures(config: Config, summary: dict[str, Any], image_shape: tuple[int, ...]) -> dict[str, Any]:
@@ -115,9 +153,10 @@ def table(results: dict[str, Any]) -> str:
         ("  sigma", "sigma", "12.4f", "root of the mean variance of p(x|z) at the mean of q(z|x)"),
         ("active units", "active_units", "7d", "latents whose posterior mean varies by more than 0.01"),
     ]
+    weights = f", {of['weights']}" if "weights" in of else ""
     lines = [
         f"{of['dataset']}, {of['images']:,} {of['split']} {examples}, {of['pixels']}, "
-        f"{of['likelihood']} likelihood, seed {of['seed']}, {of['units']}:"
+        f"{of['likelihood']} likelihood, seed {of['seed']}{weights}, {of['units']}:"
     ]
     for label, key, form, text in rows:
         value = test.get(key)
