@@ -56,6 +56,13 @@ def test_the_best_and_the_end_of_all_orders_of_five_validations(tmp_path, patien
         assert notes.best_elbo == elbos[best - 1]
 
 
+@pytest.mark.parametrize(("warmup", "last"), [(0.0, 3), (2.0, 4), (2.5, 5), (4.0, 6)])
+def test_patience_begins_when_the_weight_of_the_kl_has_risen(tmp_path, warmup, last):
+    config = tfvae.Config(patience=2, kl_warmup_epochs=warmup, validate_every=1, epochs=9)
+    notes = follow(Selection(tmp_path, config, None, EPOCH), [-1.0, *[-2.0] * 8])
+    assert (notes.best_step, notes.step, notes.stopped_early) == (EPOCH, last * EPOCH, True)
+
+
 def test_a_validation_that_is_no_number_is_never_the_best(tmp_path):
     config = tfvae.Config(patience=4, validate_every=1, epochs=5)
     notes = follow(Selection(tmp_path, config, None, EPOCH), [math.nan, -3.0, math.nan, -2.0])

@@ -214,7 +214,8 @@ class Config:
     patience: int | None = field(
         None,
         or_auto(whole(1)),
-        "epochs after which the training ends, if the best validation ELBO lies so far back; auto: it never does",
+        "epochs after which the training ends, if the best validation ELBO lies so far back (those of "
+        "--kl_warmup_epochs do not count); auto: it never does",
     )
     eval_samples: int = field(200, whole(1, 10_000_000), "S: importance samples an image for log p(x)")
     eval_memory_gb: float = field(

@@ -42,8 +42,10 @@ class Selection:
             notes = notes._replace(best_step=notes.step, best_elbo=elbo)
             self._copy(notes)
         best_epoch = (notes.best_step or 0) // self.epoch_steps
+        # while the KL's weight rises, the ELBO falls at first: that is no reason to stop
+        waits_since = max(best_epoch, self.config.kl_warmup_epochs)
         patience = self.config.patience
-        return notes._replace(stopped_early=patience is not None and epoch - best_epoch >= patience)
+        return notes._replace(stopped_early=patience is not None and epoch - waits_since >= patience)
 
     def _copy(self, notes: Notes) -> None:
         if self.config.keep_best:
