@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tfvae.data.examples import Examples, ExamplesPart
     from tfvae.training.checkpoints import SavedRun
 
+_BYTES_OF_Z = 20  # of memory for each value of z while it is drawn: the noise, and what it becomes step by step
+
 
 def apply(config: Config, request: Request, label_column_is_given: bool = False) -> dict[str, Any]:
     """Applies the run in `config.run_dir` to the examples of `config.dataset`; writes `request.output`.
@@ -73,6 +75,7 @@ def _load(config: Config, request: Request, label_column_is_given: bool) -> "tup
             raise InputError(
                 f"--dataset={config.dataset}: must not be set with --what={request.what}: it reads no data"
             )
+        _check_count(config, request)
     elif are_of_run:
         parts = place.read_early(config)
     else:
@@ -101,6 +104,19 @@ def _load(config: Config, request: Request, label_column_is_given: bool) -> "tup
         config = dataclasses.replace(config, missing="allow")  # what was whole in training may lack values now
         rule = VectorRule(trained.vae.encoder.columns._replace(missing=True))
     return trained, examples.of_others(config, rule, request.split, label_column_is_given)
+
+
+def _check_count(config: Config, request: Request) -> None:
+    """Refuses more samples than whose z memory can hold: all are drawn together, as `Run.sample` draws them."""
+    from tfvae.data import sources
+
+    memory = sources.memory_bytes(config)
+    most = int(memory / (_BYTES_OF_Z * config.latent_dim))
+    if request.sample_count > most:
+        raise InputError(
+            f"--count={request.sample_count}: must be at most {most:,}, whose z of {config.latent_dim:,} latents fit "
+            f"into the {memory / 1e9:.3g} GB that --memory_gb allows: take several files, each with another --seed"
+        )
 
 
 def _check_early(config: Config) -> None:

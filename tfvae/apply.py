@@ -1,8 +1,8 @@
 """Applies a trained run to any data: python -m tfvae.apply --run_dir=runs/NAME --what=latents --output=latents.npz
 
-Writes the latents, scores or reconstructions of the run's own data or of others (--dataset), these with their missing
-values filled in, or samples, into a .npz, .csv or .parquet file, one picture (.png), or a directory of pictures (out/);
-what they are of into `<output>.json`. Killed, the same command goes on. A given `--seed` is that of the draws.
+Writes the latents, scores or reconstructions of the run's own data or of others (--dataset), the data with their
+missing values filled in, or samples, into a .npz, .csv or .parquet file, one picture (.png), or a directory of pictures
+(out/); what they are of into `<output>.json`. Killed, the same command goes on. A given `--seed` is that of the draws.
 """
 
 import sys

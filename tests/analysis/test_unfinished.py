@@ -1,5 +1,7 @@
 """The chunks of an output that is not finished: what goes on with them, and what is refused."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -65,8 +67,38 @@ def test_an_output_that_is_there_is_refused_unless_it_is_unfinished_or_may_go(tm
     assert "x.npz: must be new, and is there: --overwrite" in refusal(require_free, output, False)
     require_free(output, overwrite=True)
     folder_of(output).mkdir()
-    started(output)
+    started(output, overwrite=True)
     require_free(output, overwrite=False)
+
+
+def test_the_file_that_says_what_an_output_is_of_is_not_written_over_either(tmp_path):
+    (tmp_path / "out.json").write_text("a user's")
+    assert "out.json, which says what it is of, is there: --overwrite" in refusal(require_free, tmp_path / "out", False)
+    require_free(tmp_path / "out", overwrite=True)
+
+
+def test_what_another_process_has_finished_since_is_not_written_over(output):
+    output.write_text("the other's")  # it removed its manifest, with the chunks
+    assert "must be new, and is there" in refusal(started, output)
+    assert not (folder_of(output) / "manifest.json").exists()
+    assert started(output, overwrite=True).numbers() == set()
+
+
+def test_a_kill_while_chunks_are_removed_leaves_what_the_same_command_goes_on_with(output, monkeypatch):
+    unfinished = started(output)
+    unfinished.write(0, {"elbo": np.zeros(3)})
+    output.write_text("there")
+
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            unfinished.forget()
+    assert {path.name for path in folder_of(output).iterdir()} == {"manifest.json"}
+    require_free(output, overwrite=False)
+    assert started(output).numbers() == set()
 
 
 def test_an_empty_directory_may_be_filled(tmp_path):

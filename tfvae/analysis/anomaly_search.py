@@ -42,9 +42,11 @@ class AnomalySearch:
                 raise InputError(f"{flag}: must not be set: {examples.source} has no labels (see --label_column)")
             labels.append(part.labels.astype(str))
         all_labels = np.concatenate(labels)
+        known = np.unique(all_labels).tolist()
         is_anomalous = np.isin(all_labels, self.request.labels)
-        if is_anomalous.all() or not is_anomalous.any():
-            there = ", ".join(np.unique(all_labels)[:_NAMED].tolist())
+        if not set(self.request.labels) <= set(known) or is_anomalous.all():
+            there = ", ".join(known[:_NAMED])
+            there += ", ..." if len(known) > _NAMED else ""
             raise InputError(f"{flag}: must be some of the labels of {examples.source}, and not all; it has {there}")
         return is_anomalous
 

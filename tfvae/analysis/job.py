@@ -19,7 +19,7 @@ from tfvae.analysis.applications import Quantity
 from tfvae.analysis.output_files import Block, Content
 from tfvae.analysis.unfinished import UnfinishedOutput
 from tfvae.config import Config
-from tfvae.config.application import Request
+from tfvae.config.application import Request, description_of
 from tfvae.core.vae import VAE
 from tfvae.data.examples import ALL, Examples, ExamplesPart
 from tfvae.data.provenance import describe_sigma, provenance
@@ -27,15 +27,14 @@ from tfvae.runtime.failures import told_plainly
 from tfvae.runtime.files import locked, sync_directory, write_atomically
 from tfvae.runtime.progress import Progress
 
+_LOOKED_AT = 1_000  # images, for what their pixels are
+
 
 def check_output(request: Request, vae: VAE, examples: Examples | None) -> None:
     """Refuses an output that can't take what is computed; raises InputError."""
     request.check_form(vae.decoder.columns is not None)
     height, width, _ = vae.decoder.image_shape
     request.check_size(request.sample_count if examples is None else len(examples), height, width)
-
-
-_LOOKED_AT = 1_000  # images, for what their pixels are
 
 
 class _Chunk(NamedTuple):
@@ -211,7 +210,7 @@ class Job:
         else:
             output_files.WRITERS[self.request.form](self._content(), aside)
             sync_directory(aside)  # a file's content, too
-        write_atomically(output.with_name(f"{output.name}.json"), json.dumps(results, indent=1) + "\n")
+        write_atomically(description_of(output), json.dumps(results, indent=1) + "\n")
         if self.request.form == "directory" and output.exists():
             _move_files(aside, output)
         else:

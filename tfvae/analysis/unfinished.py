@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfvae.config.application import description_of
 from tfvae.errors import InputError, RunError
 from tfvae.runtime.files import numbered_files, write_atomically
 
@@ -23,15 +24,27 @@ def folder_of(output: Path) -> Path:
 
 
 def require_free(output: Path, overwrite: bool) -> None:
-    """Refuses an output that is there, unless it is unfinished or may be written over; raises InputError."""
+    """Refuses an output, or its JSON file, that is there, unless it is unfinished or may be written over.
+
+    Raises:
+        InputError: it is there, or other files are where its chunks go.
+    """
     folder = folder_of(output)
     if (folder / _MANIFEST).is_file():
         return
     if any(not path.name.startswith(".") for path in folder.glob("*")):
         raise InputError(f"--output={output}: must have {folder} for its unfinished parts, and other files are there")
+    if overwrite:
+        return
     is_empty_directory = output.is_dir() and not any(output.iterdir())
-    if output.exists() and not is_empty_directory and not overwrite:
+    if output.exists() and not is_empty_directory:
         raise InputError(f"--output={output}: must be new, and is there: --overwrite writes it anew")
+    description = description_of(output)
+    if description.exists():
+        raise InputError(
+            f"--output={output}: must be new, and {description}, which says what it is of, is there: --overwrite "
+            "writes both anew"
+        )
 
 
 class UnfinishedOutput:
@@ -45,8 +58,9 @@ class UnfinishedOutput:
         """Takes up what is there of the same settings, or begins.
 
         Raises:
-            InputError: what is there is of other settings, and `overwrite` is false.
+            InputError: what is there is of other settings, or finished, and `overwrite` is false.
         """
+        require_free(self.output, overwrite)  # again: another process may have finished it since
         there = self._read_manifest()
         if there is not None and there != self.settings:
             if not overwrite:
@@ -93,4 +107,6 @@ class UnfinishedOutput:
 
     def forget(self) -> None:
         """Removes the chunks, once the output is there."""
-        shutil.rmtree(self.folder)
+        for path in numbered_files(self.folder, ".npz").values():
+            path.unlink()
+        shutil.rmtree(self.folder)  # the manifest last: without it, chunks that a kill left would be anybody's files

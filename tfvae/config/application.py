@@ -9,6 +9,7 @@ from tfvae.config.anomaly_request import AnomalyRequest
 from tfvae.config.capabilities import APPLICATIONS, Application
 from tfvae.config.checkpoint_choice import AUTO, Choice
 from tfvae.config.config import Config
+from tfvae.config.data_names import is_file_name
 from tfvae.config.rules import model_refusals
 from tfvae.errors import InputError
 
@@ -19,6 +20,24 @@ _FORMS = {".npz": "npz", ".png": "png", **_TABLES}  # by the ending of the outpu
 _DIRECTORY = "directory"
 _MOST_IN_A_PICTURE = 10_000  # images
 _MOST_PIXELS = 2**27  # of a picture
+_FILES_OF_A_RUN = (
+    "best",
+    "checkpoints",
+    "config.flags",
+    "evaluation",
+    "evaluation.json",
+    "explore",
+    "explorer.html",
+    "figures",
+    "history.csv",
+    "results.json",
+    "tensorboard",
+)
+
+
+def description_of(output: Path) -> Path:
+    """The JSON file beside an output that says what it is of."""
+    return output.with_name(f"{output.name}.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +72,13 @@ class Request:
     @property
     def path(self) -> Path:
         """The file, or the directory, that is written."""
-        return Path(self.output).expanduser().absolute()
+        return Path(os.path.abspath(os.path.expanduser(self.output)))
 
     @property
     def form(self) -> str:
         """`npz`, `csv`, `parquet`, `png` or `directory`; raises InputError where the name says none of these."""
+        if not self.path.name:
+            raise InputError(f"--output={self.output}: must have a name, for <output>.json to be beside it")
         if self.output.endswith("/") or os.path.isdir(self.path):
             return _DIRECTORY
         form = _FORMS.get(self.path.suffix.lower())
@@ -79,12 +100,32 @@ class Request:
             raise InputError(
                 f"--output={self.output}: must end in .npz, .csv or .parquet for --what={self.what}: they are no images"
             )
-        if self.form == _DIRECTORY and self.path.is_file():
-            raise InputError(f"--output={self.output}: must be a directory, and is a file")
+        self._check_place(config)
         if self.form in _TABLES.values() and importlib.util.find_spec("pyarrow") is None:
             raise InputError(f"--output={self.output}: needs pyarrow: pip install 'tfvae[tables]'")
         self._check_of_samples()
         self._check_of_imputation()
+
+    def _check_place(self, config: Config) -> None:
+        """Refuses an output that would take the place of a file of the run, or of its data; raises InputError."""
+        flag = f"--output={self.output}"
+        if self.form == _DIRECTORY and self.path.is_file():
+            raise InputError(f"{flag}: must be a directory, and is a file")
+        output = Path(os.path.realpath(self.path))
+        run_dir = Path(os.path.realpath(config.directory))
+        for path in (output, description_of(output)):
+            for own in (run_dir / name for name in _FILES_OF_A_RUN):
+                if path.is_relative_to(own):
+                    raise InputError(f"{flag}: must not be among the run's own files, as {own} is")
+        if not is_file_name(config.dataset):
+            return
+        data = Path(os.path.realpath(os.path.expanduser(config.dataset)))
+        if self.is_picture and output.is_relative_to(data):
+            raise InputError(
+                f"{flag}: must not be in the folder of --dataset={config.dataset}, whose images would then be others"
+            )
+        if output == data:
+            raise InputError(f"{flag}: must be another file than --dataset={config.dataset}, which is read")
 
     def _check_of_imputation(self) -> None:
         """Refuses what imputation alone has, of anything else, and what it lacks; raises InputError."""
