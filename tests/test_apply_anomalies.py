@@ -12,7 +12,10 @@ from untrained import make_run
 import tfvae
 from tfvae import apply
 from tfvae.analysis import job
+from tfvae.analysis.anomaly_search import AnomalySearch
+from tfvae.config.anomaly_request import AnomalyRequest
 from tfvae.config.capabilities import SCORES
+from tfvae.data.examples import Examples, ExamplesPart
 from tfvae.data.splits import Split
 from tfvae.errors import InputError
 
@@ -155,7 +158,30 @@ def test_what_cannot_be_had_is_refused_by_its_flag(digits, others, tmp_path):
         assert "must be some of the labels of digits, and not all; it has 0, 1, 2" in message
     np.save(others.with_name("bare.npy"), DIGITS[:30])
     bare = str(others.with_name("bare.npy"))
+    assert "--label_column=kind: must not be set" in refused(label_column="kind", dataset=bare)
     assert "has no labels (see --label_column)" in refused(anomalous_labels="1", dataset=bare)
+
+
+def test_a_run_without_validation_images_names_the_parts_that_it_has(tmp_path_factory, tmp_path):
+    of_run = make_run(tmp_path_factory.mktemp("runs") / "run", "digits", validation_examples=0)
+    assert refusal(of_run, tmp_path, threshold_quantile=0.9) == (
+        "--threshold_split=validation: must be a part of the run's own examples, which have train, test"
+    )
+
+
+def test_a_line_break_in_a_file_s_name_breaks_no_line():
+    asked = AnomalyRequest(threshold_quantile=0.5)
+    part = ExamplesPart("all", np.zeros((2, 1, 1, 1)), np.array(["a\nb.png", "c.png"]), None)
+    search = AnomalySearch("elbo", asked, None, Examples("photos", (part,), "", (), False))
+    assert search.first_names(np.array([True, True])) == ["a\\nb.png", "c.png"]
+
+
+def test_a_single_example_has_scores_and_no_standard_errors(digits, tmp_path, capsys):
+    np.save(tmp_path / "one.npy", DIGITS[:1])
+    found, _ = run(digits, tmp_path / "x.npz", dataset=str(tmp_path / "one.npy"))
+    lines = capsys.readouterr().out.splitlines()
+    [line] = [line for line in lines if line.split()[0] == "log_px"]
+    assert line == f"    log_px          {found['log_px'][0]:12.4f}"
 
 
 def test_a_score_that_the_run_has_not_is_refused(tmp_path_factory, tmp_path):

@@ -78,9 +78,18 @@ def test_images_are_filled_in_where_a_mask_says(grey, tmp_path):
         np.testing.assert_array_equal(arrays["images"], expected.mean)
         np.testing.assert_array_equal(arrays["draw_0"], expected.draws[0])
         np.testing.assert_array_equal(arrays["effective_samples"], expected.effective_samples)
-    run(grey, f"{tmp_path}/pictures/", dataset=str(grey / "others.npy"), observed=mask)
+    np.save(tmp_path / "floats.npy", MASK.astype(float))  # as Run.impute takes them
+    run(grey, f"{tmp_path}/pictures/", dataset=str(grey / "others.npy"), observed=str(tmp_path / "floats.npy"))
     picture = np.array(Image.open(tmp_path / "pictures" / "00.png"))
     np.testing.assert_array_equal(picture[MASK[0]], GREY[-1][MASK[0]])
+
+
+def test_a_table_without_holes_is_said_to_have_none(table, tmp_path, capsys):
+    folder, _ = table
+    run(folder, tmp_path / "out.csv")
+    printed = capsys.readouterr().out
+    for part in ("train", "validation", "test"):
+        assert f"{part}: no value of these rows is missing, so nothing is filled in" in printed
 
 
 @pytest.mark.slow
@@ -102,7 +111,7 @@ def test_what_can_t_be_filled_in_is_refused_in_one_line(grey, table, tmp_path):
         "--observed=none.npy: must be a .npy file, and there is none": {"observed": "none.npy"},
         "short.npy: must have the shape [30, 4, 3] or [30, 4, 3, 1], and": {"observed": str(tmp_path / "short.npy")},
         "grey.npy: must be True or 1 where observed": {"observed": str(tmp_path / "grey.npy")},
-        "text.npy: must be a .npy file: ": {"observed": str(tmp_path / "text.npy")},
+        "text.npy: must be a .npy file of numbers: ": {"observed": str(tmp_path / "text.npy")},
         "--draws=2: must be 0 without --what=impute": {"draws": 2, "what": "latents"},
         "--observed=m.npy: must not be set without --what=impute": {"observed": "m.npy", "what": "scores"},
     }.items():

@@ -155,7 +155,7 @@ def _search(
 def _usual_part(config: Config, split: str, trained: "SavedRun", examples: "Examples") -> "ExamplesPart":
     """The part of the run's own data that a limit is found on: one of the `examples`, or read for it alone."""
     from tfvae.data import dataset, place
-    from tfvae.data.examples import of_run
+    from tfvae.data.examples import ALL, of_run
 
     if not examples.are_of_run:
         config = place.absolute(read_config(config.directory))
@@ -169,7 +169,12 @@ def _usual_part(config: Config, split: str, trained: "SavedRun", examples: "Exam
             return part
     parts = place.read(config)
     run_data = dataset.load_of_run(config, trained.fingerprint, parts)
-    return of_run(config, run_data, parts, split).parts[0]
+    own = of_run(config, run_data, parts, ALL).parts
+    for part in own:
+        if part.name == split:
+            return part
+    there = ", ".join(part.name for part in own)
+    raise InputError(f"--threshold_split={split}: must be a part of the run's own examples, which have {there}")
 
 
 def _quantity(config: Config, request: Request, vae: "VAE") -> "Quantity":

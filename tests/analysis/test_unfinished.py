@@ -80,8 +80,11 @@ def test_the_file_that_says_what_an_output_is_of_is_not_written_over_either(tmp_
 def test_what_another_process_has_finished_since_is_not_written_over(output):
     output.write_text("the other's")  # it removed its manifest, with the chunks
     assert "must be new, and is there" in refusal(started, output)
-    assert not (folder_of(output) / "manifest.json").exists()
-    assert started(output, overwrite=True).numbers() == set()
+    assert not folder_of(output).exists()
+    folder_of(output).mkdir()
+    (folder_of(output) / "thesis.tex").write_text("a user's")
+    assert "other files are there" in refusal(started, output)
+    assert (folder_of(output) / "thesis.tex").exists()
 
 
 def test_a_kill_while_chunks_are_removed_leaves_what_the_same_command_goes_on_with(output, monkeypatch):

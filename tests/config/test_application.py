@@ -29,6 +29,10 @@ def test_a_file_of_the_run_stays_its_own(config, tmp_path, output):
     assert message.endswith(f"must not be among the run's own files, as {tmp_path}/run/{name} is")
 
 
+def test_the_run_s_directory_itself_is_no_output(config, tmp_path):
+    assert "must not be the run's own directory" in refusal(f"{tmp_path}/run/", config, what="samples")
+
+
 def test_beside_them_is_room(config, tmp_path):
     Request(f"{tmp_path}/run/latents.npz").check(config)
     Request(f"{tmp_path}/run/samples/", what="samples").check(config)

@@ -12,7 +12,7 @@ from tfvae.analysis import anomalies
 from tfvae.config.anomaly_request import AnomalyRequest
 from tfvae.config.capabilities import SCORES
 from tfvae.data.examples import Examples, ExamplesPart
-from tfvae.errors import InputError
+from tfvae.errors import InputError, printable
 
 _NAMED = 10  # of the examples beyond the limit
 
@@ -92,7 +92,8 @@ class AnomalySearch:
         first = 0
         for part in self.parts:
             own = part.names[beyond[first : first + len(part)]][: _NAMED - len(names)]
-            names += [f"{part.name} {name}" if len(self.parts) > 1 else str(name) for name in own]
+            shown = [printable(str(name)) for name in own]  # a file's name may have a line break
+            names += [f"{part.name} {name}" for name in shown] if len(self.parts) > 1 else shown
             first += len(part)
         return names
 

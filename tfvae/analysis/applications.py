@@ -18,6 +18,7 @@ from tfvae.core.noise import Stream
 from tfvae.core.vae import VAE
 from tfvae.data.incomplete import IncompleteExamples
 from tfvae.data.new_images import NewImages
+from tfvae.data.provenance import examples
 
 
 class Quantity(Protocol):
@@ -131,8 +132,10 @@ class Imputation(_WithoutMeans):
         }
 
     def advice(self, column: Callable[[str], np.ndarray]) -> str | None:
-        """A line where few samples are behind what is filled in."""
+        """A line where few samples are behind what is filled in, or nothing is."""
         of_incomplete = column("effective_samples")[column("missing") > 0]
+        if not len(of_incomplete):
+            return f"no value of these {examples(self.vae.decoder.columns)} is missing, so nothing is filled in"
         return imputation.advice(of_incomplete, self.samples, self.vae.decoder.columns, "--eval_samples")
 
 

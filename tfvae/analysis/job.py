@@ -227,9 +227,10 @@ class Job:
         if self.search is not None:
             values = self._read_all(self.chunks, self.search.by)
             results["anomalies"] = self.search.results(values)
-        self.advice = [
-            line for i in range(len(parts)) if (line := self.quantity.advice(functools.partial(self._whole, i)))
-        ]
+        for i, name in enumerate(parts):
+            line = self.quantity.advice(functools.partial(self._whole, i))
+            if line is not None:
+                self.advice.append(f"{name}: {line}" if len(parts) > 1 else line)
         return results
 
     def _whole(self, part: int, name: str) -> np.ndarray:
@@ -286,9 +287,11 @@ class Job:
         for part, figures in results.get("means", {}).items():
             print(f"  {part}: means, {of['units']}, and their standard errors")
             for name, value in figures.items():
+                if name.endswith(("_standard_error", "_monte_carlo_error")):
+                    continue
                 error = figures.get(f"{name}_standard_error")
-                if error is not None:
-                    print(f"    {name:16}{value:12.4f} +- {error:.4f}", flush=True)
+                beside = "" if error is None else f" +- {error:.4f}"  # a single example has none
+                print(f"    {name:16}{value:12.4f}{beside}", flush=True)
         if "anomalies" in results:
             for line in describe(results["anomalies"]):
                 print(f"  {line}", flush=True)

@@ -60,7 +60,11 @@ class UnfinishedOutput:
         Raises:
             InputError: what is there is of other settings, or finished, and `overwrite` is false.
         """
-        require_free(self.output, overwrite)  # again: another process may have finished it since
+        try:
+            require_free(self.output, overwrite)  # again: another process may have finished it since
+        except InputError:
+            self._remove_empty()
+            raise
         there = self._read_manifest()
         if there is not None and there != self.settings:
             if not overwrite:
@@ -69,6 +73,11 @@ class UnfinishedOutput:
                 path.unlink()
         if there != self.settings:
             write_atomically(self.folder / _MANIFEST, json.dumps(self.settings, indent=1) + "\n")
+
+    def _remove_empty(self) -> None:
+        """Removes the folder, if it has nothing but the hidden file of its lock."""
+        if all(path.name.startswith(".") for path in self.folder.iterdir()):
+            shutil.rmtree(self.folder)
 
     def _read_manifest(self) -> dict[str, str] | None:
         try:

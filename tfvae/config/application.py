@@ -113,6 +113,8 @@ class Request:
             raise InputError(f"{flag}: must be a directory, and is a file")
         output = Path(os.path.realpath(self.path))
         run_dir = Path(os.path.realpath(config.directory))
+        if output == run_dir:
+            raise InputError(f"{flag}: must not be the run's own directory: a name in it does")
         for path in (output, description_of(output)):
             for own in (run_dir / name for name in _FILES_OF_A_RUN):
                 if path.is_relative_to(own):

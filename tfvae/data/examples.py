@@ -162,7 +162,7 @@ def _read_others(config: Config, rule: InputRule | VectorRule, label_column_is_g
     if config.dataset.endswith(TABLES) and isinstance(rule, VectorRule):
         return _read_columns(config, path, rule, label_column_is_given)
     mapped = _mapped_bytes(config)
-    if mapped is not None:
+    if mapped is not None and config.label_column is None:
         return _Read({"train": Split(mapped, None)}, (), None)
     return _Read(*sources.read_splits(config))
 

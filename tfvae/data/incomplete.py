@@ -120,19 +120,19 @@ def _read_mask(path: Path, size: int, rule: InputRule | VectorRule) -> np.ndarra
     """The mask in a .npy file, whose values stay there."""
     flag = f"--observed={path}"
     try:
-        mask = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{flag}: must be a .npy file: {' '.join(str(error).split())}") from None
+        mask = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # a damaged file raises anything
+        raise InputError(f"{flag}: must be a .npy file of numbers: {' '.join(str(error).split())}") from None
     height, width, channels = rule.image_shape
     shapes = [(size, height, width), (size, height, width, 1), (size, height, width, channels)]
     if isinstance(rule, VectorRule):
         shapes = [(size, channels)]
-    if not isinstance(mask, np.ndarray) or mask.shape not in shapes:
+    if mask.shape not in shapes:
         allowed = " or ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
-        raise InputError(f"{flag}: must have the shape {allowed}, and has {list(getattr(mask, 'shape', ()))}")
+        raise InputError(f"{flag}: must have the shape {allowed}, and has {list(mask.shape)}")
     for first in range(0, size, _CHECKED_ROWS):
         block = mask[first : first + _CHECKED_ROWS]
-        if block.dtype.kind not in "biu" or not np.isin(block, (0, 1)).all():
+        if block.dtype.kind not in "biuf" or not np.isin(block, (0, 1)).all():
             raise InputError(f"{flag}: must be True or 1 where observed, False or 0 where not, and is {mask.dtype}")
     return mask
 
