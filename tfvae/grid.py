@@ -17,7 +17,7 @@ from tfvae.flags import parse, run_command
 from tfvae.run import RUNS
 from tfvae.runtime.files import locked, require_writable
 from tfvae.training import comparison, comparison_files
-from tfvae.training.grid import Grid, GridRun, check_places, plan
+from tfvae.training.grid import Grid, GridRun, check_places, next_commands, plan
 
 FLAGS = {
     "vary": field(
@@ -58,9 +58,7 @@ def _make(runs: list[GridRun], grid_dir: Path) -> int:
         print(comparison_files.as_text(comparison.compare(records)))
     for name, reason in grid.failures.items():
         print(f"failed: {name}, {reason}")
-    print(
-        f"next:\n  python -m tfvae.compare {grid_dir} --output=grid.png\n  tensorboard --logdir={grid_dir}", flush=True
-    )
+    print(next_commands(grid_dir), flush=True)
     return status
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -187,6 +188,12 @@ def test_a_run_is_not_finished_when_more_epochs_are_asked_for(tmp_path):
         own = planned(tmp_path, epochs=epochs)[0]
         own.require_own_directory()
         assert own.is_finished() is is_finished
+
+
+def test_the_next_commands_can_be_pasted_into_a_shell():
+    words = [shlex.split(line) for line in grid.next_commands(runs.Path("runs/a grid")).splitlines()[1:]]
+    assert words[0] == ["python", "-m", "tfvae.compare", "runs/a grid", "--output=grid.png"]
+    assert words[1] == ["tensorboard", "--logdir=runs/a grid"]
 
 
 def test_several_workers_are_refused(monkeypatch):

@@ -6,6 +6,7 @@ it, and what a finished run has written is what the next start of the grid passe
 
 import dataclasses
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -207,6 +208,12 @@ def _headline(run: GridRun) -> str:
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+
+
+def next_commands(grid_dir: Path) -> str:
+    """What to type after a grid."""
+    quoted = shlex.quote(str(grid_dir))
+    return f"next:\n  python -m tfvae.compare {quoted} --output=grid.png\n  tensorboard --logdir={quoted}"
 
 
 def _say(text: str) -> None:
