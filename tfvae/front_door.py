@@ -235,7 +235,8 @@ class Run:
 
         Args:
             x: images, or vectors, in your units; any value may stand where one is missing.
-            observed: a mask of x's shape; one of [N, H, W] is of all channels of a pixel. None: all but NaN.
+            observed: a mask of x's shape; one of [N, H, W] is of all channels of a pixel. None: all but NaN, and but
+                what a masked array of NumPy masks.
             draws: M, of each row by sampling importance resampling: M complete sets, for multiple imputation.
             samples: S, of z for each row (None: `config.eval_samples`); self-normalised importance sampling (Rezende et
                 al. 2014, appendix F; Mattei & Frellsen 2018, 2019).

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfvae.config.capabilities import SCORES
 from tfvae.config.fields import choice
+from tfvae.errors import InputError
 
 if TYPE_CHECKING:
     from tfvae.analysis.anomalies import Anomalies
@@ -36,9 +37,12 @@ class Scores(NamedTuple):
             is_anomalous: True or False, or 1 or 0, for each example: with it comes the AUROC.
 
         Raises:
-            InputError: `by`, `quantile` or `is_anomalous` can't be used.
+            InputError: `usual`, `by`, `quantile` or `is_anomalous` can't be used.
         """
         from tfvae.analysis import anomalies
+
+        if not isinstance(usual, Scores):
+            raise InputError(f"usual: must be what Run.score returns of usual images, and is a {type(usual).__name__}")
 
         names = [name for name in SCORES if getattr(self, name) is not None and getattr(usual, name) is not None]
         by = choice(*names).argument("by", names[0] if by is None else by)

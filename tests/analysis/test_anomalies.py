@@ -90,5 +90,10 @@ def test_wrong_arguments_are_refused_by_name(options, message):
         FIGURES.anomalies(FIGURES, **options)
 
 
+def test_usual_scores_are_scores():
+    with pytest.raises(InputError, match="usual: must be what Run.score returns of usual images, and is a ndarray"):
+        FIGURES.anomalies(np.arange(50.0))
+
+
 def test_as_many_as_the_quantile_needs_are_enough():
     assert anomalies.threshold(np.arange(100.0), 0.99) == pytest.approx(98.01)

@@ -147,6 +147,7 @@ def test_masks_of_images_are_of_pixels_or_of_values_and_nothing_is_asked_of_what
         (garbage, of_values.astype(int)),
         (np.where(of_values, IMAGES, np.nan), None),
         (np.where(of_values, IMAGES, np.inf), of_values),
+        (np.ma.masked_array(garbage, mask=~of_values), None),
     ):
         _, images = of_images(x, mask)
         np.testing.assert_array_equal(images.is_observed, of_values)

@@ -1,6 +1,7 @@
 """Densities of scaled and of missing values against SciPy, and encoder and decoder of vectors."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 import tensorflow as tf
@@ -150,6 +151,18 @@ def test_what_is_no_such_vector_is_refused(x, reason):
         VectorRule(COLUMNS).to_unit(x)
     message = str(caught.value)
     assert message.startswith("x: must be vectors [N, 3]") and reason in message and "\n" not in message
+
+
+def test_a_table_with_other_columns_or_another_order_is_refused():
+    rule, frame = VectorRule(COLUMNS), pd.DataFrame(X, columns=NAMES)
+    np.testing.assert_array_equal(rule.to_unit(frame), rule.to_unit(X))
+    np.testing.assert_array_equal(rule.to_unit(pd.DataFrame(X)), rule.to_unit(X))  # its columns have no names
+    with pytest.raises(InputError, match=r"in their order, and column 0 \(from 0\) is c and not a: take x\[list"):
+        rule.to_unit(frame[["c", "b", "a"]])
+    with pytest.raises(InputError, match=r"column 2 \(from 0\) is not there and not c"):
+        rule.to_unit(frame[["a", "b"]])
+    counted = VectorRule(COLUMNS._replace(names=("0", "1", "2")))  # the run's have none
+    np.testing.assert_array_equal(counted.to_unit(frame), rule.to_unit(X))
 
 
 def test_an_infinity_is_none_of_the_missing_values():

@@ -158,6 +158,7 @@ class VectorRule(NamedTuple):
             InputError: another shape or type, an infinity, or NaN where nothing may be missing.
         """
         if not tf.is_tensor(vectors):
+            self.check_names(vectors, name)
             vectors = as_array(vectors, name)
         count = len(self.columns.names)
         shape = tuple(vectors.shape)
@@ -171,6 +172,24 @@ class VectorRule(NamedTuple):
             raise InputError(f"{expected} of numbers, and has the type {values.dtype}")
         self._check_finite(expected, values.reshape(-1, count))
         return vectors
+
+    def check_names(self, vectors: Any, name: str = "x") -> None:
+        """Refuses a DataFrame whose columns are named unlike the run's, or lie in another order; raises InputError.
+
+        An array is taken by position. So is a DataFrame where its columns, or the run's, are counted and have no names.
+        """
+        own = self.columns.names
+        found = tuple(getattr(vectors, "columns", ()))
+        are_named = bool(found) and all(isinstance(each, str) for each in found)
+        if not are_named or found == own or own == tuple(map(str, range(len(own)))):
+            return
+        i = next((i for i, pair in enumerate(zip(found, own)) if pair[0] != pair[1]), min(len(found), len(own)))
+        here = f"is {found[i]}" if i < len(found) else "is not there"
+        there = own[i] if i < len(own) else "none"
+        raise InputError(
+            f"{name}: must have the columns that the run was trained on, in their order, and column {i} (from 0) "
+            f"{here} and not {there}: take {name}[list(run.vae.encoder.columns.names)]"
+        )
 
     def _check_finite(self, expected: str, values: np.ndarray) -> None:
         is_wrong = np.isinf(values) if self.columns.missing else ~np.isfinite(values)

@@ -26,7 +26,7 @@ class IncompleteImages:
     Args:
         x: of the user, in his units.
         observed: True, or 1, where a value of x is observed, of x's shape, or of images [N, H, W] for all channels of a
-            pixel. None: all but NaN. A NaN is missing in any case.
+            pixel. None: all but NaN. A NaN is missing in any case, and so is what a masked array of NumPy masks.
         rule, config: as for `NewImages`.
 
     Raises:
@@ -34,8 +34,12 @@ class IncompleteImages:
     """
 
     def __init__(self, x: Any, observed: Any, rule: InputRule | VectorRule, config: Config) -> None:
+        if isinstance(rule, VectorRule):
+            rule.check_names(x)
+        masked = np.ma.getmaskarray(x) if np.ma.isMaskedArray(x) else False
         x = x.numpy() if tf.is_tensor(x) else as_array(x, "x")
         is_observed = np.ones(x.shape, bool) if observed is None else _mask_of(x, observed)
+        is_observed = is_observed & ~np.broadcast_to(masked, x.shape)
         if x.dtype.kind == "f":
             is_observed = is_observed & ~np.isnan(x)
         if not is_observed.all():
