@@ -114,6 +114,12 @@ def test_samples_are_those_of_run_sample(grey, tmp_path):
     assert found["row"].tolist() == list(range(12)) and "part" not in found
 
 
+def test_more_samples_than_memory_has_room_for_are_refused(grey, tmp_path):
+    message = refusal(grey, tmp_path / "x.npz", what="samples", count=1_000_000, memory_gb=0.006)
+    assert message.startswith("--count=1000000: must be at most 100,000, whose z of 3 latents fit")
+    assert not list(tmp_path.iterdir())
+
+
 def test_drawn_samples_are_of_the_likelihood(grey, tmp_path):
     means = run(grey, tmp_path / "m.npz", what="samples", count=400, seed=1)["images"]
     drawn = run(grey, tmp_path / "x.npz", what="samples", count=400, seed=1, draw=True)["images"]
