@@ -9,10 +9,10 @@ from tfvae.config import Config
 from tfvae.core.vae import VAE
 from tfvae.data.provenance import examples
 from tfvae.data.splits import Dataset
+from tfvae.runtime.progress import duration
 from tfvae.training import checkpoints, memory
 from tfvae.training.block_plan import first_steps, plan_blocks
 from tfvae.training.evaluation import Evaluator
-from tfvae.training.forecast import duration
 from tfvae.training.state import TrainState, create_state, steps_per_epoch
 from tfvae.training.step import TrainProgram
 from tfvae.training.strategy import Placement
