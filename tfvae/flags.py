@@ -8,12 +8,20 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from absl import flags, logging
+from absl import flags
 
 from tfvae.config import help_page
 from tfvae.config.config import FIELDS
-from tfvae.config.fields import Kind, to_text
+from tfvae.config.fields import Kind, choice, field, to_text
 from tfvae.errors import InputError, RunError
+from tfvae.runtime import verbosity
+
+# of every command, and no setting of a run
+VERBOSITY = field(
+    "normal",
+    choice(*verbosity.LEVELS),
+    "quiet: results and warnings alone; normal: also how far the work is; debug: also TensorFlow's own log",
+)
 
 
 class _Parser(flags.ArgumentParser):
@@ -41,7 +49,8 @@ def parse(
 ) -> dict[str, Any]:
     """Reads a command line (without the program's name) into {field: value} of the flags that it sets.
 
-    The flags live in an object of their own, not in absl's global `FLAGS`: two parsers in one process don't meet.
+    `--verbosity` is set for the process. The flags live in an object of their own, not in absl's global `FLAGS`: two
+    parsers in one process don't meet.
     `--help` prints the flags and exits with status 0. Arguments that are no flags are refused, or given back, a tuple,
     under the name `arguments`.
 
@@ -53,8 +62,12 @@ def parse(
     values.set_gnu_getopt(bool(arguments))  # flags may come after arguments
     rest = _read(values, argv, command)
     if values["help"].value:
-        print(help_page.page(doc, fields, is_of_training=FIELDS.items() <= fields.items()))
+        is_of_training = FIELDS.items() <= fields.items()
+        print(help_page.page(doc, fields, {"verbosity": VERBOSITY}, is_of_training))
         sys.exit(0)
+    level = values["verbosity"].value
+    if level is not None:
+        verbosity.choose(level)
     if rest and not arguments:
         raise InputError(f"{rest[0]}: arguments must be flags, --name=value")
     given = {name: values[name].value for name in fields if values[name].present}
@@ -63,16 +76,16 @@ def parse(
 
 def _define(fields: Mapping[str, dataclasses.Field], command: str) -> flags.FlagValues:
     values = flags.FlagValues()
-    for name, field in fields.items():
-        text = f"{field.metadata['help']} (default: {to_text(field.default) or 'nothing'})"
-        if type(field.default) is bool:
+    for name, described in [*fields.items(), ("verbosity", VERBOSITY)]:
+        text = f"{described.metadata['help']} (default: {to_text(described.default) or 'nothing'})"
+        if type(described.default) is bool:
             flags.DEFINE_boolean(name, None, text, flag_values=values, module_name=command)
-        elif field.metadata["repeated"]:
-            parser: flags.ArgumentParser[Any] = _Parser(field.metadata["kind"])
+        elif described.metadata["repeated"]:
+            parser: flags.ArgumentParser[Any] = _Parser(described.metadata["kind"])
             serializer: flags.ArgumentSerializer[Any] = flags.ArgumentSerializer()
             flags.DEFINE_multi(parser, serializer, name, None, text, values, module_name=command)
         else:
-            flags.DEFINE(_Parser(field.metadata["kind"]), name, None, text, values, module_name=command)
+            flags.DEFINE(_Parser(described.metadata["kind"]), name, None, text, values, module_name=command)
     flags.DEFINE_boolean("help", False, "show this help", flag_values=values, module_name=command)
     return values
 
@@ -104,7 +117,7 @@ def run_command(
 
     0 done, 2 bad command line or input, 1 failure after the start, 130/143 after a signal.
     """
-    logging.set_verbosity(logging.ERROR)  # TFDS's warnings
+    verbosity.choose(VERBOSITY.default)
     atexit.register(gc.freeze)  # a process that leaves need not look for garbage: that takes more than a second
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _exit_by_signal)

@@ -62,7 +62,7 @@ def train_on(
     from tfvae.training import report
 
     run_dir = config.directory
-    placement.say(f"{data_line}; {dataset.describe()}")
+    placement.log(f"{data_line}; {dataset.describe()}")
     results = report.finished_results(config, dataset.fingerprint())
     if results:
         if placement.chief:
@@ -72,7 +72,8 @@ def train_on(
         _check(config, dataset, placement, initial)
         results = _train_in(run_dir, config, dataset, placement, initial)
     exported = Path(results["export"])
-    placement.say(f"{report.table(results)}\n{report.next_commands(run_dir, exported, config.dataset == ARRAYS)}")
+    placement.say(report.table(results))
+    placement.log(report.next_commands(run_dir, exported, config.dataset == ARRAYS))
     return config, results
 
 

@@ -31,13 +31,22 @@ def test_help_is_the_usage(argument, monkeypatch, capsys):
     assert capsys.readouterr().out == program.usage() + "\n"
 
 
-@pytest.mark.parametrize(("arguments", "name"), [([], "no command"), (["trian"], "trian"), (["--train"], "--train")])
-def test_what_is_no_command_is_refused_in_one_line(arguments, name, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "name", "question"),
+    [
+        ([], "no command", ""),
+        (["trian"], "trian", ": did you mean train?"),
+        (["--train"], "--train", ": did you mean train?"),
+        (["draw"], "draw", ""),
+    ],
+)
+def test_what_is_no_command_is_refused_in_one_line(arguments, name, question, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tfvae", *arguments])
     with pytest.raises(SystemExit) as caught:
         program.main()
     assert caught.value.code == 2
-    assert capsys.readouterr().err == f"tfvae: {name}: must be one of {', '.join(program.COMMANDS)}\n"
+    names = ", ".join(program.COMMANDS)
+    assert capsys.readouterr().err == f"tfvae: {name}: must be one of {names}{question}\n"
 
 
 @pytest.mark.parametrize("name", program.COMMANDS)

@@ -251,10 +251,7 @@ class Bar:
     def __init__(self, **options):
         self.options, self.images, self.texts = options, 0, []
 
-    def set_description(self, text, refresh):
-        self.texts.append(text)
-
-    def set_postfix_str(self, text, refresh):
+    def set_description_str(self, text, refresh):
         self.texts.append(text)
 
     def update(self, images):
@@ -272,7 +269,7 @@ def test_the_bar_counts_images_and_names_the_epoch(tmp_path, monkeypatch):
         monitor.advance(1, 3, -80.0, 5.0)
         monitor.advance(2, 5, -79.5, 5.0)
     assert bar.images == 3 * 16
-    assert bar.texts == ["epoch 1/2", "ELBO -80.0 (-75.0 - 5.0)", "epoch 2/2", "ELBO -79.5 (-74.5 - 5.0)", "closed"]
+    assert bar.texts == ["epoch 1/2 ELBO -80.0 (-75.0-5.0)", "epoch 2/2 ELBO -79.5 (-74.5-5.0)", "closed"]
 
 
 def test_the_bar_tells_the_last_validation_and_the_best(tmp_path, monkeypatch):
@@ -282,20 +279,19 @@ def test_the_bar_tells_the_last_validation_and_the_best(tmp_path, monkeypatch):
         for step, elbo in enumerate((-90.0, -70.0, -75.0, -80.0), start=1):
             monitor.validation({"elbo": elbo}, step)
             monitor.advance(1, step, -80.0, 5.0)
-            told.append(monitor.bar.texts[-1].partition(", ")[2])
+            told.append(monitor.bar.texts[-1].partition(") ")[2])
     assert told == ["val -90.0", "val -70.0", "val -75.0 best -70.0", "val -80.0 best -70.0"]
 
 
-def test_the_bar_fits_into_80_columns():
+def test_the_bar_fits_into_80_columns(tmp_path):
+    with make_monitor(tmp_path) as monitor:
+        monitor.last_elbo, monitor.best_elbo = -155.04, -154.96
+        prefix = f"epoch 123/500 {monitor._figures(-154.16, 7.1)}"
+        monitor.last_elbo, monitor.best_elbo = 3395.4, 3401.6
+        of_colour = monitor._figures(3421.7, 16.8)
     meter = tqdm.tqdm.format_meter(
-        n=12_300_000,
-        total=55_000_000,
-        elapsed=900.0,
-        ncols=80,
-        unit="",
-        unit_scale=True,
-        prefix="epoch 123/1000",
-        postfix="ELBO -154.2 (-147.1 - 7.1), val -155.0",
-        bar_format=BAR,
+        n=123_000, total=500_000, elapsed=9.0, ncols=80, unit="", unit_scale=True, prefix=prefix, bar_format=BAR
     )
-    assert meter == "epoch 123/1000  22% 52:04 left 13.7k/s, ELBO -154.2 (-147.1 - 7.1), val -155.0"
+    assert meter == "epoch 123/500 ELBO -154.2 (-147.1-7.1) val -155.0 best -155.0 00:27 left 13.7k/s"
+    assert len(meter) == 80
+    assert of_colour == "ELBO 3422 (3438-16.8) val 3395 best 3402"

@@ -80,8 +80,11 @@ _RECIPES = Path(__file__).parents[2] / "flags"  # in a checkout; an installed pa
 Fields = Mapping[str, dataclasses.Field]
 
 
-def page(doc: str, fields: Fields, is_of_training: bool) -> str:
-    """The whole text: of `tfvae.train`, which has all settings, by subject; of other commands in their order."""
+def page(doc: str, fields: Fields, common: Fields, is_of_training: bool) -> str:
+    """The whole text: of `tfvae.train`, which has all settings, by subject; of other commands in their order.
+
+    `common` are the flags that every command has.
+    """
     parts = [doc.strip()]
     if is_of_training:
         others = {subject: [n for n in names if n not in FIRST] for subject, names in SUBJECTS.items()}
@@ -93,7 +96,8 @@ def page(doc: str, fields: Fields, is_of_training: bool) -> str:
         parts.append("Recipes:\n" + _recipes())
     else:
         parts.append(_section("Flags", fields, fields))
-    parts.append("  --flagfile: read flags from this file\n  --help: this text")
+    of_absl = "  --flagfile: read flags from this file\n  --help: this text"
+    parts.append(_section("Of every command", common, common) + "\n" + of_absl)
     return "\n\n".join(parts)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import tqdm
 
+from tfvae.runtime import verbosity
+
 _LONGEST_SILENCE = 30.0  # seconds without a line
 
 
@@ -58,6 +60,7 @@ class Progress:
     def __init__(self, what: str, total: int, unit: str, is_shown: bool = True) -> None:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
+        is_shown = is_shown and verbosity.shows_progress()
         has_bar = is_shown and has_terminal()
         self.has_lines = is_shown and not has_bar
         self.bar = tqdm.tqdm(total=total, desc=what, unit=f" {unit}", delay=1, leave=False, disable=not has_bar)
@@ -73,7 +76,7 @@ class Progress:
         if self.has_lines and self.silence.is_long() and self.done < self.total:
             # by the last call's time: those before may have found their work done, after a kill
             left = duration(seconds / count * (self.total - self.done))
-            print(f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {left} left", flush=True)
+            verbosity.log(f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {left} left")
             self.silence.begin()
 
     def close(self) -> None:

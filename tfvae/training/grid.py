@@ -20,6 +20,7 @@ from tfvae.config.flagfile import FILE_NAME, check_resumable
 from tfvae.config.variations import Combination
 from tfvae.data import place
 from tfvae.errors import InputError
+from tfvae.runtime import verbosity
 from tfvae.runtime.files import is_locked, require_writable
 from tfvae.runtime.progress import duration
 from tfvae.runtime.signals import die_with_parent
@@ -114,7 +115,7 @@ class Grid:
             signal.signal(number, self._pass_on)
         finished = [run.is_finished() for run in self.runs]
         waiting = [run for run, is_finished in zip(self.runs, finished) if not is_finished]
-        _say(f"{len(self.runs):,} runs, {sum(finished):,} of them finished")
+        _log(f"{len(self.runs):,} runs, {sum(finished):,} of them finished")
         for made, run in enumerate(waiting):
             self._make(run, sum(finished) + made + 1, len(waiting) - made - 1)
             if self.signals:
@@ -131,7 +132,7 @@ class Grid:
         record = run.record()
         begins = f"goes on from epoch {record.epochs_done:,}" if record else "begins"
         title = f"run {number:,} of {len(self.runs):,}, {run.directory.name}"
-        _say(f"{title}: {begins}; it prints to {run.log}")
+        _log(f"{title}: {begins}; it prints to {run.log}")
         start = time.monotonic()
         status = self._train(run)
         if self.signals:
@@ -143,7 +144,7 @@ class Grid:
             reason = f"exit status {status}: {_last_line(run.log)}"
             self.failures[run.directory.name] = reason
             words = f"failed, {reason}"
-        _say(f"{title}: {words}{self._what_remains(remaining)}")
+        _log(f"{title}: {words}{self._what_remains(remaining)}")
 
     def _what_remains(self, remaining: int) -> str:
         if not remaining:
@@ -155,7 +156,7 @@ class Grid:
     def _wait_for_another_process(self, run: GridRun) -> None:
         """Waits for one that still saves this run: that of a grid which was killed gets a signal, and leaves."""
         if is_locked(run.directory):
-            _say(f"{run.directory.name}: another process is still there, and is waited for")
+            _log(f"{run.directory.name}: another process is still there, and is waited for")
         deadline = time.monotonic() + _SAVE_SECONDS
         while is_locked(run.directory) and time.monotonic() < deadline and not self.signals:
             time.sleep(_LOOK_SECONDS)
@@ -218,3 +219,7 @@ def next_commands(grid_dir: Path) -> str:
 
 def _say(text: str) -> None:
     print(f"tfvae.grid: {text}", flush=True)
+
+
+def _log(text: str) -> None:
+    verbosity.log(f"tfvae.grid: {text}")

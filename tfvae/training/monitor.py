@@ -1,7 +1,6 @@
 """What a run shows while it trains: progress on the terminal, TensorBoard, pictures."""
 
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,13 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tfvae.config import Config
 from tfvae.config.flagfile import to_flagfile
 from tfvae.core.vae import VAE
+from tfvae.runtime import verbosity
 from tfvae.runtime.progress import Silence, duration, has_terminal
 from tfvae.training.forecast import Forecast
 from tfvae.training.notes import Speedometer
 from tfvae.training.painter import DrawPictures, Painter
 
-BAR = "{desc} {percentage:3.0f}% {remaining} left {rate_fmt}{postfix}"  # in 80 columns: there is no room for a bar
+BAR = "{desc} {remaining} left {rate_fmt}"  # in 80 columns: there is no room for a bar
 
 
 class Monitor:
@@ -55,7 +55,7 @@ class Monitor:
             initial=step * config.batch_size,
             unit="",
             unit_scale=True,
-            disable=not has_terminal(),
+            disable=not (verbosity.shows_progress() and has_terminal()),
             dynamic_ncols=True,
             bar_format=BAR,
         )
@@ -84,8 +84,7 @@ class Monitor:
         Within an epoch it prints a line where 30 seconds have passed without one.
         """
         epoch = math.ceil(step / self.epoch_steps)
-        self.bar.set_description(f"epoch {epoch}/{self.config.epochs}", refresh=False)
-        self.bar.set_postfix_str(self._figures(elbo, kl), refresh=False)
+        self.bar.set_description_str(f"epoch {epoch}/{self.config.epochs} {self._figures(elbo, kl)}", refresh=False)
         self.bar.update(count * self.config.batch_size)
         forecast = self.forecast.read(step)
         if forecast:
@@ -96,11 +95,11 @@ class Monitor:
 
     def _figures(self, elbo: float, kl: float) -> str:
         """The ELBO, its terms log p(x|z) - KL, and the validation's, in few columns."""
-        text = f"ELBO {elbo:.1f} ({elbo + kl:.1f} - {kl:.1f})"
+        text = f"ELBO {_brief(elbo)} ({_brief(elbo + kl)}-{_brief(kl)})"
         if math.isfinite(self.last_elbo):
-            text += f", val {self.last_elbo:.1f}"
+            text += f" val {_brief(self.last_elbo)}"
         if self.best_elbo > self.last_elbo:
-            text += f" best {self.best_elbo:.1f}"
+            text += f" best {_brief(self.best_elbo)}"
         return text
 
     def advance_validation(self, count: int, total: int, step: int) -> None:
@@ -155,8 +154,7 @@ class Monitor:
 
     def _write(self, line: str) -> None:
         """Prints a line above the bar."""
-        tqdm.tqdm.write(line)
-        sys.stdout.flush()
+        verbosity.log(line)
 
     def pictures(self, vae: VAE, step: int) -> None:
         """Begins to draw the pictures on fixed inputs, so that steps compare, of `vae` as it is after `step`.
@@ -178,6 +176,10 @@ class Monitor:
         finally:
             for writer in self.writers.values():
                 writer.close()
+
+
+def _brief(nats: float) -> str:
+    return f"{nats:.1f}" if abs(nats) < 1000 else f"{nats:.0f}"
 
 
 def write_warnings(run_dir: Path, warnings: list[str], step: int) -> None:

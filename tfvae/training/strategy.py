@@ -19,6 +19,7 @@ import numpy as np
 
 from tfvae.config import Config
 from tfvae.errors import InputError, RunError, WorkerLost
+from tfvae.runtime import verbosity
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -42,6 +43,11 @@ class Placement(NamedTuple):
         """Prints; the chief speaks for all."""
         if self.chief:
             print(text, flush=True)
+
+    def log(self, text: str) -> None:
+        """Says how far the work is, where that is wanted (`runtime.verbosity`); the chief speaks for all."""
+        if self.chief:
+            verbosity.log(text)
 
     def all_gather(self, value: np.ndarray) -> np.ndarray:
         """Every worker's `value`, in their order: [workers, *value.shape]. All of them must call it."""

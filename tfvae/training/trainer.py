@@ -170,7 +170,7 @@ class Trainer:
         """Says from where the run starts, and what its figures will be of."""
         steps = f"{self.total_steps:,} steps{self.placement.describe()}"
         for line in report.announcement(self.config, self.dataset, self.notes, steps):
-            self.placement.say(f"{self.run_dir}: {line}")
+            self.placement.log(f"{self.run_dir}: {line}")
 
     def _hear_signals(self) -> bool:
         """Whether a signal has come to any worker; all take the chief's chunk, whose clock is that of all."""
@@ -289,7 +289,7 @@ class Trainer:
         self.notes = self.notes._replace(variance_is_final=True)
         self.saved_step = None  # what is saved of this step, if it is, has another variance
         sigma = self.state.vae.decoder.learned_stddev()
-        self.placement.say(f"sigma {sigma:.4f}: the root mean squared error of all training images, at sampled z")
+        self.placement.log(f"sigma {sigma:.4f}: the root mean squared error of all training images, at sampled z")
 
     def save(self) -> None:
         """Writes a checkpoint, if this is the chief."""
