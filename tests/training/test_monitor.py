@@ -250,6 +250,7 @@ class Bar:
 
     def __init__(self, **options):
         self.options, self.images, self.texts = options, 0, []
+        self.disable = False
 
     def set_description_str(self, text, refresh):
         self.texts.append(text)
@@ -270,6 +271,14 @@ def test_the_bar_counts_images_and_names_the_epoch(tmp_path, monkeypatch):
         monitor.advance(2, 5, -79.5, 5.0)
     assert bar.images == 3 * 16
     assert bar.texts == ["epoch 1/2 ELBO -80.0 (-75.0-5.0)", "epoch 2/2 ELBO -79.5 (-74.5-5.0)", "closed"]
+
+
+def test_lines_above_the_bar_leave_to_it_what_it_shows(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tfvae.training.monitor.tqdm.tqdm.__init__", Bar.__init__)
+    monkeypatch.setattr("tfvae.training.monitor.tqdm.tqdm.close", Bar.close)
+    with make_monitor(tmp_path) as monitor:
+        monitor.end_epoch(3, -80.0, False)
+    assert capsys.readouterr().out == "epoch 1/2: train ELBO -80.00\n"
 
 
 def test_the_bar_tells_the_last_validation_and_the_best(tmp_path, monkeypatch):

@@ -144,13 +144,16 @@ class Monitor:
             of_epoch = "" if step == epoch * self.epoch_steps else f" of {self._epoch(epoch)}"
             one_z = f"one z {'an' if self.examples == 'images' else 'a'} {self.examples.removesuffix('s')}"
             text += f", validation ELBO{of_epoch} {validation_elbo:.2f} ({one_z})"
-        text += f", {self.speed.read(step):,.0f} {self.examples}/s"
-        remains = self.forecast.remaining_seconds(step)
-        if remains:
-            text += f", {duration(remains)} left"
+        if self.bar.disable:  # which has them too
+            text += self._speed_and_time(step)
         self._write(text)
         self.new_validation = None
         self.silence.begin()
+
+    def _speed_and_time(self, step: int) -> str:
+        text = f", {self.speed.read(step):,.0f} {self.examples}/s"
+        remains = self.forecast.remaining_seconds(step)
+        return f"{text}, {duration(remains)} left" if remains else text
 
     def _write(self, line: str) -> None:
         """Prints a line above the bar."""
