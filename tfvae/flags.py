@@ -3,6 +3,7 @@
 import atexit
 import dataclasses
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -63,7 +64,7 @@ def parse(
     rest = _read(values, argv, command)
     if values["help"].value:
         is_of_training = FIELDS.items() <= fields.items()
-        print(help_page.page(doc, fields, {"verbosity": VERBOSITY}, is_of_training))
+        _print_help(help_page.page(doc, fields, {"verbosity": VERBOSITY}, is_of_training))
         sys.exit(0)
     level = values["verbosity"].value
     if level is not None:
@@ -72,6 +73,13 @@ def parse(
         raise InputError(f"{rest[0]}: arguments must be flags, --name=value")
     given = {name: values[name].value for name in fields if values[name].present}
     return given | {arguments: tuple(rest)} if arguments else given
+
+
+def _print_help(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # its reader has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it leaves
 
 
 def _define(fields: Mapping[str, dataclasses.Field], command: str) -> flags.FlagValues:

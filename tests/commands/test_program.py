@@ -21,6 +21,7 @@ def test_every_command_is_named_with_what_it_does():
     own = {path.stem for path in (ROOT / "tfvae").glob("*.py")} - NO_COMMANDS - {"__init__"}
     assert set(program.COMMANDS) == own
     usage = program.usage()
+    assert all(len(line) <= 80 for line in usage.splitlines())
     assert all(f"  {name}" in usage and description in usage for name, description in program.COMMANDS.items())
 
 
@@ -65,3 +66,9 @@ def test_for_real_as_python_m_does():
     assert done.stderr == "tfvae.train: --latent_dim=0: must be a whole number from 1 to 65536\n"
     command = [sys.executable, "-m", "tfvae.train", "--latent_dim=0"]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60).stderr == done.stderr
+
+
+def test_help_whose_reader_leaves_ends_in_silence():
+    command = f"{sys.executable} -m tfvae train --help | head -1"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("Trains a VAE") and done.stderr == ""

@@ -85,7 +85,7 @@ def page(doc: str, fields: Fields, common: Fields, is_of_training: bool) -> str:
 
     `common` are the flags that every command has.
     """
-    parts = [doc.strip()]
+    parts = [textwrap.fill(paragraph, _WIDTH) for paragraph in doc.strip().split("\n\n")]
     if is_of_training:
         others = {subject: [n for n in names if n not in FIRST] for subject, names in SUBJECTS.items()}
         parts.append(_section("The flags that matter first", FIRST, fields))
