@@ -5,7 +5,20 @@ import types
 import pytest
 
 from tfvae.config import Config, rules
-from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, SCORES, TASKS, Objective, Posterior
+from tfvae.config.architecture import architecture
+from tfvae.config.capabilities import (
+    LIKELIHOODS,
+    NETWORKS,
+    OBJECTIVES,
+    POSTERIORS,
+    PRIORS,
+    SCORES,
+    TASKS,
+    Network,
+    Objective,
+    Posterior,
+    Prior,
+)
 from tfvae.config.config import FIELDS
 from tfvae.errors import InputError
 
@@ -192,8 +205,26 @@ def test_a_new_row_is_enough_for_its_rules(monkeypatch):
     ]
 
 
+def test_what_networks_and_priors_refuse_is_in_their_rows(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "conv", Network(has_filters=True, in_explorer=False))
+    monkeypatch.setitem(NETWORKS, "mlp", Network(has_filters=False))
+    rules.check_explorer(Config())
+    with pytest.raises(InputError) as caught:
+        rules.check_explorer(Config(network="conv"))
+    reason = "must be false for --network=conv, whose decoder the page can't compute"
+    assert caught.value.for_command_line == f"--explorer=true: {reason}"
+    with pytest.raises(InputError, match="^network=conv: must be mlp for vectors"):
+        rules.check_kind(Config(network="conv"), "vectors")
+    monkeypatch.setitem(NETWORKS, "conv", Network())
+    rules.check_kind(Config(network="conv"), "vectors")
+    assert "filters" not in architecture(Config(network="conv"), "all")
+    monkeypatch.setitem(PRIORS, "normal", Prior(learned=True, has_components=True))
+    assert "prior_components" in architecture(Config(prior="normal"), "all")
+
+
 def test_the_rows_are_the_flags_values_and_name_one_another():
     tables = {"posterior": POSTERIORS, "prior": PRIORS, "likelihood": LIKELIHOODS, "objective": OBJECTIVES}
+    tables["network"] = NETWORKS
     for name, table in tables.items():
         assert FIELDS[name].metadata["kind"].allowed.removeprefix("auto or ") == f"one of {', '.join(table)}"
     for row in POSTERIORS.values():

@@ -3,6 +3,7 @@
 import itertools
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import pytest
 import scipy.stats
@@ -13,6 +14,7 @@ from tfvae.config.rules import has_closed_kl
 from tfvae.core.distributions import DiagonalNormal
 from tfvae.core.likelihoods import make_family
 from tfvae.core.making import make_vae
+from tfvae.core.networks import NETWORKS
 from tfvae.core.objectives import training_loss
 from tfvae.core.posteriors import POSTERIORS
 from tfvae.core.priors import PRIORS
@@ -45,6 +47,7 @@ def prior_of(name):
 def test_there_is_a_row_for_each_class_and_a_class_for_each_row():
     assert list(capabilities.POSTERIORS) == list(POSTERIORS)
     assert list(capabilities.PRIORS) == list(PRIORS)
+    assert list(capabilities.NETWORKS) == list(NETWORKS)
     for name in capabilities.LIKELIHOODS:
         assert make_family(name, 0.1, 0.01)
     with pytest.raises(ValueError, match=", ".join(capabilities.LIKELIHOODS)):
@@ -87,14 +90,19 @@ def test_the_kl_is_a_sum_over_latents_where_the_row_says_so(posterior):
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_log_prob_of_any_z_is_a_density(posterior):
-    """`log_prob_of_any_z`: on a grid, which holds no sample, it integrates to 1, and its mean and variance are q's."""
+    """`log_prob_of_any_z`: on a grid, which holds no sample, it integrates to 1, and its mean and variance are q's.
+
+    The grid is fine where q's mass is and reaches to 1,000: a posterior may have heavy tails.
+    """
     q = posterior_of(posterior)
     assert capabilities.POSTERIORS[posterior].log_prob_of_any_z == hasattr(q, "log_prob")
-    line = np.linspace(-30, 30, 1_201)
+    steps, width = np.linspace(-7.6, 7.6, 1_201, retstep=True)
+    line, widths = np.sinh(steps), np.cosh(steps) * width
     z = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1)
+    areas = np.outer(widths, widths)
     for i in range(BATCH):
         one = type(q)(*(parameter[i] for parameter in q))
-        density = np.exp(one.log_prob(tf.constant(z, tf.float32)).numpy().astype(np.float64)) * (line[1] - line[0]) ** 2
+        density = np.exp(one.log_prob(tf.constant(z, tf.float32)).numpy().astype(np.float64)) * areas
         np.testing.assert_allclose(density.sum(), 1, rtol=0.01)  # the Laplace density has a kink
         mean = (density[..., None] * z).sum((0, 1))
         np.testing.assert_allclose(mean, one.mean, atol=0.01)
@@ -107,6 +115,28 @@ def test_a_prior_is_learned_where_the_row_says_so(prior):
     assert bool(PRIORS[prior](LATENTS, 4).variables(seed=0)) == capabilities.PRIORS[prior].learned
     vae = make_vae(Config(prior=prior, hidden_units=()), SHAPE)
     assert any(v.path.startswith("vae/prior") for v in vae.trainable_variables) == capabilities.PRIORS[prior].learned
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_a_prior_has_components_where_the_row_says_so(prior):
+    shapes = [[v.shape for v in PRIORS[prior](LATENTS, components).variables(seed=0)] for components in (3, 4)]
+    assert (shapes[0] != shapes[1]) == capabilities.PRIORS[prior].has_components
+
+
+IN_EXPLORER = (keras.layers.Dense, keras.layers.Reshape, keras.layers.Conv2DTranspose)  # what its page can compute
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_has_filters_and_is_in_the_explorer_where_the_row_says_so(network):
+    row = capabilities.NETWORKS[network]
+    few, many = (make_vae(Config(network=network, hidden_units=(4,), filters=(3, n)), SHAPE) for n in (3, 4))
+    assert few.convolutional == row.has_filters
+    assert (few.encoder.count_params() != many.encoder.count_params()) == row.has_filters
+    assert (few.decoder.count_params() != many.decoder.count_params()) == row.has_filters
+    assert all(isinstance(layer, IN_EXPLORER) for layer in few.decoder.trunk) == row.in_explorer
+    wide = make_vae(Config(network=network, hidden_units=(5,), filters=(3, 3)), SHAPE)
+    assert (few.decoder.count_params() == wide.decoder.count_params()) == row.has_filters  # it has no --hidden_units
+    assert few.encoder.count_params() != wide.encoder.count_params()
 
 
 def density_of(likelihood, sigma=0.3, sigma_floor=0.01):

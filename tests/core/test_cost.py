@@ -1,5 +1,6 @@
 """What a network costs beside the model that is built: its weights are counted by Keras, its products by hand."""
 
+import keras
 import pytest
 
 from tfvae.config import Config
@@ -38,6 +39,30 @@ def test_outputs_and_products_of_convolutions_are_those_of_the_layers_by_hand():
     assert cost.of_decoder(decoder).outputs == 24 + 24 + maps + 64  # hidden, its image, the maps, the pixels
     products = 2 * 24 + 4 * 9 * 6 * 6 + 16 * 9 * 6 * 4 + 64 * 9 * 4 * 1
     assert cost.of_decoder(decoder).multiply_adds == products
+
+
+class Twice(keras.layers.Layer):
+    """A layer that is made of two others."""
+
+    def __init__(self):
+        super().__init__(dtype="float32")
+        self.trunk = (keras.layers.Conv2D(4, 3, padding="same"), keras.layers.Conv2D(2, 1))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 2)
+
+
+def test_a_layer_that_is_made_of_others_costs_what_they_do():
+    config = Config(network="conv", filters=(4,), hidden_units=(5,), latent_dim=2)
+    encoder, _ = make_networks(config, (8, 8, 1))
+    before = cost.of_encoder(encoder)
+    convolution, *rest = encoder.trunk
+    encoder.trunk = (Twice(), convolution, *rest)
+    after = cost.of_encoder(encoder)
+    of_first = 1 * 4 * 9  # the kernel of the next convolution has two channels now, of one
+    assert after.weights - before.weights == (9 * 4 + 4) + (4 * 2 + 2) + of_first
+    assert after.outputs - before.outputs == 8 * 8 * 4 + 2 * (8 * 8 * 2)
+    assert after.multiply_adds - before.multiply_adds == 64 * (9 * 4 + 4 * 2) + 16 * of_first
 
 
 @pytest.mark.parametrize(

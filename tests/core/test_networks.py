@@ -69,6 +69,11 @@ def test_conv_trunks_halve_and_double_the_image():
     }
 
 
+def flat(trunk):
+    """The layers, those within others in the place of these."""
+    return [inner for layer in trunk for inner in (flat(layer.trunk) if hasattr(layer, "trunk") else [layer])]
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_layers_are_made_with_the_options_of_their_names(network):
     """Each name is used once: layers of one name would have the same initial weights."""
@@ -79,7 +84,7 @@ def test_layers_are_made_with_the_options_of_their_names(network):
             requested.append(name)
             return {"name": name, "kernel_initializer": keras.initializers.Constant(len(requested)), "dtype": "float32"}
 
-        layers = [layer for layer in trunk(sizes_of(), recording) if hasattr(layer, "kernel_initializer")]
+        layers = [layer for layer in flat(trunk(sizes_of(), recording)) if hasattr(layer, "kernel_initializer")]
         weighted = [name for name in requested if name != "reshape"]
         assert [layer.name for layer in layers] == weighted and len(set(requested)) == len(requested)
         for layer in layers:

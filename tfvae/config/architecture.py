@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from tfvae.config.capabilities import LIKELIHOODS
+from tfvae.config.capabilities import LIKELIHOODS, PRIORS
 from tfvae.config.config import Config
+from tfvae.config.rules import has_filters
 
 A_NUMBER = "a number"  # any: no weight belongs to a deviation that is one
 
@@ -14,9 +15,9 @@ def architecture(config: Config, part: str) -> dict[str, Any]:
     `part` is that of `--init_part`. A deviation that is a number is A_NUMBER.
     """
     names = ["network", "activation", "latent_dim"]
-    if config.network == "conv":
+    if has_filters(config.network):
         names.append("filters")
-    if part != "decoder" or config.network != "conv":  # a decoder of convolutions has no hidden units
+    if part != "decoder" or not has_filters(config.network):  # a decoder of convolutions has no hidden units
         names.append("hidden_units")
     if part in ("all", "encoder"):
         names += ["posterior", "missing"]
@@ -24,7 +25,7 @@ def architecture(config: Config, part: str) -> dict[str, Any]:
         names.append("likelihood")
     if part == "all":
         names.append("prior")
-        if config.prior == "mixture":
+        if PRIORS[config.prior].has_components:
             names.append("prior_components")
     settings = {name: getattr(config, name) for name in names}
     has_sigma = config.likelihood is not None and LIKELIHOODS[config.likelihood].has_sigma

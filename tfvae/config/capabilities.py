@@ -1,5 +1,6 @@
-"""What each posterior, prior, likelihood, objective, task and application can do: one row each, by which `rules.py`
-and `application.py` refuse.
+"""What each posterior, prior, likelihood, objective, network, task and application can do, one row each.
+
+By these `rules.py` and `application.py` refuse.
 
 Imports the standard library alone: a refused flag never waits for TensorFlow. `tests/core/test_capabilities.py` holds
 every class and function of `tfvae/core` against its row. A row's name is a value of the flag.
@@ -20,6 +21,7 @@ class Prior(NamedTuple):
     """A family of p(z): a class in `core/priors.py`."""
 
     learned: bool
+    has_components: bool = False  # it takes --prior_components
 
 
 class Likelihood(NamedTuple):
@@ -38,6 +40,13 @@ class Objective(NamedTuple):
     has_prior: bool = True  # it takes a learned --prior, and its models have a p(z) to draw from
     estimators: tuple[str, ...] = ("reparameterized",)
     needs_log_prob_of_any_z: bool = False
+
+
+class Network(NamedTuple):
+    """The layers of encoder and decoder: two functions in `core/networks.py`."""
+
+    has_filters: bool = False  # they are convolutions of --filters, for images alone; the decoder has no --hidden_units
+    in_explorer: bool = True  # the page of the latent explorer can compute its decoder
 
 
 class Task(NamedTuple):
@@ -83,7 +92,7 @@ POSTERIORS = {
 PRIORS = {
     "standard": Prior(learned=False),
     "normal": Prior(learned=True),
-    "mixture": Prior(learned=True),
+    "mixture": Prior(learned=True, has_components=True),
 }
 
 LIKELIHOODS = {
@@ -98,8 +107,10 @@ OBJECTIVES = {
     "autoencoder": Objective(draws_z=False, has_prior=False),
 }
 
-# Networks, functions in `core/networks.py`: all of them go with everything.
-NETWORKS = ("mlp", "conv")
+NETWORKS = {
+    "mlp": Network(),
+    "conv": Network(has_filters=True),
+}
 
 TASKS = {
     "samples": Task(needs_data=False, needs_prior=True),

@@ -133,7 +133,7 @@ class Config:
     filters: tuple[int, ...] | None = field(
         None,
         or_auto(whole_numbers("filter counts", may_be_empty=False)),
-        "filters of the convolutions of --network=conv, each of which halves the image; the decoder mirrors them; "
+        "filters of the convolutions of a --network of images, each of which halves them; the decoder mirrors them; "
         "auto: 32,64,128,256,256,... until the image is at most 8x8 (28x28: 32,64)",
     )
     activation: str = field("relu", choice("relu", "tanh", "elu", "gelu", "softplus"), "of the hidden layers")
@@ -164,7 +164,7 @@ class Config:
     )
     posterior: str = field("diagonal", choice(*POSTERIORS), "the family of q(z|x)")
     prior: str = field("standard", choice(*PRIORS), "p(z): N(0, I), or learned")
-    prior_components: int = field(10, whole(1, 10_000), "of --prior=mixture")
+    prior_components: int = field(10, whole(1, 10_000), "of a mixture as --prior")
     objective: str = field(
         "elbo",
         choice(*OBJECTIVES),

@@ -7,6 +7,7 @@ from typing import Any
 from tfvae.config.config import Config
 from tfvae.config.fields import to_text
 from tfvae.config.flagfile import config_of_run
+from tfvae.config.rules import has_filters
 
 _AUTO_IMAGES = {"images": 1_000_000, "folder": 100_000, "vectors": 300_000}  # that --epochs=auto passes over
 _LEAST_EPOCHS = 10  # of --epochs=auto
@@ -53,7 +54,7 @@ def with_epochs(config: Config, train_images: int, validation_images: int, kind:
 
 def with_filters(config: Config, image_shape: tuple[int, int, int]) -> Config:
     """`config` with the filters of its convolutions: those that its run directory records, or those of the image."""
-    if config.network != "conv" or config.filters is not None:
+    if not has_filters(config.network) or config.filters is not None:
         return config
     recorded = config_of_run(config)
     filters = recorded.filters if recorded is not None else None

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tfvae.config.capabilities import (
     LIKELIHOODS,
+    NETWORKS,
     OBJECTIVES,
     POSTERIORS,
     PRIORS,
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 def has_closed_kl(posterior: str, prior: str) -> bool:
     """Whether KL(q(z|x) || p(z)) of these families is closed."""
     return prior in POSTERIORS[posterior].closed_kl_to
+
+
+def has_filters(network: str | None) -> bool:
+    """Whether a network is one of convolutions; one that is left to the data, None, is not yet."""
+    return network is not None and NETWORKS[network].has_filters
 
 
 def check_combinations(config: "Config") -> None:
@@ -167,8 +173,9 @@ def _of_kind(config: "Config", kind: str) -> Iterator[tuple[str, str]]:
     """Each setting that data of this kind refuse: (its name, what is allowed)."""
     if kind == "vectors":
         of_vectors = "for vectors, which have no pixels"
-        if config.network not in (None, "mlp"):
-            yield "network", f"must be mlp {of_vectors}"
+        if has_filters(config.network):
+            without_filters = [name for name, row in NETWORKS.items() if not row.has_filters]
+            yield "network", f"must be {' or '.join(without_filters)} {of_vectors}"
         if config.binarize != "none":
             yield "binarize", f"must be none {of_vectors}"
         if config.dequantize:
@@ -191,6 +198,15 @@ def _of_kind(config: "Config", kind: str) -> Iterator[tuple[str, str]]:
                 yield name, "must not be set: it is for folders of images"
         if config.skip_damaged:
             yield "skip_damaged", "must be false: it is for folders of images"
+
+
+def check_explorer(config: "Config") -> None:
+    """Refuses the latent explorer of a network that its page can't compute; raises InputError."""
+    network = config.network or USUAL["network"]
+    if not NETWORKS[network].in_explorer:
+        raise InputError(
+            f"--explorer=true: must be false for --network={network}, whose decoder the page can't compute"
+        )
 
 
 def check_task(config: "Config", task: str, has_labels: bool = True, is_of_vectors: bool = False) -> None:

@@ -55,13 +55,14 @@ def _of_layers(layers: Iterable[keras.layers.Layer], shape: Shape) -> tuple[Cost
     cost = Cost(0, 0, 0)
     for layer in layers:
         next_shape = layer.compute_output_shape(shape)
+        inner, _ = _of_layers(getattr(layer, "trunk", ()), shape)  # of a layer that is made of others
         kernel, biases = _kernel_and_biases(layer, shape)
         # a kernel of a convolution is applied at each place of the smaller of its two images
         places = min(_numbers(shape[1:-1]), _numbers(next_shape[1:-1]))
         cost = Cost(
-            cost.weights + kernel + biases,
-            cost.outputs + _numbers(next_shape[1:]),
-            cost.multiply_adds + kernel * places,
+            cost.weights + inner.weights + kernel + biases,
+            cost.outputs + inner.outputs + _numbers(next_shape[1:]),
+            cost.multiply_adds + inner.multiply_adds + kernel * places,
         )
         shape = next_shape
     return cost, shape

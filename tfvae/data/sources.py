@@ -13,7 +13,7 @@ import numpy as np
 
 from tfvae.config import Config
 from tfvae.config.capabilities import LIKELIHOODS
-from tfvae.config.data_names import ARRAYS, TABLES, is_file_name
+from tfvae.config.data_names import ARRAYS, FILES, TABLES, is_file_name
 from tfvae.config.left_to_data import with_models
 from tfvae.config.rules import check_kind
 from tfvae.data import arrays, digits, folders, pixels, scaling, tables, tfds, vectors
@@ -251,7 +251,7 @@ def _read_source(config: Config) -> dict[str, Split]:
 
 def is_folder(config: Config) -> bool:
     """Whether the data set is a path that is no file of arrays or of a table: a folder, or what is refused as one."""
-    return is_file_name(config.dataset) and not config.dataset.endswith((".npy", ".npz", *TABLES))
+    return is_file_name(config.dataset) and not config.dataset.endswith(FILES)
 
 
 def _file_size(config: Config) -> int:

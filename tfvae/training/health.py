@@ -11,6 +11,7 @@ import numpy as np
 
 from tfvae.config import Config
 from tfvae.config.capabilities import OBJECTIVES
+from tfvae.config.rules import has_filters
 from tfvae.errors import InputError
 
 # A variance is that of the floor and a learned one: at 1.1 times the floor, five sixths of it are the floor's.
@@ -119,7 +120,7 @@ def _overfitting(config: Config, validations: list[_Validation]) -> str | None:
     has_risen = train_elbo[-1] > train_elbo[place]
     if not (has_fallen and has_risen):
         return None
-    size = "--filters" if config.network == "conv" else "--hidden_units"
+    size = "--filters" if has_filters(config.network) else "--hidden_units"
     ways = ["fewer --epochs", f"a smaller network ({size}, --latent_dim)", "more training data"]
     if not config.keep_best and _allows(config, keep_best=True):
         ways.insert(0, "--keep_best")

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from tfvae.config import Config
+from tfvae.config.rules import has_filters
 from tfvae.core import cost, fast
 from tfvae.core.making import make_networks
 from tfvae.errors import InputError
@@ -51,7 +52,7 @@ def require_fitting(config: Config, image_shape: tuple[int, int, int], local_rep
     way = "a smaller --batch_size"
     if state_bytes > batch_bytes:
         flag, way = f"--network={config.network}", "smaller --hidden_units"
-        if config.network == "conv":
+        if has_filters(config.network):
             way = "--filters=auto, or smaller --hidden_units"
     raise InputError(
         f"{flag}: must fit into this machine's {total / 1e9:.1f} GB: {weights:,} weights with {config.optimizer}'s "
