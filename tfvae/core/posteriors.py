@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfvae.core import fast, noise
 from tfvae.core.distributions import LOG_2_PI, DiagonalNormal, bounded_log_variance
+from tfvae.core.protocols import Posterior
 
 
 class IsotropicNormal(DiagonalNormal):
@@ -216,7 +217,7 @@ class PosteriorHead(keras.layers.Layer):
         """[B, L]: what q(z|x) is over."""
         return (*input_shape[:-1], self.latent_dim)
 
-    def call(self, features: tf.Tensor) -> "DiagonalNormal | FullNormal | Laplace | Logistic":
+    def call(self, features: tf.Tensor) -> Posterior:
         kernels = [tf.convert_to_tensor(kernel) for kernel in self.kernels]
         biases = [tf.convert_to_tensor(bias) for bias in self.biases]
         return POSTERIORS[self.family].from_head(*fast.outputs_by_one_product(features, kernels, biases))
