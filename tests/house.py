@@ -34,7 +34,7 @@ MAY_IMPORT = {  # a part of the package, and the parts beside itself that it may
     "trained": {"errors", "run"} | WINGS,
     "applied": {"errors"} | WINGS,
     "scores": {"errors"} | WINGS,
-    "front_door": {"errors", "run", "trained", "scores"} | WINGS,
+    "front_door": {"errors", "run", "trained", "applied", "scores"} | WINGS,
     "tfvae": {"errors", "front_door"} | WINGS,
     "__main__": {"errors", "run", "trained", "flags", "tfvae"} | WINGS,
 }

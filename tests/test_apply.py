@@ -57,6 +57,18 @@ def of(output):
     return json.loads(output.with_name(f"{output.name}.json").read_text())["of"]
 
 
+def test_python_applies_a_run_as_the_command_does(grey, tmp_path):
+    np.save(tmp_path / "others.npy", GREY[:50])
+    run(grey, tmp_path / "by_command.csv", what="scores", dataset=str(tmp_path / "others.npy"), eval_samples=3)
+    loaded = tfvae.load(grey[0].run_dir)
+    output, others = tmp_path / "by_python.csv", tmp_path / "others.npy"
+    described = loaded.apply("scores", output, dataset=others, eval_samples=np.int64(3))
+    assert output.read_bytes() == (tmp_path / "by_command.csv").read_bytes()
+    assert described["of"] == of(tmp_path / "by_command.csv")
+    with pytest.raises(InputError, match="overwrite"):
+        loaded.apply("scores", output, dataset=others)
+
+
 @pytest.mark.parametrize("samples", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_scores_of_the_test_part_are_those_of_evaluate_to_the_last_digit(digits, tmp_path, capsys, samples):
     config, dataset = digits

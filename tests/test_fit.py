@@ -1,9 +1,11 @@
 """Python's front door on arrays: `tfvae.fit`, `tfvae.load`, and what a `Run` does."""
 
+import base64
 import contextlib
 import dataclasses
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +75,27 @@ def test_a_run_says_what_it_is(run):
         np.subtract(run.history["val_log_likelihood"], run.history["val_kl"]), run.history["val_elbo"], rtol=1e-6
     )
     assert str(run.config.run_dir) in repr(run) and "step 21" in repr(run)
+
+
+def test_jupyter_shows_its_figures_and_its_pictures(run):
+    page = run._repr_html_()
+    names = ["manifold", "samples", "reconstructions", "latent_scatter"]
+    assert {*names} <= {*run.figures}
+    shown = re.findall(r'alt="(\w+)" src="data:image/png;base64,([^"]+)"', page)
+    assert [(name, base64.b64decode(content)) for name, content in shown] == [
+        (name, run.figures[name].read_bytes()) for name in names
+    ]
+    assert repr(run).replace("<", "&lt;").replace(">", "&gt;") in page
+    assert re.search(f"ELBO +{run.results['test']['elbo']:.2f} ", page)
+
+
+def test_it_tells_no_commands_of_a_shell(tmp_path, capsys):
+    config = Config(**{**SETTINGS, "epochs": 1}, run_dir=tmp_path / "run", export_dir=str(tmp_path / "export"))
+    tfvae.fit(config, DIGITS)
+    assert "log p(x)" in capsys.readouterr().out
+    tfvae.fit(config, DIGITS)
+    printed = capsys.readouterr().out
+    assert "is finished" in printed and "next:" not in printed
 
 
 def test_it_unpacks_as_load_always_did(run):

@@ -51,6 +51,17 @@ WRONG = {
     "a seed": (lambda run: run.sample(1, seed=-1), "seed=-1: must be a whole number from 0"),
     "a task": (lambda run: run.explore("smile"), "task='smile': must be one of samples, "),
     "labels": (lambda run: run.explore("features"), "labels"),
+    "an application": (
+        lambda run: run.apply("latent", "z.csv"),
+        "what='latent': must be one of .* did you mean 'latents'",
+    ),
+    "an option": (
+        lambda run: run.apply("scores", "s.csv", treshold_quantile=0.9),
+        "treshold_quantile: must not be given: did you mean threshold_quantile",
+    ),
+    "no option": (lambda run: run.apply("scores", "s.csv", epochs=3), "epochs: must not be given: apply takes what, "),
+    "an output": (lambda run: run.apply("latents", "z.txt"), "output=z.txt: must end in .npz, .png, .csv"),
+    "an application's arrays": (lambda run: run.apply("latents", "z.npz"), "dataset=arrays"),
     "other arrays": (lambda run: run.evaluate(IMAGES[1:]), "must be the images that"),
     "test alone": (lambda run: run.evaluate(test=IMAGES), "test: must not be given without images"),
     "no directory": (lambda run: tfvae.load("nowhere"), "run_dir=nowhere: must be the directory of a run"),

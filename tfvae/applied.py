@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfvae.config import Config
+from tfvae.config import Config, apply_options
 from tfvae.config.application import Request
 from tfvae.config.data_names import ARRAYS, is_file_name
 from tfvae.config.flagfile import read_config
@@ -60,6 +60,17 @@ def apply(config: Config, request: Request, label_column_is_given: bool = False)
         examples = with_missing(examples, trained.vae.encoder.user_rule, request.observed)
     quantity = _quantity(config, request, trained.vae)
     return Job(config, request, trained.vae, trained.step, examples, quantity, search).run()
+
+
+def apply_with(config: Config, options: dict[str, Any]) -> dict[str, Any]:
+    """`apply` for Python: `options` are arguments by the names of `tfvae.apply`'s flags, in the place of a `Request`.
+
+    Raises:
+        InputError, RunError: as `apply`.
+    """
+    request, settings = apply_options.divide(apply_options.checked(options))
+    config = dataclasses.replace(config, **settings).as_usual()
+    return apply(config, request, settings.get("label_column") is not None)
 
 
 def _load(config: Config, request: Request, label_column_is_given: bool) -> "tuple[SavedRun, Examples | None]":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfvae import run, trained
+from tfvae import applied, run, trained
 from tfvae.config import Config
 from tfvae.config.capabilities import TASKS
 from tfvae.config.checkpoint_choice import AUTO, CHOICE, Choice
@@ -23,10 +23,9 @@ from tfvae.data import handed_in
 from tfvae.errors import InputError
 from tfvae.runtime.tensorflow import import_tensorflow
 from tfvae.scores import Scores
+from tfvae.trained import load_model as load_model
 
 if TYPE_CHECKING:
-    import keras
-
     from tfvae.analysis.imputation import Imputed, Imputer
     from tfvae.analysis.latents import Latents
     from tfvae.core.vae import VAE
@@ -86,38 +85,6 @@ def load(run_dir: str | os.PathLike[str], checkpoint: Choice = AUTO) -> "Run":
     return Run(_saved(run_dir, checkpoint))
 
 
-def load_model(path: str | os.PathLike[str]) -> "keras.Model":
-    """The VAE, encoder or decoder that `model.save(path)` wrote to a .keras file.
-
-    `keras.saving.load_model` does the same, once Keras and tfvae are imported.
-
-    Raises:
-        InputError: it is no such file.
-    """
-    import_tensorflow()
-    import keras
-
-    from tfvae.core.models import Decoder, Encoder
-    from tfvae.core.vae import VAE  # which registers the classes
-
-    if not os.path.isfile(path):
-        raise InputError(f"path={os.fspath(path)}: must be a .keras file, and there is none")
-    try:
-        model = keras.saving.load_model(path)
-    except Exception as error:  # a damaged file raises anything
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"path={os.fspath(path)}: must be a .keras file of a VAE, encoder or decoder: "
-            f"{type(error).__name__}: {reason}"
-        ) from None
-    if not isinstance(model, VAE | Encoder | Decoder):
-        raise InputError(
-            f"path={os.fspath(path)}: must be a .keras file of a VAE, encoder or decoder, and has a "
-            f"{type(model).__name__}"
-        )
-    return model
-
-
 def _saved(run_dir: str | os.PathLike[str], checkpoint: Choice = AUTO) -> "SavedRun":
     from tfvae.training import checkpoints
 
@@ -164,6 +131,17 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<tfvae.Run {self.config.run_dir}, step {self.step:,}>"
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows."""
+        from tfvae.training import report
+
+        return report.as_html(repr(self), self.results, self.figures)
+
+    @property
+    def figures(self) -> dict[str, Path]:
+        """{name: .png file} of the newest pictures: `reconstructions`, `samples`, of two latents also `manifold`."""
+        return {path.stem: path for path in sorted((self.config.directory / "figures").glob("*.png"))}
 
     def encode(self, x: Any) -> "Latents":
         """q(z|x): `mean` and `log_variance`, float32 [N, L] both, of each latent by itself.
@@ -288,6 +266,8 @@ class Run:
     ) -> dict[str, Any]:
         """Does a task of `tfvae.explore` with the run's checkpoint: pictures and numbers go to `<run>/explore/`.
 
+        Returns `rows` of numbers, `of`, what they are of, and `picture`, the file.
+
         The images are those that `evaluate` takes; `features` and `fine_tuning` need `labels` too, and `samples` needs
         no images.
 
@@ -300,6 +280,19 @@ class Run:
             return trained.explore(self.config, task, checkpoint=self.step)
         arrays = self._arrays_of_run(images, validation, test, labels)
         return trained.explore(self.config, task, arrays, self.step)
+
+    def apply(self, what: str, output: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
+        """Does what `tfvae.apply` does, into a file or a directory: the latents, scores, ... of whole data sets.
+
+        `options` are the other flags of `tfvae.apply --help`: `dataset="./new"`, without which it is the run's own,
+        `threshold_quantile=0.99`. It returns what `<output>.json` holds.
+
+        Raises:
+            InputError: an argument can't be used; nothing has been written.
+            RunError: it failed after its start; the message says what is safe.
+        """
+        options = {"what": what, "output": os.fspath(output), "checkpoint": self.step, **options}
+        return applied.apply_with(self.config, options)
 
     def export(self) -> Path:
         """Writes the next version of the run's checkpoint to `config.export_dir`, and returns the decoder's directory.

@@ -43,13 +43,18 @@ def train(config: Config, on_workers_met: Callable[[], None] = lambda: None) -> 
         InputError: the data, or the run directory's settings, don't fit; nothing has been written.
         RunError: the run failed after its start; the message says what is safe.
     """
-    return train_on(config, None, on_workers_met)[1]
+    return train_on(config, None, on_workers_met, is_command=True)[1]
 
 
 def train_on(
-    config: Config, arrays: "dict[str, Split] | None", on_workers_met: Callable[[], None] = lambda: None
+    config: Config,
+    arrays: "dict[str, Split] | None",
+    on_workers_met: Callable[[], None] = lambda: None,
+    is_command: bool = False,
 ) -> tuple[Config, dict[str, Any]]:
     """`train`, on the parts that Python hands in (`memory.load`) in the place of a data set, if these are given.
+
+    Only where it `is_command` it ends with the commands to type next: Python has a `Run` to go on with.
 
     Returns:
         `config` with what it left to the data filled in, and `train`'s results.
@@ -71,9 +76,9 @@ def train_on(
     else:
         _check(config, dataset, placement, initial)
         results = _train_in(run_dir, config, dataset, placement, initial)
-    exported = Path(results["export"])
     placement.say(report.table(results))
-    placement.log(report.next_commands(run_dir, exported, config.dataset == ARRAYS))
+    if is_command:
+        placement.log(report.next_commands(run_dir, Path(results["export"])))
     return config, results
 
 

@@ -1,9 +1,10 @@
-"""What is done with a trained run: evaluated, explored, exported.
+"""What is done with a trained run: evaluated, explored, exported; and a model of Keras's own file, loaded.
 
 Nothing here waits for TensorFlow until it is called.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from tfvae.runtime.tensorflow import import_tensorflow
 from tfvae.serving import ownership
 
 if TYPE_CHECKING:
+    import keras
+
     from tfvae.data.splits import Dataset, Split
     from tfvae.training.checkpoints import SavedRun
 
@@ -191,3 +194,35 @@ def _write_explorer(trained: "SavedRun", config: Config, dataset: "Dataset", fol
     for folder in folders:
         write_atomically(folder / "explorer.html", page)
         print(f"{folder / 'explorer.html'}: open it in a browser")
+
+
+def load_model(path: str | os.PathLike[str]) -> "keras.Model":
+    """The VAE, encoder or decoder that `model.save(path)` wrote to a .keras file.
+
+    `keras.saving.load_model` does the same, once Keras and tfvae are imported.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    import_tensorflow()
+    import keras
+
+    from tfvae.core.models import Decoder, Encoder
+    from tfvae.core.vae import VAE  # which registers the classes
+
+    if not os.path.isfile(path):
+        raise InputError(f"path={os.fspath(path)}: must be a .keras file, and there is none")
+    try:
+        model = keras.saving.load_model(path)
+    except Exception as error:  # a damaged file raises anything
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"path={os.fspath(path)}: must be a .keras file of a VAE, encoder or decoder: "
+            f"{type(error).__name__}: {reason}"
+        ) from None
+    if not isinstance(model, VAE | Encoder | Decoder):
+        raise InputError(
+            f"path={os.fspath(path)}: must be a .keras file of a VAE, encoder or decoder, and has a "
+            f"{type(model).__name__}"
+        )
+    return model

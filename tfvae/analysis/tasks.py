@@ -162,7 +162,7 @@ def explore(config: Config, vae: VAE, step: int, dataset: Dataset | None, task: 
     task's row says that it needs no data.
 
     Returns:
-        What the JSON file holds: `rows` of numbers, and `of`, what they are numbers of.
+        What the JSON file holds, `rows` of numbers, and `of`, what they are numbers of; and `picture`, its file.
 
     Raises:
         InputError: the data set has no labels, which the task needs; nothing is written.
@@ -181,7 +181,7 @@ def explore(config: Config, vae: VAE, step: int, dataset: Dataset | None, task: 
     folder.mkdir(exist_ok=True)
     _write(folder, task, result, of)
     _print(folder / task, config, result, vae.decoder.columns)
-    return {"of": of, "rows": result.rows}
+    return {"of": of, "rows": result.rows, "picture": folder / f"{task}.png"}
 
 
 def _write(folder: Path, task: str, result: TaskResult, of: dict[str, Any]) -> None:

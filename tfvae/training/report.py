@@ -1,5 +1,7 @@
 """A run's final figures as text, and the commands to type next."""
 
+import base64
+import html
 import json
 import math
 import shlex
@@ -15,6 +17,8 @@ from tfvae.data.provenance import describe_pixels, describe_sigma, provenance
 from tfvae.data.splits import Dataset
 from tfvae.training.notes import Notes
 from tfvae.training.records import is_trained
+
+_SHOWN = ("manifold", "samples", "reconstructions", "latent_scatter")  # of a run's pictures, in Jupyter
 
 
 def finished_results(config: Config, fingerprint: str) -> dict[str, Any] | None:
@@ -166,17 +170,28 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def next_commands(run_dir: Path, exported: Path, of_arrays: bool = False) -> str:
-    """What to type after a run; one that was made of arrays is evaluated on a file of the same images."""
+def as_html(title: str, results: dict[str, Any], pictures: dict[str, Path]) -> str:
+    """A run as Jupyter shows it: its test figures, and some pictures, within the page. `results` may be empty."""
+    text = table(results) if results else "not finished: without test figures"
+    parts = [f"<b>{html.escape(title)}</b><pre>{html.escape(text)}</pre>"]
+    for name in (name for name in _SHOWN if name in pictures):
+        content = base64.b64encode(pictures[name].read_bytes()).decode()
+        caption = f'<figcaption style="text-align: center">{html.escape(name.replace("_", " "))}</figcaption>'
+        image = f'<img style="max-height: 320px" alt="{html.escape(name)}" src="data:image/png;base64,{content}">'
+        parts.append(f'<figure style="display: inline-block; margin: 4px">{image}{caption}</figure>')
+    return "\n".join(parts)
+
+
+def next_commands(run_dir: Path, exported: Path) -> str:
+    """What to type after a run."""
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())
     interpreter = shlex.quote(str(python))
     run, base = shlex.quote(str(run_dir)), shlex.quote(str(exported.parent.absolute()))
     name = shlex.quote(exported.parent.name)
-    dataset = " --dataset=FILE.npy" if of_arrays else ""
     return (
         f"next:\n  {interpreter} -m tensorboard.main --logdir={run}/tensorboard\n"
-        f"  {interpreter} -m tfvae.evaluate --run_dir={run}{dataset}\n"
+        f"  {interpreter} -m tfvae.evaluate --run_dir={run}\n"
         f"  docker run -p 8501:8501 -v {base}:/models/{name} -e MODEL_NAME={name} tensorflow/serving"
     )
