@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tfvae.front_door import load as load
     from tfvae.front_door import load_model as load_model
 
-__version__ = "0.1.0"
 __all__ = ["Config", "InputError", "RunError", "Run", "Scores", "fit", "load", "load_model"]
 
 
@@ -41,11 +40,23 @@ def __getattr__(name: str) -> Any:
         from tfvae import front_door
 
         return getattr(front_door, name)
+    if name == "__version__":
+        return _version()
     raise AttributeError(f"module 'tfvae' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})
+
+
+def _version() -> str:
+    """What the installation recorded, which read the tag; of a checkout that is not installed nothing is known."""
+    import importlib.metadata  # here, for `import tfvae` need not wait for it
+
+    try:
+        return importlib.metadata.version("tfvae")
+    except importlib.metadata.PackageNotFoundError:
+        return "0.0.0+unknown"
 
 
 register_with_keras()

@@ -44,6 +44,9 @@ def main(given: dict[str, Any], base: str) -> None:
     if not base:
         raise InputError("must be given a directory first: python -m tfvae.serve saved_models/NAME")
     require_packages()
+    from tfvae.runtime.versions import require_versions
+
+    require_versions()
     from tfvae.serving.server import serve
 
     serve(Path(base).expanduser(), **{name: given.get(name, flag.default) for name, flag in FLAGS.items()})

@@ -26,6 +26,9 @@ def _import_classes() -> None:
     if sys.modules[_KERAS].backend.backend() != "tensorflow":  # the classes are TensorFlow's
         return
     if not _one_of_ours_is_being_imported():
+        from tfvae.runtime.versions import require_versions  # here, for `import tfvae` need not wait for it
+
+        require_versions()
         importlib.import_module(_CLASSES)
 
 

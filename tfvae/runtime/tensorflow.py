@@ -16,12 +16,15 @@ def import_tensorflow() -> None:
     logs one for each kept program that it reads, since it tries a text format first.
 
     Raises:
-        InputError: Keras is told to take another backend.
+        InputError: Keras is told to take another backend; TensorFlow or Keras is too old.
     """
+    from tfvae.runtime.versions import require_versions  # here, for it takes a moment that --help need not wait
+
+    require_versions()
     require_tensorflow_backend()
     log_level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if log_level == "3" and "tensorflow" not in sys.modules:  # which reads the level when it is imported
-        from tfvae.runtime import compile_cache  # here, for it takes a moment that --help need not wait
+        from tfvae.runtime import compile_cache  # here, as above
 
         compile_cache.keep()
     with _no_garbage_collection(), contextlib.ExitStack() as stack:
