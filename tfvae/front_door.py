@@ -49,7 +49,8 @@ def fit(
         images: the training images, whole numbers 0 to 255, of any type (integers that are all 0 or 1: binary), or
             fractions in [0, 1]: an array, nested lists, a tensor, or a finite tf.data.Dataset of images or of pairs
             (image, label), which is read once. None: the data set that `config` names.
-        validation, test: likewise; without them a tenth of `images` is held out for each, the same tenth in every run.
+        validation: likewise; without it a tenth of `images` is held out, the same tenth in every run.
+        test: likewise.
         labels: whole numbers or words [N] or [N, 1] of `images`; only tasks that need them look at them.
 
     Called again with the same settings and images it goes on where the run stopped, and a finished run is read. The
@@ -109,14 +110,21 @@ class Run:
     are computed block by block.
     """
 
+    vae: "VAE"
+    config: Config
+    step: int
+    fingerprint: str
+    results: dict[str, Any]
+    history: dict[str, list[Any]]
+
     def __init__(self, saved: "SavedRun", arrays: "dict[str, Split] | None" = None) -> None:
         from tfvae.training import history
 
-        self.vae: VAE = saved.vae
+        self.vae = saved.vae
         self.config, self.step, self.fingerprint = saved.config, saved.step, saved.fingerprint
         run_dir = self.config.directory
         path = run_dir / "results.json"
-        self.results: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        self.results = json.loads(path.read_text()) if path.is_file() else {}
         self.history = history.read(run_dir)
         self._own_arrays = arrays
         self._scoring: Scoring | None = None  # compiled at the first `score`

@@ -166,7 +166,8 @@ class VAE(keras.Model):
         Args:
             optimizer: Keras's, or its name.
             loss: must not be given; it is here to say so.
-            run_eagerly, steps_per_execution: as Keras has them.
+            run_eagerly: as Keras has it.
+            steps_per_execution: as Keras has it.
             settings: of OBJECTIVE_SETTINGS, with the values of `Config`: `objective="iwae", num_samples=5`. A warm-up
                 of the KL and a clipped gradient are for `tfvae.fit`: Keras's optimizers clip by themselves.
 
