@@ -52,7 +52,7 @@ def _settings() -> str:
     for subject, names in SUBJECTS.items():
         lines += [
             "",
-            f"#### {subject}",
+            f"### {subject.capitalize()}",
             "",
             "| setting | default | what it is | allowed |",
             "| --- | --- | --- | --- |",
