@@ -12,7 +12,7 @@ from tfvae import run
 from tfvae.config import Config
 from tfvae.config.capabilities import TASKS
 from tfvae.config.checkpoint_choice import AUTO, Choice
-from tfvae.config.rules import check_explorer, check_task
+from tfvae.config.rules import check_explorer, check_onnx, check_task
 from tfvae.errors import InputError
 from tfvae.runtime.files import require_checkpoints, require_writable, write_atomically
 from tfvae.runtime.tensorflow import import_tensorflow
@@ -158,6 +158,8 @@ def export(
     config = place.absolute(config)
     if with_explorer:
         check_explorer(config)
+    if export_format == "onnx":
+        check_onnx(config)
     require_writable("export_dir", config.export_dir, *ownership.names(config).values())
     run_dir = config.directory
     dataset = None

@@ -261,3 +261,9 @@ def test_a_task_that_needs_labels_is_refused_without_them(task):
 def test_anomalies_are_found_by_the_scores_that_mean_something(settings, is_of_vectors, white, scores):
     config = Config(**settings)
     assert [name for name in SCORES if not list(rules.score_refusals(config, name, is_of_vectors, white))] == scores
+
+
+def test_onnx_is_refused_of_products_that_onnxruntime_can_t_compute():
+    rules.check_onnx(Config())
+    with pytest.raises(InputError, match="must be saved_model for a run with dtype=bfloat16"):
+        rules.check_onnx(Config(dtype="bfloat16"))

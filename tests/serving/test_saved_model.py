@@ -72,6 +72,20 @@ def test_the_signatures_answer_as_the_model_for_any_number_of_rows(models):
         np.testing.assert_allclose(drawn["image"], np.clip(vae.decode(drawn["z"]).mean, 0, 1), atol=1e-6)
 
 
+def test_bfloat16_products_may_be_rounded_otherwise_in_a_graph_and_float32_ones_may_not(tmp_path):
+    vae = make_vae(Config(hidden_units=(512,), dtype="bfloat16"), (8, 8, 1))
+    folder = saved_model.export(vae, tmp_path / "run").parent.with_name("run-encoder") / "1"
+    path = folder / "assets.extra" / "expected.npz"
+    expected = dict(np.load(path))
+    assert expected["tolerance"] == 1 / 64
+    np.savez(path, **{**expected, "encode/out/mean": expected["encode/out/mean"] + 0.1})
+    with pytest.raises(ValueError, match="encode differs from the model"):
+        verify.verify(folder)
+    np.savez(path, **{**expected, "tolerance": 1e-6, "encode/out/mean": expected["encode/out/mean"] + 1e-3})
+    with pytest.raises(ValueError, match="encode differs from the model"):
+        verify.verify(folder)
+
+
 def test_a_full_posterior_s_log_variance_is_that_of_each_latent_by_itself(tmp_path):
     vae = make_vae(Config(hidden_units=(8,), latent_dim=3, posterior="full"), (4, 4, 1))
     kernels = [v for v in vae.encoder.variables if v.path.startswith("vae/encoder/head/") and "kernel" in v.path]

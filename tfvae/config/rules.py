@@ -209,6 +209,12 @@ def check_explorer(config: "Config") -> None:
         )
 
 
+def check_onnx(config: "Config") -> None:
+    """Refuses ONNX of a model whose products onnxruntime can't compute; raises InputError."""
+    if config.dtype != "float32":
+        raise InputError(f"--export_format=onnx: must be saved_model for a run with --dtype={config.dtype}")
+
+
 def check_task(config: "Config", task: str, has_labels: bool = True, is_of_vectors: bool = False) -> None:
     """Raises InputError with the first of `task_refusals`, if there is one."""
     for reason in task_refusals(config, task, has_labels, is_of_vectors):

@@ -76,11 +76,12 @@ def describe(config: Config, step: int, results: dict[str, Any]) -> dict[str, An
 
 
 class Model(NamedTuple):
-    """What is exported: below `directory`, with these variables alone."""
+    """What is exported: below `directory`, with these variables alone; by `tolerance` its answers may differ."""
 
     directory: Path
     variables: list[Any]
     signatures: dict[str, Signature]
+    tolerance: float
 
 
 def decoder_model(vae: VAE, directory: Path) -> Model:
@@ -99,7 +100,8 @@ def decoder_model(vae: VAE, directory: Path) -> Model:
     decode = Signature(functions.decode, z, x_columns=vae.decoder.columns)
     sample = Signature(functions.sample, seed, x_columns=vae.decoder.columns)
     needed = [v for v in vae.variables if not v.path.startswith("vae/encoder/")]
-    return Model(directory, needed, {"serving_default": decode, "decode": decode, "sample": sample})
+    signatures = {"serving_default": decode, "decode": decode, "sample": sample}
+    return Model(directory, needed, signatures, verify.TOLERANCES[vae.decoder.layer_dtype])
 
 
 def encoder_model(vae: VAE, directory: Path) -> Model:
@@ -111,7 +113,8 @@ def encoder_model(vae: VAE, directory: Path) -> Model:
     """
     x = tf.TensorSpec([None, *vae.encoder.example_shape], tf.float32, name="x")
     encode = Signature(_EncoderFunctions(vae).encode, x, vae.encoder.columns, vae.encoder.value_range)
-    return Model(directory, vae.encoder.variables, {"serving_default": encode, "encode": encode})
+    signatures = {"serving_default": encode, "encode": encode}
+    return Model(directory, vae.encoder.variables, signatures, verify.TOLERANCES[vae.encoder.layer_dtype])
 
 
 def export(
@@ -258,7 +261,7 @@ def _write(model: Model, folder: Path, description: dict[str, Any] | None) -> No
     extra.mkdir()
     (extra / "tfvae.json").write_text(json.dumps(description or {}, indent=1) + "\n")
     _write_warm_up(extra / "tf_serving_warmup_requests", model.directory.name, model.signatures)
-    _write_expected(extra / "expected.npz", model.signatures)
+    _write_expected(extra / "expected.npz", model.signatures, model.tolerance)
     folder.chmod(0o755)  # a server may be another user
 
 
@@ -299,9 +302,9 @@ def _write_warm_up(path: Path, model: str, signatures: dict[str, Signature]) -> 
                 writer.write(log.SerializeToString())
 
 
-def _write_expected(path: Path, signatures: dict[str, Signature]) -> None:
+def _write_expected(path: Path, signatures: dict[str, Signature], tolerance: float) -> None:
     """What the model itself answers, function by function outside any graph, for `verify` here and on any machine."""
-    expected: dict[str, Any] = {}
+    expected: dict[str, Any] = {"tolerance": np.array(tolerance)}
     examples = {name: signature.example(_EXAMPLE_ROWS) for name, signature in signatures.items()}
     for name, signature in signatures.items():
         expected[f"{name}/in/{signature.input.name}"] = examples[name]
