@@ -3,7 +3,6 @@
 import importlib.metadata
 import inspect
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,22 +56,6 @@ assert [picture.shape for picture in pictures] == [(8, 8, 8, 1)] * 2 and p.mean.
 """
     done = run_in_process(tmp_path, "\n".join(lines) + checks)
     assert (done.returncode, [line for line in done.stderr.splitlines() if "E0000" in line]) == (0, []), done.stderr
-
-
-@pytest.mark.slow
-def test_the_lines_of_the_readme_work(tmp_path):
-    text = (ROOT / "README.md").read_text()
-    section = text[text.index("## From Python") : text.index("## Data\n")]
-    blocks = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
-    assert len(blocks) == 2
-    checks = """
-assert latents.mean.shape == (1797, 2) and scores.log_px_monte_carlo_error.shape == (1797,)
-assert p.log_prob(q.sample(seed=0)[0, 0] * 0 + images[:8, ..., None] / 255).shape == (8,)
-assert vae.optimizer.iterations > 0
-"""
-    done = run_in_process(tmp_path, "".join(blocks) + checks)
-    assert done.returncode == 0, done.stderr
-    assert {"runs", "saved_models", "vae.keras"} <= set(os.listdir(tmp_path))
 
 
 def test_the_commands_have_the_functions_that_they_call():
