@@ -20,6 +20,14 @@ PAGES = pages()
 SLOW = ("README.md",)  # these pages are run in the slow tier, whose minutes are few, the others nightly
 ALL = [piece for page in PAGES for piece in pieces(page)]
 FOREIGN_FLAGS = {"ntasks-per-node", "signal", "requeue", "name"}  # that pages name: of SLURM; `--name` stands for any
+ASSUMED_NAMES = {  # of a page's Python, which the reader has from elsewhere
+    "docs/anomalies.md": """
+import tfvae
+from sklearn.datasets import load_digits
+run = tfvae.load("runs/digits")
+images, labels = load_digits().images / 16, load_digits().target == 9
+""",
+}
 CHECKS = {  # of the names that a page's Python has made
     "README.md": """
 assert run.encode(images).mean.shape == (1797, 2) and run.vae.name == "vae"
@@ -55,6 +63,9 @@ def test_the_page_runs(page, store, tmp_path, monkeypatch, same_signal_handlers)
     workshop = Workshop(tmp_path / "work", store)
     monkeypatch.chdir(workshop.folder)
     running = Page(workshop)
+    assumed = ASSUMED_NAMES.get(page, "")
+    workshop.provide(assumed, made=None)
+    exec(assumed, running.names)
     failed = []
     try:
         for piece in pieces(page):

@@ -6,6 +6,7 @@ All is made quickly, of what scikit-learn brings: `mnist`, `binarized_mnist` and
 
 import contextlib
 import csv
+import fnmatch
 import re
 import shutil
 from pathlib import Path
@@ -25,6 +26,8 @@ ASSUMED_RUNS = {  # that a page names and has not trained: by which flags the re
     "wine": ["--dataset=wine.csv", "--label_column=class"],
     "NAME": ["--dataset=digits", "--latent_dim=2"],
     "mine": ["--dataset=digits", "--latent_dim=2"],
+    "digits": ["--dataset=digits", "--latent_dim=2"],
+    "digits-5": ["--dataset=digits", "--latent_dim=5"],
 }
 OF_THE_CHECKOUT = ("flags", "serving", "benchmarks", "docs", "tfvae", "tests")
 
@@ -43,8 +46,10 @@ class Workshop:
 
     def provide(self, text: str, made: str | None) -> None:
         """Puts the assumed runs that the text names where they are not there yet; `made` is the one that it makes."""
-        for name in dict.fromkeys(re.findall(r"\b(?:runs|saved_models)/(\w+)", text)):
-            if name in ASSUMED_RUNS and name != made and not (self.folder / "runs" / name).exists():
+        patterns = re.findall(r"\b(?:runs|saved_models)/([\w*-]+)", text)
+        for name in ASSUMED_RUNS:
+            is_named = any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+            if is_named and name != made and not (self.folder / "runs" / name).exists():
                 self._train(name)
                 for place in (f"runs/{name}", f"saved_models/{name}", f"saved_models/{name}-encoder"):
                     shutil.copytree(self.store / place, self.folder / place)
