@@ -96,7 +96,7 @@ def _inline(page: str, prose: list[str]) -> list[Piece]:
     found = []
     for span in _INLINE.finditer(whole):
         text = " ".join(span[2].replace("\\|", "|").split())
-        if re.match(r"((\.venv/bin/)?python3? -m (tfvae|benchmarks)\b|tfvae [a-z]|--\w)", text):
+        if re.match(r"((\.venv/bin/)?python3? -m (tfvae|benchmarks)\b|tfvae [a-z]|eval |--\w)", text):
             found.append(Piece(page, whole.count("\n", 0, span.start()) + 1, "inline", text))
     return found
 

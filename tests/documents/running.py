@@ -14,7 +14,8 @@ from typing import NamedTuple
 from documents import ROOT, Command, Piece, parse
 from workshop import QUICK, Workshop
 
-from tfvae.config.config import FIELDS
+from tfvae import completion
+from tfvae.config.commands import COMMANDS
 
 SECONDS = 300  # that one command may take
 PORT = 8501  # that the text names; a free one takes its place
@@ -78,7 +79,10 @@ def way(piece: Piece) -> Way:
         return Way(SERVER if command.tfvae[0] == "serve" else IN_PROCESS)
     if command.words[0] == "tensorboard":
         return Way(SERVER)
-    if command.words[0] in ("curl", "saved_model_cli", "ls") or command.words[:2] == ["python", "serving/client.py"]:
+    if command.words[0] in ("curl", "saved_model_cli", "ls", "eval") or command.words[:2] == [
+        "python",
+        "serving/client.py",
+    ]:
         return Way(SHELL) if command.words[0] != "curl" or shutil.which("curl") else Way("", "there is no curl")
     for start, reason in NOT_RUN.items():
         if f"{' '.join(command.words)} ".startswith((f"{start} ", f"{start}.", f"{start}/")):
@@ -100,10 +104,9 @@ def quick(command: str, argv: list[str]) -> list[str]:
 
 def flags_of(command: str) -> set[str]:
     """The names of a command's flags. Raises UnknownCommand: there is no such command."""
-    if not (ROOT / "tfvae" / f"{command}.py").is_file():
+    if command not in COMMANDS:
         raise UnknownCommand(f"tfvae.{command}")
-    own = getattr(importlib.import_module(f"tfvae.{command}"), "FLAGS", {})
-    return {*own, *(FIELDS if command == "train" else ()), "help", "flagfile"}
+    return {*completion.flags_of(command), "help", "flagfile"}
 
 
 class Page:
@@ -170,8 +173,9 @@ class Page:
             self._serve(parse("python -m tfvae.serve saved_models/NAME"))  # which TensorFlow Serving's container would
         if command.words[0] == "curl":
             text = text.replace("curl ", "curl --silent --show-error --fail ", 1)
-        script = "\n".join([*self.variables, text]).replace(str(PORT), str(self.port))
-        script = re.sub(r"^python ", f"{sys.executable} ", script, flags=re.MULTILINE)
+        script = "\n".join(['tfvae() { python -m tfvae "$@"; }', *self.variables, text]).replace(
+            str(PORT), str(self.port)
+        )
         done = subprocess.run(
             ["bash", "-c", script], capture_output=True, text=True, timeout=SECONDS, env=environment()
         )

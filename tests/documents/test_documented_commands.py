@@ -16,6 +16,8 @@ from documents import ROOT, Piece, UnknownFence, pages, parse, pieces
 from running import Page, UnknownCommand, extras, flags_of, quick, way
 from workshop import Workshop, make_store
 
+from tfvae.config.commands import COMMANDS
+
 PAGES = pages()
 SLOW = ("README.md",)  # these pages are run in the slow tier, whose minutes are few, the others nightly
 ALL = [piece for page in PAGES for piece in pieces(page)]
@@ -38,9 +40,7 @@ assert p.log_prob(q.sample(seed=0)[0, 0] * 0 + images[:8, ..., None] / 255).shap
 assert vae.optimizer.iterations > 0
 """,
 }
-ALL_FLAGS = FOREIGN_FLAGS.union(
-    *map(flags_of, ("train", "launch", "grid", "apply", "explore", "evaluate", "export", "serve", "compare"))
-)
+ALL_FLAGS = FOREIGN_FLAGS.union(*map(flags_of, COMMANDS))
 
 
 def in_its_tier(page):
