@@ -23,6 +23,7 @@ SAMPLES = ["--eval_samples=5"]
 
 IN_PROCESS, OF_ITS_OWN, SERVER = "in this process", "in a process of its own", "as a server, until the page ends"
 SHELL, PYTHON = "by bash", "as Python"
+BY_BASH = ("curl", "saved_model_cli", "eval", "ls")
 
 
 class Way(NamedTuple):
@@ -76,14 +77,14 @@ def way(piece: Piece) -> Way:
     if command.tfvae and any(flag.startswith("--logical_cpus") for flag in command.words):
         return Way(OF_ITS_OWN)  # this process has its devices already
     if command.tfvae:
-        return Way(SERVER if command.tfvae[0] == "serve" else IN_PROCESS)
+        is_server = command.tfvae[0] == "serve" and "--help" not in command.words
+        return Way(SERVER if is_server else IN_PROCESS)
     if command.words[0] == "tensorboard":
         return Way(SERVER)
-    if command.words[0] in ("curl", "saved_model_cli", "ls", "eval") or command.words[:2] == [
-        "python",
-        "serving/client.py",
-    ]:
-        return Way(SHELL) if command.words[0] != "curl" or shutil.which("curl") else Way("", "there is no curl")
+    if command.words[0] == "curl" and not shutil.which("curl"):
+        return Way("", "there is no curl")
+    if command.words[0] in BY_BASH or command.words[:2] == ["python", "serving/client.py"]:
+        return Way(SHELL)
     for start, reason in NOT_RUN.items():
         if f"{' '.join(command.words)} ".startswith((f"{start} ", f"{start}.", f"{start}/")):
             return Way("", reason)
@@ -173,9 +174,8 @@ class Page:
             self._serve(parse("python -m tfvae.serve saved_models/NAME"))  # which TensorFlow Serving's container would
         if command.words[0] == "curl":
             text = text.replace("curl ", "curl --silent --show-error --fail ", 1)
-        script = "\n".join(['tfvae() { python -m tfvae "$@"; }', *self.variables, text]).replace(
-            str(PORT), str(self.port)
-        )
+        lines = ['tfvae() { python -m tfvae "$@"; }', *self.variables, text]
+        script = "\n".join(lines).replace(str(PORT), str(self.port))
         done = subprocess.run(
             ["bash", "-c", script], capture_output=True, text=True, timeout=SECONDS, env=environment()
         )
