@@ -207,7 +207,7 @@ def _grey_16_bits(path: Path, image: Image.Image) -> tuple[np.ndarray, bool]:
     if low < 0 or high > 65_535:
         raise UnfitImage(path, "images of 8 or 16 bits", f"has grey values from {low:,} to {high:,}")
     grey = values.astype(np.float32)
-    is_transparent = values == image.info.get("transparency", -1)
+    is_transparent = grey == image.info.get("transparency", -1)  # NumPy 2.1 crashes on >u2 values == -1
     grey[is_transparent] = 65_535
     return grey, bool(is_transparent.any())
 
