@@ -47,7 +47,7 @@ def installed(wheel, tmp_path_factory):
 def test_the_wheel_has_every_file_of_the_package_and_no_other(wheel):
     files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "tfvae").rglob("*.py")}
-    assert files == sources | {"tfvae/analysis/explorer.html", "tfvae/py.typed"}
+    assert files == sources | {"tfvae/analysis/explorer.html", "tfvae/completion.bash", "tfvae/py.typed"}
 
 
 @pytest.mark.slow
@@ -56,6 +56,8 @@ def test_who_installed_it_can_train_go_on_and_export_the_explorer(installed, tmp
     command = str(installed / "bin" / "tfvae")
     where = run([sys.executable, "-c", "import tfvae; print(tfvae.__file__)"], tmp_path, **here).stdout
     assert where == f"{installed / 'tfvae' / '__init__.py'}\n"
+    version = run([sys.executable, "-c", "import tfvae; print(tfvae.__version__)"], tmp_path, **here).stdout
+    assert version == "0.1.0.dev0\n"  # what pyproject.toml says of a folder without git
 
     trained = run([sys.executable, "-m", "tfvae.train", *FLAGS], tmp_path, **here)
     assert trained.stderr == "" and "runs/small: starts from step 0 of 11 steps" in trained.stdout
