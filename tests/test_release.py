@@ -1,4 +1,4 @@
-"""A release must have an entry in the changelog, and the citation, the containers and the workflows name what there is."""
+"""A release has its entry in the changelog, the lock file every dependency, and the containers what they copy."""
 
 import re
 import subprocess
