@@ -11,6 +11,7 @@ import pytest
 from settings import OTHER
 
 from tfvae.config import Config, help_page
+from tfvae.config.capabilities import LIKELIHOODS, POSTERIORS
 from tfvae.config.config import FIELDS
 from tfvae.config.fields import field, whole
 from tfvae.config.flagfile import to_flagfile
@@ -323,9 +324,9 @@ def test_help_has_the_flags_by_subject_and_each_once(capsys):
 @pytest.mark.parametrize(
     ("argument", "end"),
     [
-        ("--likelihood=gausian", "must be auto or one of bernoulli, gaussian: did you mean gaussian?"),
-        ("--posterior=diag", "full, laplace, logistic: did you mean diagonal?"),
-        ("--posterior=gumbel", "full, laplace, logistic"),
+        ("--likelihood=gausian", f"must be auto or one of {', '.join(LIKELIHOODS)}: did you mean gaussian?"),
+        ("--posterior=diag", f"must be one of {', '.join(POSTERIORS)}: did you mean diagonal?"),
+        ("--posterior=gumbel", f"must be one of {', '.join(POSTERIORS)}"),
         ("--latentdim=3", "Did you mean: latent_dim ?"),
     ],
 )

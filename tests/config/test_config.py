@@ -92,8 +92,12 @@ SHOWN = [  # one of each kind: the value, and the message
     ("beta", "1", "beta='1': must be a finite number not below 0"),
     ("beta", ARRAY, "beta=<ndarray of shape (60000, 28) and type float64>: must be a finite number not below 0"),
     ("learning_rate", np.float32(0), f"learning_rate={np.float32(0)!r}: must be a finite number above 0"),
-    ("network", "rnn", "network='rnn': must be None or one of 'mlp', 'conv'"),
-    ("network", ARRAY, "network=<ndarray of shape (60000, 28) and type float64>: must be None or one of 'mlp', 'conv'"),
+    ("scale", "rnn", "scale='rnn': must be None or one of 'none', 'unit', 'standardize'"),
+    (
+        "scale",
+        ARRAY,
+        "scale=<ndarray of shape (60000, 28) and type float64>: must be None or one of 'none', 'unit', 'standardize'",
+    ),
     ("activation", "x", "activation='x': must be one of 'relu', 'tanh', 'elu', 'gelu', 'softplus'"),
     (
         "image_size",
