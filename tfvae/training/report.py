@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from tfvae.config import Config
+from tfvae.config.capabilities import OBJECTIVES
 from tfvae.data.provenance import describe_pixels, describe_sigma, provenance
 from tfvae.data.splits import Dataset
 from tfvae.training.notes import Notes
@@ -129,7 +130,7 @@ def of_weights(config: Config, step: int, best_step: int | None) -> dict[str, An
 
 def meaningful_figures(config: Config, summary: dict[str, Any], image_shape: tuple[int, ...]) -> dict[str, Any]:
     """The figures that mean something for this model: an autoencoder has no density, 8-bit pixels have bits."""
-    if config.objective == "autoencoder":
+    if not OBJECTIVES[config.objective].has_prior:
         names = ("squared_error", "active_units")
         return {name: value if name in names else None for name, value in summary.items()}
     if config.dequantize:  # a density over [0, 1] is one over 256 levels times 256 (Theis et al. 2016, section 3.1)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tfvae.config import Config
+from tfvae.config.capabilities import OBJECTIVES
 from tfvae.config.rules import score_refusals
 from tfvae.core.vae import VAE
 from tfvae.data.complexity import complexity
@@ -69,7 +70,7 @@ def _chunk_rows(plan: BlockPlan, samples: int) -> int:
 
 def names_of_scores(vae: VAE, config: Config) -> list[str]:
     """The scores that a run's examples have, but for the error of log p(x), which more than one sample have."""
-    if config.objective == "autoencoder":
+    if not OBJECTIVES[config.objective].has_prior:
         return ["squared_error"]
     names = ["elbo", "log_likelihood", "kl", "log_px", "squared_error"]
     if vae.decoder.columns is not None:
