@@ -106,10 +106,10 @@ def write_table(path: Path, names: list[str], rows: list[list]) -> None:
 
 
 def make_arrays(store: Path) -> None:
-    """x.npy and x.npz, 60 of the digits in 28x28, and mask.npy, which hides their upper halves."""
-    images = digits()[0][:60]
+    """x.npy and x.npz, 300 of the digits in 28x28, and mask.npy, which hides their upper halves."""
+    images = digits()[0][:300]
     np.save(store / "x.npy", images[..., 0])
-    np.savez(store / "x.npz", train=images, test=images[:10])
+    np.savez(store / "x.npz", train=images, test=images[:30])
     mask = np.ones(images.shape[:3], bool)
     mask[:, :14] = False
     np.save(store / "mask.npy", mask)
