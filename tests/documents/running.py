@@ -20,6 +20,7 @@ from tfvae.config.commands import COMMANDS
 SECONDS = 300  # that one command may take
 PORT = 8501  # that the text names; a free one takes its place
 SAMPLES = ["--eval_samples=5"]
+LONGER = ["--epochs=25", *SAMPLES]  # of a run whose steps 200 and more are traced: the digits have 11 an epoch
 
 IN_PROCESS, OF_ITS_OWN, SERVER = "in this process", "in a process of its own", "as a server, until the page ends"
 SHELL, PYTHON = "by bash", "as Python"
@@ -97,6 +98,8 @@ def quick(command: str, argv: list[str]) -> list[str]:
         return argv
     if command in ("launch", "grid"):
         return [*argv, *([] if "--" in argv else ["--"]), *QUICK]
+    if command == "train" and any(argument.startswith("--profile_steps") for argument in argv):
+        return [*argv, *LONGER]
     if command == "train":
         return [*argv, *QUICK]
     takes_samples = command == "apply" and any(what in argv for what in ("--what=scores", "--what=impute"))

@@ -1,8 +1,9 @@
 """Every command and every block of Python of README.md and docs/*.md runs, from the text itself, in the page's order.
 
-To be quick, `train`, `launch` and `grid` get `--epochs=1 --eval_samples=5` at their end, and `evaluate`, `explore` and
-`apply` of scores and missing values `--eval_samples=5`; a free port takes the place of 8501. Nothing else is changed.
-What is not run has its reason in `running.NOT_RUN`; `pytest -s -k nothing_is_left_out` lists it.
+To be quick, `train`, `launch` and `grid` get `--epochs=1 --eval_samples=5` at their end (25 epochs with
+`--profile_steps`), and `evaluate`, `explore` and `apply` of scores and missing values `--eval_samples=5`; a free port
+takes the place of 8501. Nothing else is changed. What is not run has its reason in `running.NOT_RUN`;
+`pytest -s -k nothing_is_left_out` lists it.
 """
 
 import os
@@ -194,6 +195,7 @@ def test_what_the_tests_do_not_know_is_an_error():
 def test_what_is_added_makes_a_command_quick_and_nothing_else():
     assert quick("train", ["--latent_dim=2"]) == ["--latent_dim=2", "--epochs=1", "--eval_samples=5"]
     assert quick("train", ["--help"]) == ["--help"]
+    assert quick("train", ["--profile_steps=200,210"])[1:] == ["--epochs=25", "--eval_samples=5"]
     assert quick("launch", ["--workers=2"]) == ["--workers=2", "--", "--epochs=1", "--eval_samples=5"]
     assert quick("apply", ["--what=scores"]) == ["--what=scores", "--eval_samples=5"]
     assert quick("apply", ["--what=latents"]) == ["--what=latents"]
