@@ -22,13 +22,19 @@ from tfvae.config.capabilities import (
 from tfvae.config.config import FIELDS
 from tfvae.errors import InputError
 
-NOT_CLOSED = (
-    "must be monte_carlo or auto: it is closed only from --posterior=isotropic, diagonal or full "
-    "to --prior=standard or normal"
-)
+
+def either(names):
+    """`a, b or c`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
+
+
+CLOSED = either(name for name, row in POSTERIORS.items() if row.closed_kl_to)
+PER_LATENT = either(name for name, row in POSTERIORS.items() if row.kl_per_latent)
+NOT_CLOSED = f"must be monte_carlo or auto: it is closed only from --posterior={CLOSED} to --prior=standard or normal"
 NOT_PER_LATENT = (
-    "must be 0, or the KL closed for each latent by itself: --posterior=isotropic or diagonal, --prior=standard or "
-    "normal, --kl=analytic"
+    f"must be 0, or the KL closed for each latent by itself: --posterior={PER_LATENT}, --prior=standard or normal, "
+    "--kl=analytic"
 )
 NO_BASELINE = "must be none, or --estimator=score_function and --num_samples 2 or more"
 NO_DEQUANTIZING = "must be false, or --likelihood=gaussian and --binarize=none"

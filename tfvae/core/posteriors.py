@@ -88,7 +88,7 @@ class FullNormal(NamedTuple):
 
 
 class Laplace(NamedTuple):
-    """Independent Laplace latents of this mean and log-variance; no closed KL to a normal prior."""
+    """Independent Laplace latents of this mean and log-variance; their KL is sampled."""
 
     mean: tf.Tensor
     log_variance: tf.Tensor
@@ -133,7 +133,7 @@ class Laplace(NamedTuple):
 
 
 class Logistic(NamedTuple):
-    """Independent logistic latents of this mean and log-variance; no closed KL to a normal prior."""
+    """Independent logistic latents of this mean and log-variance; their KL is sampled."""
 
     mean: tf.Tensor
     log_variance: tf.Tensor
