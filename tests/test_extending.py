@@ -59,9 +59,9 @@ def sections() -> dict[str, Section]:
     page = (ROOT / "docs" / "extending.md").read_text()
     found = {}
     for part in page.split("\n## ")[1:]:
-        blocks = dict(re.findall(r"^```(diff|sh)\n(.*?)^```$", part, re.MULTILINE | re.DOTALL))
+        blocks = dict(re.findall(r"^```(diff|console)\n(.*?)^```$", part, re.MULTILINE | re.DOTALL))
         if "diff" in blocks:
-            found[part.partition(":")[0]] = Section(blocks["diff"], blocks.get("sh", ""))
+            found[part.partition(":")[0]] = Section(blocks["diff"], blocks.get("console", ""))
     return found
 
 
