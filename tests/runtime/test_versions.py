@@ -13,7 +13,7 @@ from tfvae.errors import InputError
 from tfvae.runtime.versions import OLDEST, require_versions
 
 ROOT = Path(__file__).parents[2]
-LINE = "tensorflow 2.18.1 is installed: must be 2.19 or newer: pip install 'tensorflow>=2.19'\n"
+LINE = "tensorflow 2.18.1 is installed: must be 2.20 or newer: pip install 'tensorflow>=2.20'\n"
 
 
 def install(folder, package, version):
@@ -30,16 +30,16 @@ def installed(tmp_path, monkeypatch):
     return lambda package, version: install(tmp_path, package, version)
 
 
-@pytest.mark.parametrize("package, version", [("tensorflow", "2.18.1"), ("tensorflow", "1.15.0"), ("keras", "3.9.2")])
+@pytest.mark.parametrize("package, version", [("tensorflow", "2.19.1"), ("tensorflow", "1.15.0"), ("keras", "3.9.2")])
 def test_too_old_a_version_is_refused(installed, package, version):
     installed(package, version)
-    oldest = {"tensorflow": "2.19", "keras": "3.10"}[package]
+    oldest = {"tensorflow": "2.20", "keras": "3.10"}[package]
     line = f"{package} {version} is installed: must be {oldest} or newer: pip install '{package}>={oldest}'"
     with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
         require_versions()
 
 
-@pytest.mark.parametrize("version", ["2.19.0", "2.19.0rc1", "2.100.1", "3.0", "unknown"])
+@pytest.mark.parametrize("version", ["2.20.0", "2.20.0rc1", "2.100.1", "3.0", "unknown"])
 def test_others_are_not(installed, version):
     installed("tensorflow", version)
     require_versions()

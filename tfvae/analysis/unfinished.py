@@ -100,7 +100,7 @@ class UnfinishedOutput:
     def write(self, number: int, columns: dict[str, np.ndarray]) -> None:
         """Keeps a finished chunk."""
         content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **columns)
+        np.savez(content, **columns)  # NumPy before 2.2 would take allow_pickle=False for one of the columns
         write_atomically(self._chunk(number), content.getvalue())
 
     def read(self, number: int, *names: str) -> dict[str, np.ndarray]:
