@@ -100,7 +100,8 @@ class UnfinishedOutput:
     def write(self, number: int, columns: dict[str, np.ndarray]) -> None:
         """Keeps a finished chunk."""
         content = io.BytesIO()
-        np.savez(content, **columns)  # NumPy before 2.2 would take allow_pickle=False for one of the columns
+        # without allow_pickle=False, which NumPy before 2.2 takes for a column, and mypy for the columns' type
+        np.savez(content, **columns)  # type: ignore[arg-type]
         write_atomically(self._chunk(number), content.getvalue())
 
     def read(self, number: int, *names: str) -> dict[str, np.ndarray]:
