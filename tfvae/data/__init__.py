@@ -17,6 +17,9 @@ def load(config: Config) -> "Dataset":
     Raises:
         InputError: the images can't be had, or are no images.
     """
+    from tfvae.runtime.tensorflow import import_tensorflow
+
+    import_tensorflow()
     from tfvae.data import dataset
 
     return dataset.load(config)
