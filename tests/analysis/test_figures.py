@@ -1,5 +1,6 @@
 """The pictures: each pixel at its place."""
 
+import matplotlib
 import numpy as np
 import pytest
 import scipy.stats
@@ -53,6 +54,13 @@ def test_manifold_latents_are_prior_quantiles_from_the_upper_left():
     np.testing.assert_allclose(quantiles[0], [0.1, 0.9], atol=1e-6)
     np.testing.assert_allclose(quantiles[1], [0.3, 0.9], atol=1e-6)
     np.testing.assert_allclose(quantiles[-1], [0.9, 0.1], atol=1e-6)
+
+
+def test_latent_scatter_is_the_same_where_matplotlib_lays_out_by_itself(monkeypatch):
+    mean = np.random.default_rng(0).normal(size=(60, 2))
+    usual = figures.latent_scatter(mean, np.arange(60) % 3, "three classes")
+    monkeypatch.setitem(matplotlib.rcParams, "figure.constrained_layout.use", True)
+    np.testing.assert_array_equal(figures.latent_scatter(mean, np.arange(60) % 3, "three classes"), usual)
 
 
 def test_latent_scatter_colours_by_label():

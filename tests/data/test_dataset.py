@@ -16,6 +16,13 @@ from tfvae.data import splits
 from tfvae.errors import InputError
 
 
+def test_it_starts_tensorflow_quietly(monkeypatch):
+    started = []
+    monkeypatch.setattr("tfvae.runtime.tensorflow.import_tensorflow", lambda: started.append(True))
+    wing.load(Config(dataset="digits"))
+    assert started == [True]
+
+
 def test_digits_are_scikit_learns_each_once():
     digits = load_digits()
     dataset = load("digits")
