@@ -30,11 +30,13 @@ RUNS = Path("runs")  # where a run's directory is, unless it is given
 _WRITTEN_IN_A_RUN = ("checkpoints", "evaluation", "figures", "tensorboard")  # directories, while it trains
 
 
-def train(config: Config, on_workers_met: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def train(
+    config: Config, on_workers_met: Callable[[], None] = lambda: None, profile_steps: tuple[int, int] | None = None
+) -> dict[str, Any]:
     """Trains, evaluates and exports; goes on where the run directory has a checkpoint.
 
     A finished run is not trained again: its results are read. Where `TF_CONFIG` names several workers, each of them
-    calls it; `on_workers_met` is called when all are there.
+    calls it; `on_workers_met` is called when all are there. `profile_steps` are traced, for TensorBoard.
 
     Returns:
         What `<run>/results.json` holds: test figures in nats and what they are of, speed, the export.
@@ -43,13 +45,14 @@ def train(config: Config, on_workers_met: Callable[[], None] = lambda: None) -> 
         InputError: the data, or the run directory's settings, don't fit; nothing has been written.
         RunError: the run failed after its start; the message says what is safe.
     """
-    return train_on(config, None, on_workers_met, is_command=True)[1]
+    return train_on(config, None, on_workers_met, profile_steps, is_command=True)[1]
 
 
 def train_on(
     config: Config,
     arrays: "dict[str, Split] | None",
     on_workers_met: Callable[[], None] = lambda: None,
+    profile_steps: tuple[int, int] | None = None,
     is_command: bool = False,
 ) -> tuple[Config, dict[str, Any]]:
     """`train`, on the parts that Python hands in (`memory.load`) in the place of a data set, if these are given.
@@ -64,7 +67,7 @@ def train_on(
     """
     config, dataset, placement, data_line, initial = _start(config, arrays, on_workers_met)
     from tfvae.data import place
-    from tfvae.training import report
+    from tfvae.training import checkpoints, profile, report
 
     run_dir = config.directory
     placement.log(f"{data_line}; {dataset.describe()}")
@@ -75,7 +78,10 @@ def train_on(
         placement.say(f"{run_dir} is finished: {report.describe_end(config, results)}")
     else:
         _check(config, dataset, placement, initial)
-        results = _train_in(run_dir, config, dataset, placement, initial)
+        if profile_steps:
+            done = checkpoints.read_notes(run_dir).get("step", 0)
+            profile.require_steps(profile_steps, config, len(dataset.train.images), done)
+        results = _train_in(run_dir, config, dataset, placement, initial, profile_steps)
     placement.say(report.table(results))
     if is_command:
         placement.log(report.next_commands(run_dir, Path(results["export"])))
@@ -204,7 +210,12 @@ def _check_places(config: Config, fingerprint: str) -> None:
 
 
 def _train_in(
-    run_dir: Path, config: Config, dataset: "Dataset", placement: "Placement", initial: "InitialWeights | None"
+    run_dir: Path,
+    config: Config,
+    dataset: "Dataset",
+    placement: "Placement",
+    initial: "InitialWeights | None",
+    profile_steps: tuple[int, int] | None,
 ) -> dict[str, Any]:
     """Trains in a run directory that no other process uses; says what is safe where that fails."""
     from tfvae.analysis.pictures import draw_pictures
@@ -216,7 +227,7 @@ def _train_in(
     safe = functools.partial(checkpoints.safe_on_disk, run_dir)
     with locked(run_dir) if placement.chief else contextlib.nullcontext():
         with told_plainly_of(config), placement.together(safe):
-            return Trainer(config, dataset, run_dir, placement, draw, export_trained, initial).train()
+            return Trainer(config, dataset, run_dir, placement, draw, export_trained, initial, profile_steps).train()
 
 
 def export_models(config: Config, fingerprint: str, vae: "VAE", step: int, results: dict[str, Any]) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tfvae.config import Config
 from tfvae.config.config import FIELDS
-from tfvae.config.fields import field, true_or_false
+from tfvae.config.fields import field, first_and_last, or_auto, true_or_false
 from tfvae.config.flagfile import FILE_NAME, read_config
 from tfvae.errors import InputError
 from tfvae.flags import run_command
@@ -18,12 +18,17 @@ from tfvae.run import RUNS, dry_run, train
 from tfvae.runtime.files import require_writable
 
 FLAGS = {
-    "dry_run": field(False, true_or_false(), "say what would be done: data, network, memory, steps, time; and leave")
+    "dry_run": field(False, true_or_false(), "say what would be done: data, network, memory, steps, time; and leave"),
+    "profile_steps": field(
+        None,
+        or_auto(first_and_last()),
+        "A,B: trace what the processor does from the end of step A to that of step B, for TensorBoard; auto: nothing",
+    ),
 }
 
 
 def main(given: dict[str, Any]) -> None:
-    is_dry_run = given.pop("dry_run", False)
+    is_dry_run, profile_steps = given.pop("dry_run", False), given.pop("profile_steps", None)
     config = Config(**given)
     require_writable("run_dir", config.run_dir or RUNS)
     if config.run_dir:
@@ -37,9 +42,9 @@ def main(given: dict[str, Any]) -> None:
             raise InputError("--dry_run=true: must be false where TF_CONFIG names several workers")
         dry_run(config)
     elif strategy.is_multi_worker(config):
-        train(config, workers.fork_guarded(config))
+        train(config, workers.fork_guarded(config), profile_steps)
     else:
-        train(config)
+        train(config, profile_steps=profile_steps)
 
 
 def run(argv: list[str]) -> None:

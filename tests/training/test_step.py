@@ -243,17 +243,21 @@ def test_a_replica_updates_its_copy_as_keras_does(optimizer):
 def test_the_sums_remember_the_first_bad_step_and_go_on():
     sums = RunningSums.zero()
     for t, finite in enumerate([True, False, True, False]):
-        sums = sums.plus(Elbo(-3.0 * t, -2.0 * t, 1.0 * t), tf.constant(finite), tf.constant(t))
-    assert [float(value) for value in sums] == [-18, -12, 6, 1]
+        norms = tf.constant([t, 0.0, 0.0])
+        sums = sums.plus(Elbo(-3.0 * t, -2.0 * t, 1.0 * t), tf.constant(finite), tf.constant(t), norms)
+    assert [float(value) for value in sums[:-1]] == [-18, -12, 6, 1]
+    assert sums.norms[0] == 3
 
 
 def test_the_sums_of_epochs_have_their_places_and_remember_the_first_bad_step():
     sums = EpochSums.zero(epochs=3)
     for place, bad_step in ((0, -1), (2, 8), (1, 5)):
-        of_epoch = RunningSums(*(tf.constant(term * (place + 1)) for term in (-3.0, -2.0, 1.0)), tf.constant(bad_step))
+        terms = [tf.constant(term * (place + 1)) for term in (-3.0, -2.0, 1.0)]
+        of_epoch = RunningSums(*terms, tf.constant(bad_step), tf.fill([3], float(place)))
         sums = sums.plus(of_epoch, tf.constant(place))
     np.testing.assert_array_equal(sums.terms, [[-3, -6, -9], [-2, -4, -6], [1, 2, 3]])
     assert sums.bad_step == 8
+    assert sums.norms[0] == 1  # of the last epoch that was added
 
 
 # What is compiled.

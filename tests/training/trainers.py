@@ -8,6 +8,7 @@ import runs  # noqa: F401  # which imports TensorFlow quietly
 
 from tfvae.config import Config
 from tfvae.data.splits import Dataset, Split
+from tfvae.training.norms import StepNorms
 from tfvae.training.step import EpochMeans
 from tfvae.training.strategy import one_device
 from tfvae.training.trainer import Trainer
@@ -74,12 +75,17 @@ class TimedProgram:
         self.clock.now += self.seconds
         return self.program.run(first, count)
 
+    @property
+    def last_norms(self):
+        return self.program.last_norms
+
 
 class NoSteps:
     """In the place of a trainer's program: the means of steps that it does not make."""
 
     def __init__(self, epoch_steps):
         self.epoch_steps = epoch_steps
+        self.last_norms = StepNorms(gradient=1.0, update=0.01, weights=2.0)
 
     def run(self, first, count):
         epochs = [step // self.epoch_steps for step in range(first, first + count)]

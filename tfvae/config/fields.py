@@ -259,6 +259,20 @@ def height_and_width() -> Kind:
     return Kind(allowed, read, valid, as_pair, allowed_in_python)
 
 
+def first_and_last() -> Kind:
+    """Two numbers of steps, 0 or more, the second one larger."""
+
+    def read(text: str) -> Any:
+        first, last = text.split(",")
+        return (int(first), int(last))
+
+    def valid(value: Any) -> bool:
+        is_pair = isinstance(value, tuple) and len(value) == 2 and all(type(item) is int for item in value)
+        return is_pair and 0 <= value[0] < value[1]
+
+    return Kind("two whole numbers A,B, 0 <= A < B", read, valid, _plain_tuple, "a tuple (a, b) with 0 <= a < b")
+
+
 def low_and_high() -> Kind:
     """Two finite numbers, the second one larger."""
 

@@ -19,6 +19,7 @@ from tfvae.core.noise import Stream
 from tfvae.core.repeatable import sums_in_order
 from tfvae.data.disk import DiskImages
 from tfvae.training.feeds import make_feed
+from tfvae.training.norms import StepNorms, norms_after
 from tfvae.training.state import TrainState, steps_per_epoch
 from tfvae.training.strategy import Placement, one_device
 
@@ -30,17 +31,18 @@ class RunningSums(NamedTuple):
     log_likelihood: tf.Tensor
     kl: tf.Tensor
     bad_step: tf.Tensor  # int32: the first step whose loss or gradient was not finite, or -1
+    norms: tf.Tensor  # [3]: `StepNorms` of the loop's last step, 0 before it
 
     @classmethod
     def zero(cls) -> "RunningSums":
         """Before the first step."""
-        return cls(tf.zeros([]), tf.zeros([]), tf.zeros([]), tf.constant(-1))
+        return cls(tf.zeros([]), tf.zeros([]), tf.zeros([]), tf.constant(-1), tf.zeros([3]))
 
-    def plus(self, terms: objectives.Elbo, finite: tf.Tensor, step: tf.Tensor) -> "RunningSums":
+    def plus(self, terms: objectives.Elbo, finite: tf.Tensor, step: tf.Tensor, norms: tf.Tensor) -> "RunningSums":
         """After a step with these mean terms."""
         bad_step = tf.where((self.bad_step < 0) & ~finite, step, self.bad_step)
         return RunningSums(
-            self.elbo + terms.elbo, self.log_likelihood + terms.log_likelihood, self.kl + terms.kl, bad_step
+            self.elbo + terms.elbo, self.log_likelihood + terms.log_likelihood, self.kl + terms.kl, bad_step, norms
         )
 
 
@@ -49,18 +51,19 @@ class EpochSums(NamedTuple):
 
     terms: tf.Tensor  # [3, E] nats: each epoch's sums, in the order of `Elbo`
     bad_step: tf.Tensor  # as that of `RunningSums`
+    norms: tf.Tensor  # as that of `RunningSums`: of the last epoch's last step
 
     @classmethod
     def zero(cls, epochs: int) -> "EpochSums":
         """Before the first epoch."""
-        return cls(tf.zeros([len(objectives.Elbo._fields), epochs]), tf.constant(-1))
+        return cls(tf.zeros([len(objectives.Elbo._fields), epochs]), tf.constant(-1), tf.zeros([3]))
 
     def plus(self, sums: RunningSums, place: tf.Tensor) -> "EpochSums":
         """After the epoch at this place, which came to these sums."""
         is_here = tf.range(self.terms.shape[1]) == place
         column = tf.stack([sums.elbo, sums.log_likelihood, sums.kl])[:, None]
         bad_step = tf.where(self.bad_step < 0, sums.bad_step, self.bad_step)
-        return EpochSums(tf.where(is_here, column, self.terms), bad_step)
+        return EpochSums(tf.where(is_here, column, self.terms), bad_step, sums.norms)
 
 
 class TrainStep:
@@ -84,15 +87,31 @@ class TrainStep:
             self.compiled_squared_error = tf.function(self.squared_error, jit_compile=True, autograph=False)
 
     def run_in_replica(
-        self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, sums: RunningSums
+        self,
+        images: tf.Tensor,
+        order: tf.Tensor,
+        start: tf.Tensor,
+        t: tf.Tensor,
+        is_last: tf.Tensor,
+        sums: RunningSums,
     ) -> RunningSums:
-        """Makes step t in a replica's context: updates the variables, and returns the sums with this step's terms."""
+        """Makes step t in a replica's context: updates the variables, and returns the sums with this step's terms.
+
+        The norms are measured where it `is_last`, of its loop.
+        """
         replica = tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group)
         if self.sets_variance:
             self.set_variance(self.compiled_squared_error(images, order, start, t, replica))
         gradients, terms, finite = self.compiled_gradients(images, order, start, t, replica)
-        self.update(gradients)
-        return sums.plus(terms, finite, t)
+        optimizer = self.state.optimizer
+        learning_rate = tf.convert_to_tensor(optimizer.learning_rate)  # of this step: a schedule's changes with it
+        applied = self.update(gradients)
+        # of the last step alone: of every one they would cost a pass over all weights
+        measure = functools.partial(
+            norms_after, self.config.optimizer, optimizer, applied, learning_rate, self.variables
+        )
+        norms = tf.cond(is_last, measure, lambda: sums.norms)
+        return sums.plus(terms, finite, t, norms)
 
     def batch(self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """x [B / R, H, W, C] in [0, 1]: the images of these rows of batch t, binarized or dequantized anew."""
@@ -164,8 +183,8 @@ class TrainStep:
         mean_terms = objectives.Elbo(*(tf.reduce_sum(term) / batch_size for term in terms))
         return gradients, mean_terms, finite
 
-    def update(self, gradients: list[tf.Tensor]) -> None:
-        """Adds up the replicas' gradients and applies the sum; --clip_norm is of the sum."""
+    def update(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Adds up the replicas' gradients and applies the sum, which it returns; --clip_norm is of the sum."""
         context = tf.distribute.get_replica_context()
         if self.replicas > 1:
             gradients = context.all_reduce("SUM", gradients)
@@ -175,6 +194,7 @@ class TrainStep:
             context.merge_call(self._update_copies, args=(gradients,))
         else:
             self.state.optimizer.apply(gradients, self.variables)
+        return gradients
 
     def _update_copies(self, strategy: tf.distribute.Strategy, gradients: list[tf.Tensor]) -> None:
         """Updates every replica's copy of the variables, outside the replicas' contexts."""
@@ -251,6 +271,7 @@ class TrainProgram:
         self.epoch_steps = self.train_step.epoch_steps
         jit_compile = replicas == 1 and fast.use_xla(state.vae.convolutional)
         self._compiled_steps = tf.function(self._steps, jit_compile=jit_compile, autograph=False)
+        self.last_norms: StepNorms | None = None  # of the last step that was made
 
     @sums_in_order()
     def run(self, first: int, count: int) -> tuple[list[EpochMeans], int | None]:
@@ -273,6 +294,8 @@ class TrainProgram:
             )
             calls.append(_CallSums(rows.start // self.epoch_steps, sums))
             done += part
+        if count:
+            self.last_norms = StepNorms(*map(float, sums[0].norms.numpy()))
         return self._over_workers(calls, first, count)
 
     def _steps(
@@ -298,7 +321,8 @@ class TrainProgram:
         """The loop over an epoch's steps first .. last-1, in the graph: last, and each replica's sums."""
 
         def step(t: tf.Tensor, sums: RunningSums) -> tuple[tf.Tensor, RunningSums]:
-            return t + 1, self.strategy.run(self.train_step.run_in_replica, args=(images, order, start, t, sums))
+            arguments = (images, order, start, t, t + 1 == last, sums)
+            return t + 1, self.strategy.run(self.train_step.run_in_replica, args=arguments)
 
         zero = self.strategy.run(RunningSums.zero)
         return tf.while_loop(lambda t, _: t < last, step, (first, zero))

@@ -31,6 +31,7 @@ from tfvae.training.initial import InitialWeights
 from tfvae.training.monitor import Monitor
 from tfvae.training.notes import Notes, Speedometer
 from tfvae.training.painter import DrawPictures, pictured_epochs
+from tfvae.training.profile import StepProfile
 from tfvae.training.state import create_state, steps_per_epoch
 from tfvae.training.step import EpochMeans, TrainProgram, mean_of_parts
 from tfvae.training.strategy import Placement
@@ -55,6 +56,7 @@ class Trainer:
         draw_pictures: DrawPictures,
         export: Export,
         initial: InitialWeights | None = None,
+        profile_steps: tuple[int, int] | None = None,
     ) -> None:
         self.config, self.dataset, self.run_dir, self.placement = config, dataset, run_dir, placement
         self.draw_pictures, self.export = draw_pictures, export
@@ -79,6 +81,7 @@ class Trainer:
         self.saved_at = time.monotonic()
         self.monitor: Monitor | None = None  # the chief's, while steps are made
         self.history: history.History | None = None  # the chief's too
+        self.profile = StepProfile(*profile_steps, run_dir) if profile_steps else None
         self.signals: list[int] = []  # that have come to this process
         self.stopped = False  # by a signal to any worker
         self.start_clock()
@@ -108,6 +111,8 @@ class Trainer:
                 files.write_atomically(self.run_dir / FILE_NAME, to_flagfile(self.config))
                 self.monitor = stack.enter_context(self.make_monitor())
                 self.history = history.History(self.run_dir, self.step)
+                if self.profile:
+                    stack.callback(self.profile.close)
             if self.notes.end_is_due:
                 self.notes = self.notes._replace(end_is_due=False)
                 self.end_epochs([self.notes])
@@ -187,6 +192,8 @@ class Trainer:
             RunError: a loss or gradient was not finite.
         """
         count = self._next_count()
+        if self.profile and self.placement.chief:
+            self.profile.at(self.step)
         start = time.perf_counter()
         means_of_epochs, bad_step = self.program.run(self.step, count)
         seconds = time.perf_counter() - start
@@ -200,22 +207,32 @@ class Trainer:
             )
         self.chunk = max(1, round(count / seconds * _CHUNK_SECONDS))
         self.notes = notes[-1]._replace(seconds=self.notes.seconds + seconds)
+        if self.profile and self.placement.chief:
+            self.profile.at(self.step)
         self.read_clock()
         if self.monitor:
-            learning_rate = float(tf.convert_to_tensor(self.state.optimizer.learning_rate))
-            scalars = {
-                **mean_of_parts(means_of_epochs),
-                "images_per_second": self.speed_of_chunks.read(self.step),
-                "compiled_images_per_second": count * self.config.batch_size / seconds,
-                "learning_rate": learning_rate,
-            }
-            sigma = self.state.vae.decoder.learned_stddev()
-            if sigma is not None:
-                scalars["sigma"] = sigma
+            scalars = mean_of_parts(means_of_epochs) | self._scalars(count, seconds)
             self.monitor.scalars("train", scalars, self.step)
             self.monitor.advance(count, self.step, self.notes.elbo, self.notes.kl)
         if self.step % self.epoch_steps == 0:
             self.end_epochs(ends)
+
+    def _scalars(self, count: int, seconds: float) -> dict[str, float]:
+        """What TensorBoard shows of a chunk of so many steps, beside the ELBO and its terms."""
+        scalars = {
+            "images_per_second": self.speed_of_chunks.read(self.step),
+            "compiled_images_per_second": count * self.config.batch_size / seconds,
+            "speed/step_milliseconds": 1e3 * seconds / count,
+            "learning_rate": float(tf.convert_to_tensor(self.state.optimizer.learning_rate)),
+        }
+        norms = self.program.last_norms
+        if norms:
+            scalars["optimizer/gradient_norm"] = norms.gradient
+            scalars["optimizer/update_ratio"] = norms.update_ratio
+        sigma = self.state.vae.decoder.learned_stddev()
+        if sigma is not None:
+            scalars["sigma"] = sigma
+        return scalars
 
     def _notes_after(self, means_of_epochs: list[EpochMeans]) -> list[Notes]:
         """The notes after each part of a chunk, of which every one but the last goes to the end of its epoch."""
@@ -230,6 +247,9 @@ class Trainer:
         interval = self.config.epochs_a_validation
         next_stop = min((epoch // interval + 1) * interval, self.config.epoch_count)  # an epoch
         count = min(self.chunk, next_stop * self.epoch_steps - self.step)
+        most = self.profile.most_steps(self.step) if self.profile else None
+        if most is not None:
+            count = min(count, most)
         to_epoch_end = (self.step + count) // self.epoch_steps * self.epoch_steps - self.step
         return to_epoch_end if to_epoch_end > 0 else count
 
