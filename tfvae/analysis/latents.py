@@ -46,6 +46,27 @@ def _encode_block(vae: Vae, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return q.mean, q.marginal_log_variance()
 
 
+class PosteriorDraws(NamedTuple):
+    """A z of q(z|x) for each of N images, and the mean: [N, L] both."""
+
+    z: np.ndarray
+    mean: np.ndarray
+
+
+def posterior_draws(vae: Vae, images: np.ndarray, seed: int) -> PosteriorDraws:
+    """One z ~ q(z|x) for each image; the noise is a function of `seed`."""
+    latent_dim = vae.prior.as_mixture().mean.shape[-1]
+    epsilon = noise.normal((len(images), latent_dim), noise.seed_for(seed, Stream.VALIDATION)).numpy()
+    return PosteriorDraws(
+        *in_blocks(functools.partial(_draw_block, vae), images, epsilon, block_size=rows_together(vae))
+    )
+
+
+def _draw_block(vae: Vae, images: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    q = vae.encode(to_unit(images))
+    return q.sample(epsilon), q.mean
+
+
 def posterior_means(vae: Vae, images: np.ndarray) -> np.ndarray:
     """The means of q(z|x): [N, L]."""
     return encode(vae, images).mean

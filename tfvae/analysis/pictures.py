@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tfvae.analysis import column_figures, figures, latents
+from tfvae.analysis import column_figures, figures, latents, posterior_figures
 from tfvae.config import Config
-from tfvae.config.capabilities import LIKELIHOODS
+from tfvae.config.capabilities import LIKELIHOODS, OBJECTIVES
 from tfvae.core.columns import Columns
 from tfvae.core.vae import VAE
 from tfvae.data.provenance import examples
@@ -15,6 +15,9 @@ from tfvae.data.splits import Dataset, Split
 
 _RECONSTRUCTED_IMAGES = 40
 _SCATTERED_IMAGES = 5_000
+_AGGREGATED_IMAGES = 2_000
+_TRAVERSED_IMAGES = 1_000  # by which the most active latents are found
+_TRAVERSAL_STEPS = 11
 _SAMPLES = 100
 _COLUMNS = 10
 _MANIFOLD_SIDE = 20  # images
@@ -39,6 +42,9 @@ def draw_pictures(vae: VAE, dataset: Dataset, config: Config) -> Iterator[tuple[
         side = min(_MANIFOLD_SIDE, math.isqrt(rows * _COLUMNS))
         yield "manifold", _manifold(vae, side)
         yield "latent_scatter", _latent_scatter(vae, dataset)
+    if OBJECTIVES[config.objective].has_prior:
+        yield "traversal", _traversal(vae, dataset.test, config.seed, rows)
+        yield "aggregate_posterior", _aggregate_posterior(vae, dataset, config.seed)
 
 
 def _pictures_of_vectors(
@@ -53,6 +59,8 @@ def _pictures_of_vectors(
         yield "deviations", column_figures.deviations(stddev, np.nanstd(own, axis=0), columns.names)
     if config.latent_dim == 2:
         yield "latent_scatter", _latent_scatter(vae, dataset)
+    if OBJECTIVES[config.objective].has_prior:
+        yield "aggregate_posterior", _aggregate_posterior(vae, dataset, config.seed)
 
 
 def _reconstructed(test: Split, most: int) -> np.ndarray:
@@ -74,3 +82,19 @@ def _latent_scatter(vae: VAE, dataset: Dataset) -> np.ndarray:
     means = latents.posterior_means(vae, split.array)
     title = f"posterior means of {len(means):,} test {examples(dataset.columns)}"
     return figures.latent_scatter(means, split.labels, title, split.label_names)
+
+
+def _traversal(vae: VAE, test: Split, seed: int, rows: int) -> np.ndarray:
+    """The first test image with each of the most active latents moved by itself, a row each; `rows` are the most."""
+    images = test.rows(slice(_TRAVERSED_IMAGES)).array
+    moved = latents.traversal(vae, images, 0, seed, _TRAVERSAL_STEPS).images[:rows]
+    return figures.tile(np.concatenate(moved), _TRAVERSAL_STEPS)
+
+
+def _aggregate_posterior(vae: VAE, dataset: Dataset, seed: int) -> np.ndarray:
+    """A draw of z for each of some test images, beside the prior, along the most active latents."""
+    images = dataset.test.rows(slice(_AGGREGATED_IMAGES)).array
+    draws = latents.posterior_draws(vae, images, seed)
+    active = np.argsort(-draws.mean.var(axis=0), kind="stable")
+    title = f"q(z|x), a draw for each of {len(images):,} test {examples(dataset.columns)} (blue), and p(z) (orange)"
+    return posterior_figures.aggregate_posterior(draws.z, active, vae.prior.as_mixture(), title)

@@ -30,6 +30,7 @@ _FILES_OF_A_RUN = (
     "explorer.html",
     "figures",
     "history.csv",
+    "kl_per_latent.csv",
     "results.json",
     "tensorboard",
 )

@@ -12,7 +12,7 @@ from tfvae.core.vae import VAE
 from tfvae.data.provenance import examples
 from tfvae.data.splits import Dataset
 from tfvae.runtime import files
-from tfvae.training import checkpoints, evaluation, health, history, hparams, report
+from tfvae.training import checkpoints, evaluation, health, history, hparams, projector, report
 from tfvae.training.evaluation import Evaluator, PerImage
 from tfvae.training.monitor import write_warnings
 from tfvae.training.notes import Notes
@@ -50,6 +50,7 @@ class Ending:
             results["warnings"] = health.warnings(self.config, results, history.read(self.run_dir), taken.step)
             write_warnings(self.run_dir, results["warnings"], taken.step)
             results["export"] = str(self.export(vae, taken.step, results))
+            projector.write(self.run_dir, vae, self.dataset, block_size)
             hparams.write(self.run_dir, self.config, results)  # before the results, after which nothing is done again
             files.write_atomically(self.run_dir / "results.json", json.dumps(results, indent=1) + "\n")
             kept_blocks.forget()

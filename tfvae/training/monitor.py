@@ -1,21 +1,27 @@
 """What a run shows while it trains: progress on the terminal, TensorBoard, pictures."""
 
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tqdm
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from tfvae.config import Config
+from tfvae.config.capabilities import OBJECTIVES
 from tfvae.config.flagfile import to_flagfile
 from tfvae.core.vae import VAE
 from tfvae.runtime import verbosity
 from tfvae.runtime.progress import Silence, duration, has_terminal
+from tfvae.training import run_pictures
 from tfvae.training.forecast import Forecast
+from tfvae.training.latent_watch import LatentWatch
 from tfvae.training.notes import Speedometer
 from tfvae.training.painter import DrawPictures, Painter
 
@@ -38,7 +44,9 @@ class Monitor:
         draw_pictures: DrawPictures,
         is_stopping: Callable[[], bool],
         examples: str = "images",
+        latent_watch: LatentWatch | None = None,
     ) -> None:
+        self.latent_watch = latent_watch
         self.run_dir, self.config, self.examples = run_dir, config, examples
         self.epoch_steps = steps // config.epoch_count
         self.forecast = Forecast(config, step, steps, examples)
@@ -49,7 +57,10 @@ class Monitor:
         self.begin(step)
         folder = run_dir / "tensorboard"
         self.writers = {part: tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation")}
-        self.painter = Painter(run_dir / "figures", self.writers["train"], make_vae, draw_pictures, is_stopping)
+        draw_history = functools.partial(run_pictures.draw, run_dir, OBJECTIVES[config.objective].has_prior)
+        self.painter = Painter(
+            run_dir / "figures", self.writers["train"], make_vae, draw_pictures, is_stopping, draw_history
+        )
         self.bar = tqdm.tqdm(
             total=steps * config.batch_size,
             initial=step * config.batch_size,
@@ -70,6 +81,11 @@ class Monitor:
             summary.value.extend(scalar_pb(name, value).value)
         # all at once, as tf.summary.scalar writes each: a call of that for each of them takes five times as long
         with self.writers[part].as_default():
+            tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
+
+    def _histogram(self, name: str, values: np.ndarray, step: int) -> None:
+        summary = histogram_pb(name, values)
+        with self.writers["validation"].as_default():
             tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
 
     def begin(self, step: int) -> None:
@@ -112,9 +128,12 @@ class Monitor:
 
     def validation(self, figures: dict[str, Any], step: int) -> None:
         """Writes the figures of a validation."""
-        names = ("elbo", "log_likelihood", "kl", "active_units", "rmse", "sigma")
+        names = ("elbo", "log_likelihood", "kl", "active_units", "rmse", "sigma", "bits_per_dimension")
         self.scalars("validation", {name: figures[name] for name in names if name in figures}, step)
-        self.new_validation = (step // self.epoch_steps, figures["elbo"])
+        epoch = step // self.epoch_steps
+        if self.latent_watch and self.latent_watch.is_due(epoch):
+            self._histogram("latents/kl", self.latent_watch.measure(epoch, step), step)
+        self.new_validation = (epoch, figures["elbo"])
         self.last_elbo = figures["elbo"]
         self.best_elbo = max(self.best_elbo, self.last_elbo)
         self.validated = 0
@@ -159,13 +178,13 @@ class Monitor:
         """Prints a line above the bar."""
         verbosity.log(line)
 
-    def pictures(self, vae: VAE, step: int) -> None:
+    def pictures(self, vae: VAE, step: int, is_last: bool = False) -> None:
         """Begins to draw the pictures on fixed inputs, so that steps compare, of `vae` as it is after `step`.
 
         Raises:
             OSError: those before can't be written.
         """
-        self.painter.paint(vae, step)
+        self.painter.paint(vae, step, is_last)
         for writer in self.writers.values():
             writer.flush()
 

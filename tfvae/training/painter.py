@@ -1,6 +1,7 @@
 """Pictures of a VAE in training, drawn by a thread of their own: training does not wait for them."""
 
 import concurrent.futures
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +14,10 @@ import tensorflow as tf
 from tfvae.core.vae import VAE
 from tfvae.runtime.failures import first_sentence
 
+DrawHistory = Callable[[int], Iterator[tuple[str, np.ndarray]]]  # of the run up to a step
 DrawPictures = Callable[[VAE], Iterator[tuple[str, np.ndarray]]]  # -> names, and uint8 [H, W, 1 or 3]
 
+_ROUNDS_A_HISTORY = 4  # from one round with the pictures of the history to the next
 _PICTURES = 10  # times that pictures are drawn between the start and the end
 _LOOK_SECONDS = 0.1
 _SECONDS_WHEN_STOPPING = 5.0
@@ -44,30 +47,38 @@ class Painter:
         make_vae: Callable[[], VAE],
         draw_pictures: DrawPictures,
         is_stopping: Callable[[], bool],
+        draw_history: DrawHistory = lambda step: iter(()),
     ) -> None:
         self.folder, self.writer, self.is_stopping = folder, writer, is_stopping
-        self.make_vae, self.draw_pictures = make_vae, draw_pictures
+        self.make_vae, self.draw_pictures, self.draw_history = make_vae, draw_pictures, draw_history
         self.vae: VAE | None = None  # made by the thread
         self.thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="pictures")
         self.round: concurrent.futures.Future[None] | None = None
+        self.rounds = 0
         self.dropped = False
         self.writing = threading.Lock()
 
-    def paint(self, vae: VAE, step: int) -> None:
-        """Begins to draw `vae` as it is after `step`; waits for the round before, and raises what made it fail."""
+    def paint(self, vae: VAE, step: int, is_last: bool = False) -> None:
+        """Begins to draw `vae` as it is after `step`; waits for the round before, and raises what made it fail.
+
+        Every fourth round, and the one that `is_last`, has the pictures of the history too: they tell what was before.
+        """
         self._wait()
         if self.is_stopping():
             return
         weights = [variable.numpy() for variable in vae.variables]
-        self.round = self.thread.submit(self._paint, weights, step)
+        self.rounds += 1
+        with_history = is_last or self.rounds % _ROUNDS_A_HISTORY == 0
+        self.round = self.thread.submit(self._paint, weights, step, with_history)
 
-    def _paint(self, weights: list[np.ndarray], step: int) -> None:
+    def _paint(self, weights: list[np.ndarray], step: int, with_history: bool) -> None:
         if self.vae is None:
             self.vae = self.make_vae()
         for variable, value in zip(self.vae.variables, weights):
             variable.assign(value)
         pictures = {}
-        for name, picture in self.draw_pictures(self.vae):
+        of_history = self.draw_history(step) if with_history else iter(())
+        for name, picture in itertools.chain(self.draw_pictures(self.vae), of_history):
             if self.dropped:
                 return
             pictures[name] = picture

@@ -133,9 +133,32 @@ def meaningful_figures(config: Config, summary: dict[str, Any], image_shape: tup
     if not OBJECTIVES[config.objective].has_prior:
         names = ("squared_error", "active_units")
         return {name: value if name in names else None for name, value in summary.items()}
-    if config.dequantize:  # a density over [0, 1] is one over 256 levels times 256 (Theis et al. 2016, section 3.1)
-        nats_per_pixel = -summary["log_px"] / math.prod(image_shape)
-        return {**summary, "bits_per_dimension": (nats_per_pixel + math.log(256)) / math.log(2)}
+    if config.dequantize:
+        return {**summary, "bits_per_dimension": bits_of_levels(summary["log_px"], image_shape)}
+    return summary
+
+
+def bits_of_levels(log_density: float, image_shape: tuple[int, ...]) -> float:
+    """Bits a value of dequantized images, of their log density in nats.
+
+    A density over [0, 1] is one over 256 levels times 256 (Theis et al. 2016, section 3.1).
+    """
+    nats_per_value = -log_density / math.prod(image_shape)
+    return (nats_per_value + math.log(256)) / math.log(2)
+
+
+def with_bits(config: Config, summary: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """The figures of a validation, with the ELBO as bits a value where it bounds the length of a code.
+
+    So it does of dequantized 8-bit images, and of binarized ones with the Bernoulli likelihood.
+    """
+    shape = dataset.image_shape
+    if config.objective == "autoencoder" or dataset.columns:
+        return summary
+    if config.dequantize:
+        return {**summary, "bits_per_dimension": bits_of_levels(summary["elbo"], shape)}
+    if config.likelihood == "bernoulli" and (config.binarize != "none" or dataset.white == 1):
+        return {**summary, "bits_per_dimension": -summary["elbo"] / (math.prod(shape) * math.log(2))}
     return summary
 
 

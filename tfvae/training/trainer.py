@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.config import Config
+from tfvae.config.capabilities import OBJECTIVES
 from tfvae.config.flagfile import FILE_NAME, to_flagfile
 from tfvae.core.making import make_vae
 from tfvae.data.dataset import changed
@@ -28,6 +29,7 @@ from tfvae.training.best import Selection
 from tfvae.training.block_plan import first_steps, plan_blocks
 from tfvae.training.ending import Ending, Export
 from tfvae.training.initial import InitialWeights
+from tfvae.training.latent_watch import LatentWatch
 from tfvae.training.monitor import Monitor
 from tfvae.training.notes import Notes, Speedometer
 from tfvae.training.painter import DrawPictures, pictured_epochs
@@ -146,7 +148,15 @@ class Trainer:
         facts = (self.dataset.image_shape, self.dataset.white, self.notes.start_stddev, *self.dataset.units)
         drawing = (functools.partial(make_vae, self.config, *facts), self.draw_pictures, self.is_stopping)
         word = examples(self.dataset.columns)
-        return Monitor(self.run_dir, self.config, self.step, self.total_steps, *drawing, word)
+        return Monitor(self.run_dir, self.config, self.step, self.total_steps, *drawing, word, self._latent_watch())
+
+    def _latent_watch(self) -> LatentWatch | None:
+        """What follows each latent's KL, where there are a KL and validation images."""
+        images = self.dataset.validation.array
+        if not (len(images) and OBJECTIVES[self.config.objective].has_prior):
+            return None
+        block_size = self.evaluator.plan.block_size(len(images))
+        return LatentWatch(self.run_dir, self.config, self.state.vae, images, block_size, self.step)
 
     def is_stopping(self) -> bool:
         """Whether the training stops before its end: a signal has come to this worker, or to another."""
@@ -266,7 +276,7 @@ class Trainer:
                 self.notes = self.notes._replace(end_is_due=True)
                 self.save()
                 return
-            validation = per_image.summary()
+            validation = report.with_bits(self.config, per_image.summary(), self.dataset)
             self.notes = self.selection.after_validation(self.notes, validation["elbo"])
         self._write_rows(ends[-1:], validation)
         if self.monitor and validation:
@@ -277,7 +287,7 @@ class Trainer:
         if is_time or (self.is_trained and not self.owes_final_variance()):
             self.save()
         if self.monitor and self._is_pictured():  # after the checkpoint, for it may wait for the round before, or fail
-            self.monitor.pictures(self.state.vae, self.step)
+            self.monitor.pictures(self.state.vae, self.step, self.is_trained)
 
     def _stop_at_signals(self, images: int) -> None:
         """Ends a validation between two blocks, of which the last had so many images."""
