@@ -105,13 +105,20 @@ def test_tensorboard_finds_scalars_images_and_the_config(trained):
         parts[part] = EventAccumulator(str(folder / "runs/small/tensorboard" / part), size_guidance={"tensors": 0})
         parts[part].Reload()
     tags = {part: set(events.Tags()["tensors"]) for part, events in parts.items()}
-    assert tags["validation"] == {"elbo", "log_likelihood", "kl", "active_units"}
-    pictures = {"reconstructions", "samples", "manifold", "latent_scatter"}
-    scalars = {"elbo", "log_likelihood", "kl", "learning_rate", "images_per_second", "compiled_images_per_second"}
+    terms = {"elbo", "log_likelihood", "kl"}
+    assert tags["validation"] == terms | {"active_units", "bits_per_dimension", "latents/kl"}
+    of_weights = {"reconstructions", "samples", "manifold", "latent_scatter", "traversal", "aggregate_posterior"}
+    pictures = of_weights | {"rate_distortion", "kl_per_latent"}
+    scalars = terms | {"learning_rate", "images_per_second", "compiled_images_per_second"}
+    scalars |= {"speed/step_milliseconds", "optimizer/gradient_norm", "optimizer/update_ratio"}
     assert tags["train"] == scalars | {"config"} | pictures
     steps = [event.step for event in parts["validation"].Tensors("elbo")]
     assert steps == [11, 22, 33]
     assert [event.step for event in parts["train"].Tensors("manifold")] == [0, 11, 22, 33]
+    assert [event.step for event in parts["train"].Tensors("rate_distortion")] == [33]
+    bits = parts["validation"].Tensors("bits_per_dimension")[-1].tensor_proto
+    elbo = parts["validation"].Tensors("elbo")[-1].tensor_proto
+    np.testing.assert_allclose(tf.make_ndarray(bits), -tf.make_ndarray(elbo) / (64 * np.log(2)), rtol=1e-6)
     rate = parts["train"].Tensors("learning_rate")[-1].tensor_proto
     np.testing.assert_allclose(tf.make_ndarray(rate), 1e-3)
 

@@ -9,6 +9,10 @@ pytestmark = pytest.mark.usefixtures("same_signal_handlers")
 
 BAD_VALUES = [  # alone on the command line; the flag, its value and `must be` are in the line
     "--latent_dim=two",
+    "--profile_steps=5",
+    "--profile_steps=7,7",
+    "--profile_steps=-1,7",
+    "--profile_steps=a,b",
     "--latent_dim=0",
     "--latent_dim=2.5",
     "--latent_dim=",

@@ -43,13 +43,13 @@ class Export:
         return self.folder
 
 
-def make_trainer(folder, dataset=None, placement=None, **settings):
+def make_trainer(folder, dataset=None, placement=None, profile_steps=None, **settings):
     config = dataclasses.replace(CONFIG, **settings)
     (folder / "run").mkdir(exist_ok=True)
     placement = placement or one_device()
-    return Trainer(
-        config, dataset or make_dataset(), folder / "run", placement, draw_pictures, Export(folder / "export" / "1")
-    )
+    export = Export(folder / "export" / "1")
+    dataset = dataset or make_dataset()
+    return Trainer(config, dataset, folder / "run", placement, draw_pictures, export, profile_steps=profile_steps)
 
 
 class Clock:
