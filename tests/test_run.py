@@ -114,7 +114,8 @@ def test_tensorboard_finds_scalars_images_and_the_config(trained):
     assert tags["train"] == scalars | {"config"} | pictures
     steps = [event.step for event in parts["validation"].Tensors("elbo")]
     assert steps == [11, 22, 33]
-    assert [event.step for event in parts["train"].Tensors("manifold")] == [0, 11, 22, 33]
+    drawn = [event.step for event in parts["train"].Tensors("manifold")]
+    assert drawn[0] == 0 and drawn[-1] == 33 and set(drawn) <= {0, 11, 22, 33}  # the others where there was time
     assert [event.step for event in parts["train"].Tensors("rate_distortion")] == [33]
     bits = parts["validation"].Tensors("bits_per_dimension")[-1].tensor_proto
     elbo = parts["validation"].Tensors("elbo")[-1].tensor_proto

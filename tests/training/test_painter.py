@@ -62,6 +62,42 @@ def test_the_pictures_are_of_the_weights_when_they_were_ordered(tmp_path, make, 
     assert gate.levels == [40, 200] and drawn(tmp_path) == [200]
 
 
+def test_rounds_between_the_first_and_the_last_take_their_share_of_the_time_alone(tmp_path, make, gate):
+    gate.opened.set()
+    made = make()
+    made.paint(Level(10), 0)
+    made.paint(Level(20), 1)  # nothing has been spent: the first round, which makes much for the first time, counts not
+    made._wait()
+    assert 0 < made.seconds < 60
+    made.seconds, now = 6.0, made.began  # of the processor
+    made.began = now - 500  # 500 seconds and a little have gone by, of which 5 may be spent
+    made.paint(Level(30), 2)
+    made.began = now - 1_000
+    made.paint(Level(40), 3)
+    made.began = now
+    made.paint(Level(50), 4, is_last=True)
+    made.close(failed=False)
+    assert gate.levels == [10, 20, 40, 50]
+
+
+def test_the_history_is_drawn_in_every_fourth_round_and_in_the_last(tmp_path, gate):
+    writer = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
+    steps = []
+
+    def draw_history(step):
+        steps.append(step)
+        yield "path", np.zeros((2, 3, 3), np.uint8)
+
+    gate.opened.set()
+    made = Painter(tmp_path / "figures", writer, Level, gate, lambda: False, draw_history)
+    made.began -= 1e6  # there has been time enough
+    for step in range(6):
+        made.paint(Level(step), step, is_last=step == 5)
+    made.close(failed=False)
+    assert steps == [3, 5] and gate.levels == [0, 1, 2, 3, 4, 5]
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["level.png", "path.png"]
+
+
 @pytest.mark.parametrize("after", ["a signal", "a failure"])
 def test_a_round_that_does_not_end_is_dropped_whole(tmp_path, make, gate, monkeypatch, after):
     monkeypatch.setattr(painter, "_SECONDS_WHEN_STOPPING", 0.2)

@@ -18,7 +18,8 @@ DrawHistory = Callable[[int], Iterator[tuple[str, np.ndarray]]]  # of the run up
 DrawPictures = Callable[[VAE], Iterator[tuple[str, np.ndarray]]]  # -> names, and uint8 [H, W, 1 or 3]
 
 _ROUNDS_A_HISTORY = 4  # from one round with the pictures of the history to the next
-_PICTURES = 10  # times that pictures are drawn between the start and the end
+_PICTURES = 10  # times that pictures are drawn between the start and the end, at most
+_SHARE = 0.01  # of the time that goes by, which the rounds between the first and the last may take of a processor
 _LOOK_SECONDS = 0.1
 _SECONDS_WHEN_STOPPING = 5.0
 
@@ -38,6 +39,8 @@ class Painter:
 
     It works on a VAE of its own, made by `make_vae`, which takes over the weights. When the training stops before its
     end (`is_stopping()`), a round has 5 seconds, and else is dropped whole; the picture in hand is finished.
+
+    A short run has fewer rounds than were ordered: those between the first and the last take a hundredth of its time.
     """
 
     def __init__(
@@ -55,23 +58,28 @@ class Painter:
         self.thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="pictures")
         self.round: concurrent.futures.Future[None] | None = None
         self.rounds = 0
+        self.began, self.seconds = time.monotonic(), 0.0  # of the processor, for rounds after the first
         self.dropped = False
         self.writing = threading.Lock()
 
     def paint(self, vae: VAE, step: int, is_last: bool = False) -> None:
         """Begins to draw `vae` as it is after `step`; waits for the round before, and raises what made it fail.
 
-        Every fourth round, and the one that `is_last`, has the pictures of the history too: they tell what was before.
+        It does nothing where the rounds before have taken more than their share of the time. Every fourth round, and
+        the one that `is_last`, has the pictures of the history too: they tell what was before.
         """
         self._wait()
         if self.is_stopping():
             return
         weights = [variable.numpy() for variable in vae.variables]
+        if self.seconds > _SHARE * (time.monotonic() - self.began) and not is_last:
+            return
         self.rounds += 1
         with_history = is_last or self.rounds % _ROUNDS_A_HISTORY == 0
         self.round = self.thread.submit(self._paint, weights, step, with_history)
 
     def _paint(self, weights: list[np.ndarray], step: int, with_history: bool) -> None:
+        began, is_first = time.thread_time(), self.vae is None
         if self.vae is None:
             self.vae = self.make_vae()
         for variable, value in zip(self.vae.variables, weights):
@@ -85,6 +93,8 @@ class Painter:
         with self.writing:
             if not self.dropped:
                 self._write(pictures, step)
+        if not is_first:  # which takes longer: much is made once
+            self.seconds += time.thread_time() - began
 
     def _write(self, pictures: dict[str, np.ndarray], step: int) -> None:
         self.folder.mkdir(exist_ok=True)

@@ -287,7 +287,7 @@ class Trainer:
         if is_time or (self.is_trained and not self.owes_final_variance()):
             self.save()
         if self.monitor and self._is_pictured():  # after the checkpoint, for it may wait for the round before, or fail
-            self.monitor.pictures(self.state.vae, self.step, self.is_trained)
+            self.monitor.pictures(self.state.vae, self.step, is_last=self.is_trained)
 
     def _stop_at_signals(self, images: int) -> None:
         """Ends a validation between two blocks, of which the last had so many images."""
