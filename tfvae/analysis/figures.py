@@ -85,7 +85,8 @@ def latent_scatter(
     A length is the same along both axes, unless one latent has nearly collapsed: then each axis has a scale of its own,
     and the title says so.
     """
-    figure = Figure(figsize=(6.6, 6.0), dpi=100, layout="none")  # also where the user's settings ask for another
+    figure = Figure(figsize=(6.6, 6.0), dpi=100)
+    figure.set_layout_engine("none")  # also where the user's settings ask for another
     canvas = FigureCanvasAgg(figure)
     # at fixed places: to find a place by the labels' sizes takes longer than all the drawing
     axes = figure.add_axes(_SCATTER_AXES, xlabel="z[0]", ylabel="z[1]")
