@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,12 @@ def fit(folder, images=DIGITS, **settings):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return fit(tmp_path_factory.mktemp("digits"), labels=LABELS)
+
+
+@pytest.fixture
+def run_dir(run, tmp_path):
+    """A copy of the run's directory, for commands that record in it where its images are."""
+    return str(shutil.copytree(run.config.run_dir, tmp_path / "run"))
 
 
 @pytest.fixture(scope="module")
@@ -234,8 +241,7 @@ def test_a_loaded_run_of_arrays_asks_for_them(run, tmp_path):
     assert quietly(loaded.evaluate, DIGITS)["test"] == run.results["test"]
 
 
-def test_commands_ask_for_a_file_of_the_same_images(run, tmp_path, capsys):
-    run_dir = run.config.run_dir
+def test_commands_ask_for_a_file_of_the_same_images(run, run_dir, tmp_path, capsys):
     with pytest.raises(InputError, match="dataset=arrays: must be given: the run was made of arrays"):
         evaluate.main({"run_dir": run_dir})
     np.save(tmp_path / "same.npy", DIGITS)
@@ -247,9 +253,8 @@ def test_commands_ask_for_a_file_of_the_same_images(run, tmp_path, capsys):
     assert read_config(run_dir).dataset == str(tmp_path / "same.npy")
 
 
-def test_a_run_whose_file_has_moved_records_the_new_place(run, tmp_path, monkeypatch, capsys):
+def test_a_run_whose_file_has_moved_records_the_new_place(run_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    run_dir = run.config.run_dir
     np.save("moved.npy", DIGITS)
     np.save("other.npy", DIGITS[::-1])
     train.main({"run_dir": run_dir, "dataset": "moved.npy"})  # it is finished: the results are read
