@@ -132,6 +132,10 @@ def test_pictures_are_png_files(trained):
         "samples": (411, 411),
         "manifold": (821, 821),
         "latent_scatter": (600, 660),
+        "traversal": (2 * 41 + 1, 11 * 41 + 1),
+        "aggregate_posterior": (480, 900),
+        "rate_distortion": (480, 660),
+        "kl_per_latent": (480, 660),
     }
 
 

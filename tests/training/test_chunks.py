@@ -116,7 +116,7 @@ def test_the_learning_rate_that_is_shown_is_the_schedule_s(tmp_path):
 
 def test_the_pictures_before_the_first_step_are_of_the_weights_that_training_starts_from(tmp_path, monkeypatch):
     pictured = {}
-    monkeypatch.setattr(Painter, "paint", lambda self, vae, step: pictured.setdefault(step, values_of(vae)))
+    monkeypatch.setattr(Painter, "paint", lambda self, vae, step, is_last: pictured.setdefault(step, values_of(vae)))
     made = make_trainer(tmp_path, make_dataset(validation=0))
     start = values_of(made.state.vae)
     made.train()

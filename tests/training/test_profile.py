@@ -52,7 +52,7 @@ def test_how_to_look_is_said(monkeypatch, named):
 
 def test_steps_that_are_none_of_the_run_s_are_refused():
     profile.require_steps((0, 36), CONFIG, 50, 0)
-    with pytest.raises(InputError, match="--profile_steps=30,37: must be steps of the run, which has 36"):
+    with pytest.raises(InputError, match="profile_steps=30,37: must be steps of the run, which has 36"):
         profile.require_steps((30, 37), CONFIG, 50, 0)
-    with pytest.raises(InputError, match="--profile_steps=11,36: must be steps that are to come: 12 are done"):
+    with pytest.raises(InputError, match="profile_steps=11,36: must be steps that are to come: 12 are done"):
         profile.require_steps((11, 36), CONFIG, 50, 12)
