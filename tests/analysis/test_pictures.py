@@ -24,8 +24,9 @@ def pictures_of(latent_dim=2, seed=0, labels=None, label_names=()):
 
 
 def test_there_is_a_manifold_where_there_are_two_latents():
-    assert list(pictures_of(latent_dim=2)[2]) == ["reconstructions", "samples", "manifold", "latent_scatter"]
-    assert list(pictures_of(latent_dim=3)[2]) == ["reconstructions", "samples"]
+    both = ["reconstructions", "samples"]
+    assert list(pictures_of(latent_dim=2)[2]) == [*both, "manifold", "latent_scatter", "aggregate_posterior"]
+    assert list(pictures_of(latent_dim=3)[2]) == [*both, "traversal", "aggregate_posterior"]
 
 
 def test_of_large_images_there_are_fewer_in_a_picture():

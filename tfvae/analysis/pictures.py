@@ -43,7 +43,8 @@ def draw_pictures(vae: VAE, dataset: Dataset, config: Config) -> Iterator[tuple[
         yield "manifold", _manifold(vae, side)
         yield "latent_scatter", _latent_scatter(vae, dataset)
     if OBJECTIVES[config.objective].has_prior:
-        yield "traversal", _traversal(vae, dataset.test, config.seed, rows)
+        if config.latent_dim != 2:  # of two, the manifold has every walk
+            yield "traversal", _traversal(vae, dataset.test, config.seed, rows)
         yield "aggregate_posterior", _aggregate_posterior(vae, dataset, config.seed)
 
 
