@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,11 +132,11 @@ import os, sys, time
 from tfvae.config import Config
 from tfvae.errors import RunError
 from tfvae.training import workers
-wait = workers._Guardian._wait
-def tell_and_wait(guardian):
+wait = workers._Guardian.{method}
+def tell_and_wait(*arguments):
     os.write(1, b"guards\\n")  # in one piece, for the child writes there too
-    return wait(guardian)
-workers._Guardian._wait = tell_and_wait
+    return wait(*arguments)
+workers._Guardian.{method} = tell_and_wait
 try:
     all_have_met = workers.fork_guarded(Config(start_timeout=float(sys.argv[1])))
 except RunError as error:
@@ -149,8 +148,9 @@ ADDRESSES = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "
 
 
 @contextlib.contextmanager
-def guarded(what_the_child_does, start_timeout=300.0):
-    script = GUARDED.format(what_the_child_does=what_the_child_does)
+def guarded(what_the_child_does, start_timeout=300.0, method="_wait"):
+    """A guardian and its child; the guardian tells when it begins with one of its methods."""
+    script = GUARDED.format(what_the_child_does=what_the_child_does, method=method)
     environment = {"TF_CONFIG": json.dumps(ADDRESSES)}
     with start(["-c", script, str(start_timeout)], env=environment, stdout=subprocess.PIPE) as process:
         try:
@@ -188,10 +188,10 @@ def test_a_guardian_does_not_wait_for_ever_and_leaves_no_child():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_before_all_have_met_ends_the_guardian_and_its_child(number):
-    with guarded("print('waits', flush=True); time.sleep(3_600)") as process:
-        process.stdout.readline()
+    child_code = "os.write(1, b'waits\\n'); time.sleep(3_600)"
+    with guarded(child_code, method="_have_met") as process:  # by then it has handlers of its own
+        assert {process.stdout.readline() for _ in range(2)} == {"waits\n", "guards\n"}
         [child] = children(process.pid)
-        wait_until(lambda: handles(process.pid, number), lambda: process.poll() is None)
         process.send_signal(number)
         assert process.wait(300) == 128 + number
         assert process.stdout.read() == ""
@@ -208,10 +208,3 @@ def test_a_signal_after_all_have_met_is_passed_on_to_the_child():
         assert {process.stdout.readline() for _ in range(2)} == {"works\n", "guards\n"}
         process.send_signal(signal.SIGTERM)
         assert process.wait(300) == 7
-
-
-def handles(pid, number):
-    """Whether a process has a handler of its own for a signal."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    [caught] = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt")]
-    return bool(caught & 1 << (number - 1))
