@@ -186,7 +186,7 @@ def test_an_info_file_that_says_something_else_is_made_again(folder, cache, cont
 def test_damage_is_told_from_the_cache_too(folder, decoded):
     (folder / "test" / "b" / "1.png").write_bytes(b"?")
     skipped = read(folder, skip_damaged=True)
-    assert skipped.notes == ("17 images of 2 classes", "1 damaged file left out")
+    assert skipped.notes == ("17 images of 2 classes", "1 damaged file left out: test/b/1.png")
     assert skipped.splits["test"].labels.tolist() == [0, 0, 0, 1, 1]
     before = sum(decoded.values())
     with pytest.raises(InputError, match="and test/b/1.png can't: is no image .skip_damaged leaves such files out.$"):

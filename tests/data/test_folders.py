@@ -117,7 +117,7 @@ def test_damaged_files_are_named_or_left_out(tmp_path):
     folder = read(tmp_path, skip_damaged=True)
     np.testing.assert_array_equal(folder.splits["train"].images[..., 0], [arrays[1], arrays[3]])
     assert folder.splits["train"].labels.tolist() == [0, 1]
-    assert folder.notes == ("2 images of 2 classes", "2 damaged files left out")
+    assert folder.notes == ("2 images of 2 classes", "2 damaged files left out: a/0.png, b/2.png")
     (tmp_path / "a" / "0.png").unlink()
     message = refusal(tmp_path)
     assert message.startswith("have images that can be read, and b/2.png can't: ") and message.endswith(hint)

@@ -17,7 +17,9 @@ from tfvae.data.folder_files import FolderFiles, check_class_names, find
 from tfvae.data.image_blocks import Survey, all_damaged, blocks, survey
 from tfvae.data.image_files import Form
 from tfvae.data.splits import Split
-from tfvae.errors import InputError
+from tfvae.errors import InputError, printable
+
+_NAMED = 3  # of the damaged files that are left out
 
 
 class Folder(NamedTuple):
@@ -231,7 +233,9 @@ class _Decoding:
         if set(self.seen.sizes) != {(form.height, form.width)}:
             notes.append(f"cropped and resized to {form.height}x{form.width}")
         if damaged:
-            notes.append(f"{damaged:,} damaged file{'s' if damaged > 1 else ''} left out")
+            names = [printable(os.path.relpath(path, self.request.folder)) for path, _ in self.damaged[:_NAMED]]
+            names += ["..."] if damaged > _NAMED else []
+            notes.append(f"{damaged:,} damaged file{'s' if damaged > 1 else ''} left out: {', '.join(names)}")
         if form.channels == 1 and self.seen.has_colour:
             notes.append("colours made grey")
         if form.as_floats:
