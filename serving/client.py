@@ -1,6 +1,7 @@
 """A REST client of an exported VAE, for tfvae.serve and TensorFlow Serving alike; needs Python alone.
 
-python serving/client.py http://127.0.0.1:8501 NAME writes 64 samples of the model to samples.pgm.
+python serving/client.py http://127.0.0.1:8501 NAME writes 64 samples of the model to samples.pgm, of
+colours to samples.ppm.
 """
 
 import http.client
@@ -81,14 +82,17 @@ def main(url: str, model: str) -> None:
     print(f"{model}: version {client.wait()}")
     images = client.sample(list(range(64)))
     height, width = len(images[0]), len(images[0][0])
-    with open("samples.pgm", "wb") as file:  # 8 by 8
-        file.write(b"P5 %d %d 255\n" % (8 * width, 8 * height))
+    in_colour = len(images[0][0][0]) == 3
+    path = "samples.ppm" if in_colour else "samples.pgm"
+    with open(path, "wb") as file:  # 8 by 8
+        file.write(b"%s %d %d 255\n" % (b"P6" if in_colour else b"P5", 8 * width, 8 * height))
         for row in range(8):
             for y in range(height):
                 for image in images[8 * row : 8 * row + 8]:
-                    file.write(bytes(round(255 * sum(pixel) / len(pixel)) for pixel in image[y]))
+                    pixels = image[y] if in_colour else ([sum(pixel) / len(pixel)] for pixel in image[y])
+                    file.write(bytes(round(255 * min(max(value, 0), 1)) for pixel in pixels for value in pixel))
     client.close()
-    print("samples.pgm: 64 samples")
+    print(f"{path}: 64 samples")
 
 
 if __name__ == "__main__":
