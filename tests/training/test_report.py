@@ -1,6 +1,7 @@
 """A run's figures as text: what they are of, and only those that mean something."""
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ SUMMARY = {
     "log_px": -69.0,
     "squared_error": 0.04,
     "log_px_standard_error": None,
-    "log_px_monte_carlo_error": 0.02,
+    "log_px_monte_carlo_error": 0.01,
     "active_units": 2,
 }
 OF = {
@@ -66,14 +67,20 @@ def test_the_table_says_what_each_figure_is_of_and_leaves_out_what_is_not_there(
         "    log p(x|z)      -64.00      log-likelihood: minus the reconstruction error",
         "    KL                6.50      KL(q(z|x) || p(z)), sampled; full q, mixture p",
         "  log p(x)          -69.00      by 5,000 importance samples",
-        "    Monte-Carlo       0.0200    its standard error over other draws of z",
+        "    Monte-Carlo       0.0100    its standard error over other draws of z",
         "  squared error       0.0400    of the reconstruction at the mean of q(z|x), a pixel",
         "  active units        2         latents whose posterior mean varies by more than 0.01",
     ]
 
 
+def test_a_monte_carlo_error_of_hardly_more_than_one_sample_is_called_too_small():
+    lines = table({"of": {**OF, "images": 30}, "test": {**SUMMARY, "log_px_monte_carlo_error": 0.1783}}).splitlines()
+    assert "    Monte-Carlo       0.1783    too small an error: fewer than 2 effective samples of z" in lines
+
+
 def test_the_next_commands_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     lines = next_commands(Path("runs/a run"), Path("saved models/a run/1")).splitlines()
     assert lines[0] == "next:"
     words = [shlex.split(line) for line in lines[1:]]
@@ -84,6 +91,9 @@ def test_the_next_commands_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
         *("docker", "run", "-p", "8501:8501", "-v", f"{base}:/models/a run"),
         *("-e", "MODEL_NAME=a run", "tensorflow/serving"),
     ]
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    last = next_commands(Path("runs/a run"), Path("saved models/a run/1")).splitlines()[-1]
+    assert shlex.split(last) == [sys.executable, "-m", "tfvae.serve", str(base)]
 
 
 @pytest.mark.parametrize(("below", "expected"), [(True, "venv/bin/python"), (False, "/opt/venv/bin/python")])

@@ -40,7 +40,7 @@ class PerImage(NamedTuple):
     log_likelihood: np.ndarray  # mean over the S samples of log p(x|z)
     kl: np.ndarray
     log_px: np.ndarray  # L_S (Burda et al. 2016, eq. 8)
-    log_px_variance: np.ndarray  # of log_px over draws of other samples, by the delta method: nats^2
+    log_px_variance: np.ndarray  # of log_px over draws of other samples, by the delta method: nats^2, <= 1
     squared_error: np.ndarray  # of the reconstruction at the mean of q(z|x): mean over pixels, x in [0, 1]
     sigma_squared: np.ndarray  # of p(x|z) there: mean over pixels; NaN of a likelihood that has none
     mean: np.ndarray  # of q(z|x): [N, L]
@@ -68,6 +68,15 @@ def standard_error(values: np.ndarray) -> float | None:
     if len(values) < 2:
         return None
     return float(np.std(values, dtype=np.float64, ddof=1) / len(values) ** 0.5)
+
+
+def has_few_effective_samples(log_px_variance: Any) -> Any:
+    """Whether fewer than about two samples are behind a log p(x): its error is then larger than this variance says.
+
+    (sum w)^2 / sum w^2 effective samples of S have the variance (1 / effective - 1 / S) S / (S - 1), which is 1 at most
+    where the error of log p(x) can be hundreds of nats.
+    """
+    return log_px_variance > 0.5
 
 
 def active_units(posterior_mean: np.ndarray) -> int:

@@ -5,6 +5,7 @@ import html
 import json
 import math
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tfvae.config import Config
 from tfvae.config.capabilities import OBJECTIVES
 from tfvae.data.provenance import describe_pixels, describe_sigma, provenance
 from tfvae.data.splits import Dataset
+from tfvae.training.evaluation import has_few_effective_samples
 from tfvae.training.notes import Notes
 from tfvae.training.records import is_trained
 
@@ -166,6 +168,9 @@ def table(results: dict[str, Any]) -> str:
     """Test figures as text, with what they are figures of, and a line for each thing that is wrong with the run."""
     of, test = results["of"], results["test"]
     examples = of.get("examples", "images")  # of older results there is no word
+    error, other_draws = test.get("log_px_monte_carlo_error"), "its standard error over other draws of z"
+    if error is not None and has_few_effective_samples(error**2 * of["images"]):
+        other_draws = "too small an error: fewer than 2 effective samples of z"
     a_value = "a pixel" if examples == "images" else "a value, as the network scales it"
     rows = [
         ("ELBO", "elbo", "10.2f", f"mean over {of['samples']:,} samples of z"),
@@ -174,7 +179,7 @@ def table(results: dict[str, Any]) -> str:
         ("  KL", "kl", "10.2f", f"KL(q(z|x) || p(z)), {of['kl']}; {of['posterior']} q, {of['prior']} p"),
         ("log p(x)", "log_px", "10.2f", f"by {of['samples']:,} importance samples"),
         (f"  over {examples}", "log_px_standard_error", "10.2f", f"its standard error as a mean over these {examples}"),
-        ("  Monte-Carlo", "log_px_monte_carlo_error", "12.4f", "its standard error over other draws of z"),
+        ("  Monte-Carlo", "log_px_monte_carlo_error", "12.4f", other_draws),
         ("bits per pixel", "bits_per_dimension", "12.4f", "minus log2 p(x) of the 256 levels"),
         ("squared error", "squared_error", "12.4f", f"of the reconstruction at the mean of q(z|x), {a_value}"),
         ("  its root", "rmse", "12.4f", "beside the likelihood's deviation:"),
@@ -214,8 +219,11 @@ def next_commands(run_dir: Path, exported: Path) -> str:
     interpreter = shlex.quote(str(python))
     run, base = shlex.quote(str(run_dir)), shlex.quote(str(exported.parent.absolute()))
     name = shlex.quote(exported.parent.name)
+    serve = f"docker run -p 8501:8501 -v {base}:/models/{name} -e MODEL_NAME={name} tensorflow/serving"
+    if shutil.which("docker") is None:
+        serve = f"{interpreter} -m tfvae.serve {base}"
     return (
         f"next:\n  {interpreter} -m tensorboard.main --logdir={run}/tensorboard\n"
         f"  {interpreter} -m tfvae.evaluate --run_dir={run}\n"
-        f"  docker run -p 8501:8501 -v {base}:/models/{name} -e MODEL_NAME={name} tensorflow/serving"
+        f"  {serve}"
     )

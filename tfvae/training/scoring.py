@@ -10,8 +10,9 @@ from tfvae.config.rules import score_refusals
 from tfvae.core.vae import VAE
 from tfvae.data.complexity import complexity
 from tfvae.data.new_images import NewImages
+from tfvae.data.provenance import examples
 from tfvae.training.block_plan import BlockPlan, plan_blocks
-from tfvae.training.evaluation import Evaluator, PerImage, standard_error
+from tfvae.training.evaluation import Evaluator, PerImage, has_few_effective_samples, standard_error
 
 _CHUNK_ROWS = 1_024  # at most
 _CHUNK_SAMPLES = 50_000  # of z, about: some seconds of work, which a kill loses
@@ -52,8 +53,18 @@ class Scoring:
         return figures
 
     def advice(self, column: Callable[[str], np.ndarray]) -> str | None:
-        """None: there is nothing to be done."""
-        return None
+        """A line where log p(x) of most examples has hardly more than one sample behind it."""
+        if "log_px" not in names_of_scores(self.vae, self.config) or self.samples == 1:
+            return None
+        errors = column("log_px_monte_carlo_error")
+        few = np.count_nonzero(has_few_effective_samples(np.square(errors)))
+        if few <= len(errors) / 2:
+            return None
+        return (
+            f"advice: of {len(errors):,} {examples(self.vae.decoder.columns)} {few:,} have fewer than 2 effective "
+            f"samples of {self.samples:,} behind their log_px, whose error is then larger than "
+            "log_px_monte_carlo_error says: more --eval_samples make it smaller"
+        )
 
 
 def _mean_and_error(name: str, values: np.ndarray) -> dict[str, float]:
