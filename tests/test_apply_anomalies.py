@@ -11,13 +11,14 @@ from untrained import make_run
 
 import tfvae
 from tfvae import apply
-from tfvae.analysis import job
+from tfvae.analysis import anomalies, job
 from tfvae.analysis.anomaly_search import AnomalySearch
 from tfvae.config.anomaly_request import AnomalyRequest
 from tfvae.config.capabilities import SCORES
 from tfvae.data.examples import Examples, ExamplesPart
 from tfvae.data.splits import Split
 from tfvae.errors import InputError
+from tfvae.training.scoring import Scoring
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 DIGITS = (load_digits().images * 15).astype(np.uint8)
@@ -68,7 +69,8 @@ def test_the_limit_is_the_quantile_of_the_run_s_validation_part(digits, others, 
     assert told["limit"] == pytest.approx(sign * limit, rel=1e-6)
     np.testing.assert_array_equal(found["beyond"], sign * found[by] > limit)
     assert told["beyond"] == found["beyond"].sum() and told["of"] == {"split": "validation", "examples": 180}
-    assert told["first"] == found["row"][found["beyond"]][:10].astype(str).tolist()
+    farthest = np.argsort(-sign * found[by].astype(np.float64), kind="stable")
+    assert told["first"] == found["row"][farthest[: told["beyond"]]][:10].astype(str).tolist()
     expected = sklearn.metrics.roc_auc_score(np.repeat([0, 1], [70, 50]), sign * found[by])
     assert told["auroc"]["value"] == pytest.approx(expected, rel=1e-12)
     assert (told["auroc"]["anomalous"], told["auroc"]["usual"]) == (50, 70)
@@ -173,7 +175,23 @@ def test_a_line_break_in_a_file_s_name_breaks_no_line():
     asked = AnomalyRequest(threshold_quantile=0.5)
     part = ExamplesPart("all", np.zeros((2, 1, 1, 1)), np.array(["a\nb.png", "c.png"]), None)
     search = AnomalySearch("elbo", asked, None, Examples("photos", (part,), "", (), False))
-    assert search.first_names(np.array([True, True])) == ["a\\nb.png", "c.png"]
+    search.find_limit(np.array([0.0, 1.0]))
+    assert search.first_names(np.array([-2.0, -1.0])) == ["a\\nb.png", "c.png"]
+
+
+def test_the_farthest_beyond_the_limit_are_named_first_and_those_without_a_number_before_them():
+    asked = AnomalyRequest(threshold_quantile=0.5)
+    first, second = (ExamplesPart(name, np.zeros((2, 1, 1, 1)), np.arange(2), None) for name in ("train", "test"))
+    search = AnomalySearch("squared_error", asked, first, Examples("x.npy", (first, second), "", (), True))
+    search.find_limit(np.array([0.0, 1.0]))
+    assert search.first_names(np.array([1.0, 0.2, 3.0, np.nan])) == ["test 1", "test 0", "train 0"]
+
+
+@pytest.mark.parametrize(("examples", "most"), [(2, "0.5"), (30, "0.966"), (180, "0.994"), (5_000, "0.9998")])
+def test_the_quantile_that_a_refusal_names_is_taken(examples, most):
+    with pytest.raises(tfvae.InputError, match=f"must be at most {most} for one of the {examples:,} usual"):
+        anomalies.check_quantile("quantile", 0.99999, examples)
+    anomalies.check_quantile("quantile", float(most), examples)
 
 
 def test_a_single_example_has_scores_and_no_standard_errors(digits, tmp_path, capsys):
@@ -197,3 +215,11 @@ def test_a_score_that_the_run_has_not_is_refused(tmp_path_factory, tmp_path):
     np.save(folder / "others.npy", DIGITS[1_000:1_010])
     message = refusal(of_arrays, tmp_path, threshold_quantile=0.9, dataset=str(folder / "others.npy"))
     assert message.startswith("--threshold_quantile: must not be set for a run of arrays")
+
+
+def test_a_line_tells_of_a_log_px_with_hardly_more_than_one_sample_behind_it(digits):
+    run = tfvae.load(digits[0].run_dir)
+    scoring = Scoring(run.vae, run.config)
+    line = scoring.advice(lambda name: np.array([1.0, 0.9, 0.1]))
+    assert line is not None and line.startswith("advice: of 3 images 2 have fewer than 2 effective samples of ")
+    assert scoring.advice(lambda name: np.array([1.0, 0.1, 0.1])) is None

@@ -66,9 +66,11 @@ def threshold(reference: np.ndarray, quantile: float) -> float:
 def check_quantile(name: str, quantile: float, examples: int) -> None:
     """Refuses a quantile, called `name`, that leaves less than one of so many examples; raises InputError."""
     if examples * (1 - quantile) < 1 - 1e-9:  # the rounding of 1 - 0.99
-        most = 1 - 1 / max(1, examples)
+        decimals = max(3, len(str(examples)))  # rounded down: what is named is taken
+        most = 10**decimals * (examples - 1) // max(1, examples) / 10**decimals
         raise InputError(
-            f"{name}={quantile:g}: must be at most {most:.3g} for one of the {examples:,} usual examples to lie beyond"
+            f"{name}={quantile:g}: must be at most {max(0, most):g} for one of the {examples:,} usual examples to lie "
+            "beyond"
         )
 
 

@@ -73,7 +73,7 @@ class AnomalySearch:
                 "limit": self.limit if SCORES[self.by].larger_is_anomalous else -self.limit,
                 "examples": len(values),
                 "beyond": int(beyond.sum()),
-                "first": self.first_names(beyond),
+                "first": self.first_names(values),
             }
         if self.is_anomalous is not None:
             auroc = anomalies.auroc(anomalies.anomaly_score(values, self.by), self.is_anomalous)
@@ -86,15 +86,17 @@ class AnomalySearch:
             }
         return results
 
-    def first_names(self, beyond: np.ndarray) -> list[str]:
-        """The files or rows of the first examples beyond the limit, with their part's name where there are several."""
+    def first_names(self, values: np.ndarray) -> list[str]:
+        """The files or rows of those farthest beyond the limit, with their part's name where there are several."""
+        score = np.nan_to_num(anomalies.anomaly_score(values, self.by).astype(np.float64), nan=np.inf)
+        farthest = np.argsort(-score, kind="stable")
+        firsts = np.cumsum([0, *(len(part) for part in self.parts)])
         names: list[str] = []
-        first = 0
-        for part in self.parts:
-            own = part.names[beyond[first : first + len(part)]][: _NAMED - len(names)]
-            shown = [printable(str(name)) for name in own]  # a file's name may have a line break
-            names += [f"{part.name} {name}" for name in shown] if len(self.parts) > 1 else shown
-            first += len(part)
+        for row in farthest[self.beyond(values)[farthest]][:_NAMED]:
+            place = int(np.searchsorted(firsts, row, side="right")) - 1
+            part = self.parts[place]
+            name = printable(str(part.names[row - firsts[place]]))  # a file's name may have a line break
+            names.append(f"{part.name} {name}" if len(self.parts) > 1 else name)
         return names
 
 
@@ -112,7 +114,7 @@ def describe(results: dict[str, Any]) -> list[str]:
             f"as {1 - results['quantile']:.2%} of the run's {of['examples']:,} {of['split']} examples have"
         )
         if results["first"]:
-            line += f": {', '.join(results['first'])}"
+            line += f"; the farthest first: {', '.join(results['first'])}"
             line += ", ..." if beyond > len(results["first"]) else ""
         lines.append(line)
     if "auroc" in results:
