@@ -43,6 +43,12 @@ def test_it_tells_what_a_run_then_has(tmp_path, cheap_runs, quick, capsys, monke
     assert "digits; 1,437 train, 180 validation, 180 test images of 8x8x1" in told and "ms a step" in told
 
 
+def test_without_validation_images_it_says_so(tmp_path, cheap_runs, quick, capsys):
+    settings = {**SMALL, "validation_examples": 0}
+    run.dry_run(tfvae.Config(**settings, run_dir=str(tmp_path / "run"), export_dir=str(tmp_path / "export")))
+    assert "of 128 images; no validations\n" in capsys.readouterr().out
+
+
 def test_of_a_run_that_has_begun_it_tells_what_is_done(tmp_path, cheap_runs, quick, capsys):
     train(tmp_path, **SMALL)
     config = tfvae.Config(**SMALL, run_dir=str(tmp_path / "run"), export_dir=str(tmp_path / "export")).as_usual()

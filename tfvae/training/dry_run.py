@@ -53,9 +53,11 @@ class DryRun:
         """How many steps and validations there are."""
         config = self.config
         validations = math.ceil(config.epoch_count / config.epochs_a_validation)
+        held_out = len(self.dataset.validation.images)
         text = (
             f"steps: {self.total_steps:,}: {config.epoch_count:,} epochs of {self.epoch_steps:,} steps of "
-            f"{config.batch_size:,} {self.word}; {validations:,} validations of {len(self.dataset.validation.images):,}"
+            f"{config.batch_size:,} {self.word}; "
+            + (f"{validations:,} validations of {held_out:,}" if held_out else "no validations")
         )
         return f"{text}; {self.done_steps:,} of them are done" if self.done_steps else text
 
