@@ -29,7 +29,9 @@ from tfvae.config.flagfile import read_config  # noqa: E402
 from tfvae.config.run_name import run_name  # noqa: E402
 from tfvae.data import sources  # noqa: E402
 from tfvae.data.splits import Dataset, Split  # noqa: E402
+from tfvae.run import train_on  # noqa: E402
 from tfvae.serving import verify  # noqa: E402
+from tfvae.training import checkpoints, report  # noqa: E402
 from tfvae.training.state import create_state  # noqa: E402
 from tfvae.training.step import TrainProgram  # noqa: E402
 
@@ -164,6 +166,20 @@ def test_export_gives_the_next_version_of_the_same_decoder(trained, monkeypatch)
     first, second = (m.signatures["serving_default"](z=z)["image"] for m in loaded)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, tfvae.load("runs/small").vae.decode(z).mean, atol=1e-6)
+
+
+@pytest.mark.parametrize(("profile_steps", "is_traced"), [((2, 4), False), ((3, 4), True)])
+def test_a_run_that_was_stopped_goes_on_by_the_same_command_also_where_it_traces(
+    tmp_path, monkeypatch, capsys, profile_steps, is_traced
+):
+    config = Config(dataset="digits", epochs=1, run_dir=str(tmp_path / "run"))
+    traced = []
+    monkeypatch.setattr(checkpoints, "read_notes", lambda folder: {"step": 3})
+    monkeypatch.setattr(run, "_train_in", lambda *arguments: traced.append(arguments[-1]) or {})
+    monkeypatch.setattr(report, "table", lambda results: "")
+    train_on(config, None, profile_steps=profile_steps)
+    assert traced == [profile_steps if is_traced else None]
+    assert ("no profile of steps 2 to 4: 3 are done" in capsys.readouterr().out) != is_traced
 
 
 def test_config_flags_repeats_the_run(trained):

@@ -9,7 +9,8 @@ import functools
 import sys
 from typing import Any
 
-from tfvae.config import Config
+from tfvae.config import Config, train_options
+from tfvae.config.config import FIELDS
 from tfvae.config.fields import field, whole
 from tfvae.errors import InputError
 from tfvae.flags import parse, run_command
@@ -22,7 +23,12 @@ FLAGS = {
 
 
 def main(given: dict[str, Any], train_flags: list[str]) -> None:
-    config = Config(**parse(train_flags, "tfvae.train"))  # refuses what each worker would refuse
+    # refuses what each worker would refuse
+    of_workers = parse(train_flags, "tfvae.train", fields=FIELDS | train_options.OPTIONS)
+    if of_workers.pop("dry_run", False):
+        raise InputError("--dry_run=true: must be false for several workers: give it to python -m tfvae.train")
+    of_workers.pop("profile_steps", None)
+    config = Config(**of_workers)
     if config.strategy not in ("auto", "multi_worker") or config.logical_cpus > 1:
         raise InputError("--strategy: must be auto or multi_worker, and --logical_cpus 1: each worker is a process")
     workers = given.get("workers", FLAGS["workers"].default)

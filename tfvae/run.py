@@ -79,8 +79,11 @@ def train_on(
     else:
         _check(config, dataset, placement, initial)
         if profile_steps:
+            profile.require_steps(profile_steps, config, len(dataset.train.images))
             done = checkpoints.read_notes(run_dir).get("step", 0)
-            profile.require_steps(profile_steps, config, len(dataset.train.images), done)
+            if profile_steps[0] < done:  # the same command must go on with a run that was stopped
+                placement.say(f"no profile of steps {profile_steps[0]:,} to {profile_steps[1]:,}: {done:,} are done")
+                profile_steps = None
         results = _train_in(run_dir, config, dataset, placement, initial, profile_steps)
     placement.say(report.table(results))
     if is_command:

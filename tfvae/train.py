@@ -8,23 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tfvae.config import Config
+from tfvae.config import Config, train_options
 from tfvae.config.config import FIELDS
-from tfvae.config.fields import field, first_and_last, or_auto, true_or_false
 from tfvae.config.flagfile import FILE_NAME, read_config
 from tfvae.errors import InputError
 from tfvae.flags import run_command
 from tfvae.run import RUNS, dry_run, train
 from tfvae.runtime.files import require_writable
 
-FLAGS = {
-    "dry_run": field(False, true_or_false(), "say what would be done: data, network, memory, steps, time; and leave"),
-    "profile_steps": field(
-        None,
-        or_auto(first_and_last()),
-        "A,B: trace what the processor does from the end of step A to that of step B, for TensorBoard; auto: nothing",
-    ),
-}
+FLAGS = train_options.OPTIONS
 
 
 def main(given: dict[str, Any]) -> None:

@@ -39,6 +39,8 @@ BAD_LINES_OF_OTHERS = {
     "launch train's unknown flag": ("launch", ["--workers=2", "--", "--laten_dim=2"], "latent_dim"),
     "launch train's bad value": ("launch", ["--", "--latent_dim=0"], "--latent_dim=0: must be"),
     "launch train's clash": ("launch", ["--", "--kl=analytic", "--prior=mixture"], "--kl=analytic: must be"),
+    "launch train's bad profile": ("launch", ["--", "--profile_steps=7,7"], "--profile_steps=7,7: must be"),
+    "launch dry run": ("launch", ["--", "--dry_run"], "--dry_run=true: must be false for several workers"),
     "launch leftover": ("launch", ["two"], "two: arguments must be flags"),
     "launch train's leftover": ("launch", ["--", "digits"], "digits: arguments must be flags"),
     "launch no worker": ("launch", ["--workers=0", "--", DIGITS], "--workers=0: must be"),

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.errors import InputError
+from tfvae.runtime import verbosity
 from tfvae.training.state import steps_per_epoch
 
 _PLUGINS = ("tensorboard_plugin_profile", "xprof")  # either shows the PROFILE tab
@@ -20,12 +21,12 @@ class StepProfile:
         self.folder = run_dir / "tensorboard" / "train"
         self.is_tracing = False
 
-    def most_steps(self, step: int) -> int | None:
-        """Steps that a chunk after `step` may have, so that the trace begins and ends with chunks; None: any number."""
+    def at_most(self, count: int, step: int) -> int:
+        """`count` steps after `step`, or fewer, so that the trace begins and ends with chunks."""
         for edge in (self.first, self.last):
             if step < edge:
-                return edge - step
-        return None
+                return min(count, edge - step)
+        return count
 
     def at(self, step: int) -> None:
         """Begins or ends the trace, where `step` steps are done."""
@@ -34,7 +35,7 @@ class StepProfile:
             self.is_tracing = True
         elif step >= self.last and self.is_tracing:
             self.close()
-            print(f"profile of steps {self.first:,} to {self.last:,}: {self.folder}{_how_to_look()}", flush=True)
+            verbosity.log(f"profile of steps {self.first:,} to {self.last:,}: {self.folder}{_how_to_look()}")
 
     def close(self) -> None:
         """Ends the trace, where the training ends within it."""
@@ -49,11 +50,9 @@ def _how_to_look() -> str:
     return "; TensorBoard's PROFILE tab shows it after: pip install tensorboard-plugin-profile"
 
 
-def require_steps(profile_steps: tuple[int, int], config: Config, examples: int, done: int) -> None:
-    """Refuses steps that a run on so many images will not make, `done` of which are; raises InputError."""
+def require_steps(profile_steps: tuple[int, int], config: Config, examples: int) -> None:
+    """Refuses steps that a run on so many examples has not; raises InputError."""
     first, last = profile_steps
     total = config.epoch_count * steps_per_epoch(config, examples)
     if last > total:
         raise InputError(f"--profile_steps={first},{last}: must be steps of the run, which has {total:,}")
-    if first < done:
-        raise InputError(f"--profile_steps={first},{last}: must be steps that are to come: {done:,} are done")

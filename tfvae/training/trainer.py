@@ -83,7 +83,7 @@ class Trainer:
         self.saved_at = time.monotonic()
         self.monitor: Monitor | None = None  # the chief's, while steps are made
         self.history: history.History | None = None  # the chief's too
-        self.profile = StepProfile(*profile_steps, run_dir) if profile_steps else None
+        self.profile = StepProfile(*profile_steps, run_dir) if profile_steps and placement.chief else None
         self.signals: list[int] = []  # that have come to this process
         self.stopped = False  # by a signal to any worker
         self.start_clock()
@@ -188,8 +188,10 @@ class Trainer:
             self.placement.log(f"{self.run_dir}: {line}")
 
     def _hear_signals(self) -> bool:
-        """Whether a signal has come to any worker; all take the chief's chunk, whose clock is that of all."""
+        """Whether a signal has come to any worker; all take the chief's chunk, by its clock and its trace."""
         own_signal = self.signals[0] if self.signals else 0
+        if self.profile:
+            self.chunk = self.profile.at_most(self.chunk, self.step)
         of_workers = self.placement.all_gather(np.array([self.chunk, own_signal]))
         self.chunk = int(of_workers[0, 0])
         self.stopped = bool(of_workers[:, 1].any())
@@ -202,7 +204,7 @@ class Trainer:
             RunError: a loss or gradient was not finite.
         """
         count = self._next_count()
-        if self.profile and self.placement.chief:
+        if self.profile:
             self.profile.at(self.step)
         start = time.perf_counter()
         means_of_epochs, bad_step = self.program.run(self.step, count)
@@ -217,7 +219,7 @@ class Trainer:
             )
         self.chunk = max(1, round(count / seconds * _CHUNK_SECONDS))
         self.notes = notes[-1]._replace(seconds=self.notes.seconds + seconds)
-        if self.profile and self.placement.chief:
+        if self.profile:
             self.profile.at(self.step)
         self.read_clock()
         if self.monitor:
@@ -257,9 +259,6 @@ class Trainer:
         interval = self.config.epochs_a_validation
         next_stop = min((epoch // interval + 1) * interval, self.config.epoch_count)  # an epoch
         count = min(self.chunk, next_stop * self.epoch_steps - self.step)
-        most = self.profile.most_steps(self.step) if self.profile else None
-        if most is not None:
-            count = min(count, most)
         to_epoch_end = (self.step + count) // self.epoch_steps * self.epoch_steps - self.step
         return to_epoch_end if to_epoch_end > 0 else count
 
