@@ -14,6 +14,7 @@ from tfvae.config.config import FIELDS
 from tfvae.config.fields import field, whole
 from tfvae.errors import InputError
 from tfvae.flags import parse, run_command
+from tfvae.runtime import verbosity
 from tfvae.training.workers import Launcher
 
 FLAGS = {
@@ -23,6 +24,7 @@ FLAGS = {
 
 
 def main(given: dict[str, Any], train_flags: list[str]) -> None:
+    level = verbosity.chosen()
     # refuses what each worker would refuse
     of_workers = parse(train_flags, "tfvae.train", fields=FIELDS | train_options.OPTIONS)
     if of_workers.pop("dry_run", False):
@@ -33,7 +35,8 @@ def main(given: dict[str, Any], train_flags: list[str]) -> None:
         raise InputError("--strategy: must be auto or multi_worker, and --logical_cpus 1: each worker is a process")
     workers = given.get("workers", FLAGS["workers"].default)
     max_restarts = given.get("max_restarts", FLAGS["max_restarts"].default)
-    sys.exit(Launcher(workers, max_restarts, train_flags).run())
+    # the workers say as much as the launcher does; of their own flags the last one counts, which is theirs
+    sys.exit(Launcher(workers, max_restarts, [f"--verbosity={level}", *train_flags]).run())
 
 
 def run(argv: list[str]) -> None:

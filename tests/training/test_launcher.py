@@ -10,7 +10,9 @@ import pytest
 from jobs import AFTER_A_CHECKPOINT, FLAGS, assert_same_run
 from runs import PAUSING, children, named_variables, start, wait_until
 
+from tfvae import launch as launch_command
 from tfvae.errors import RunError
+from tfvae.runtime import verbosity
 from tfvae.training import checkpoints, workers
 from tfvae.training.workers import Launcher
 
@@ -90,6 +92,29 @@ def test_workers_get_the_flags_and_an_address_each_of_their_own(handlers, monkey
     [(addresses, train_flags)] = programs.started
     assert train_flags == ["--latent_dim=3"]
     assert len(set(addresses)) == 2 and all(address.startswith("127.0.0.1:") for address in addresses)
+
+
+@pytest.mark.parametrize(
+    ("own", "of_workers", "handed_on"),
+    [([], [], ["--verbosity=normal"]), (["--verbosity=quiet"], ["--seed=3"], ["--verbosity=quiet", "--seed=3"])],
+)
+def test_workers_say_as_much_as_the_launcher(handlers, monkeypatch, own, of_workers, handed_on):
+    programs = Workers((DONE, DONE))
+    monkeypatch.setattr(workers, "_start_worker", programs)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            launch_command.run([*own, "--", *of_workers])
+    finally:
+        verbosity.choose("normal")
+    assert caught.value.code == 0 and programs.started[0][1] == handed_on
+
+
+def test_a_trace_is_the_workers(handlers, monkeypatch):
+    programs = Workers((DONE, DONE))
+    monkeypatch.setattr(workers, "_start_worker", programs)
+    with pytest.raises(SystemExit):
+        launch_command.run(["--", "--profile_steps=3,5"])
+    assert programs.started[0][1][1:] == ["--profile_steps=3,5"]
 
 
 def test_a_worker_that_stays_when_the_other_is_lost_is_killed(launch, monkeypatch):

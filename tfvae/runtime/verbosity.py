@@ -46,6 +46,11 @@ def choose(level: str) -> None:
         absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS's warnings
 
 
+def chosen() -> str:
+    """The name of the level that was chosen last: a process that this one starts is given it."""
+    return next(name for name, level in LEVELS.items() if level == _LOGGER.level)
+
+
 def shows_progress() -> bool:
     """Whether it is said how far the work is."""
     return _LOGGER.isEnabledFor(logging.INFO)
