@@ -56,7 +56,7 @@ class PosteriorDraws(NamedTuple):
 def posterior_draws(vae: Vae, images: np.ndarray, seed: int) -> PosteriorDraws:
     """One z ~ q(z|x) for each image; the noise is a function of `seed`."""
     latent_dim = vae.prior.as_mixture().mean.shape[-1]
-    epsilon = noise.normal((len(images), latent_dim), noise.seed_for(seed, Stream.VALIDATION)).numpy()
+    epsilon = noise.normal((len(images), latent_dim), noise.seed_for(seed, Stream.AGGREGATE)).numpy()
     return PosteriorDraws(
         *in_blocks(functools.partial(_draw_block, vae), images, epsilon, block_size=rows_together(vae))
     )

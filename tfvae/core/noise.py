@@ -33,6 +33,7 @@ class Stream(enum.IntEnum):
     VALIDATION = 6  # in Keras's `evaluate`
     VARIANCE = 7  # of the final pass of --sigma=optimal
     LIKELIHOOD = 8  # x drawn from p(x|z)
+    AGGREGATE = 9  # in the picture of the aggregate posterior
 
 
 def seed_for(seed: int | tf.Tensor, stream: Stream, step: int | tf.Tensor = 0) -> tf.Tensor:

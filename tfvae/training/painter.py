@@ -71,10 +71,10 @@ class Painter:
         self._wait()
         if self.is_stopping():
             return
-        weights = [variable.numpy() for variable in vae.variables]
         if self.seconds > _SHARE * (time.monotonic() - self.began) and not is_last:
             return
         self.rounds += 1
+        weights = [variable.numpy() for variable in vae.variables]
         with_history = is_last or self.rounds % _ROUNDS_A_HISTORY == 0
         self.round = self.thread.submit(self._paint, weights, step, with_history)
 

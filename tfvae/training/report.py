@@ -155,7 +155,7 @@ def with_bits(config: Config, summary: dict[str, Any], dataset: Dataset) -> dict
     So it does of dequantized 8-bit images, and of binarized ones with the Bernoulli likelihood.
     """
     shape = dataset.image_shape
-    if config.objective == "autoencoder" or dataset.columns:
+    if not OBJECTIVES[config.objective].has_prior or dataset.columns:
         return summary
     if config.dequantize:
         return {**summary, "bits_per_dimension": bits_of_levels(summary["elbo"], shape)}

@@ -86,7 +86,9 @@ def kl_per_latent(of_run: latent_watch.KlHistory) -> np.ndarray:
     figure = Figure(figsize=_SIZE, dpi=100)
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0.11, 0.11, 0.74, 0.8), xlabel="epoch", ylabel="latent, by its last KL")
-    axes.set_title(f"KL of each latent, nats: {int((of_run.kl[-1] > 0.01).sum())} of {count} above 0.01", fontsize=11)
+    latents = f"the first {count}" if count == latent_watch.MOST_LATENTS else f"{count}"
+    above = int((of_run.kl[-1] > 0.01).sum())
+    axes.set_title(f"KL of each latent, nats: {above} of {latents} above 0.01", fontsize=11)
     largest = max(float(of_run.kl.max()), 1e-6)
     image = axes.imshow(of_run.kl[:, order].T, aspect="auto", cmap="magma", vmin=0, vmax=largest)
     places = np.unique(np.linspace(0, validations - 1, min(validations, 6)).astype(int))
