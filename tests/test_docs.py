@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tfvae.config.commands import COMMANDS
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -28,6 +30,14 @@ def test_every_page_is_in_the_navigation():
     named = re.findall(r"(\w+\.(?:md|ipynb))$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     pages = [path.name for path in DOCS.iterdir() if path.suffix in (".md", ".ipynb")]
     assert sorted(named) == sorted(pages)
+
+
+def test_the_first_page_lists_every_command_and_leads_to_every_page_but_those_for_developers():
+    page = DOCS / "index.md"
+    assert [name for name in COMMANDS if f"| `tfvae {name}` |" not in page.read_text()] == []
+    linked = {path for path, _ in links(page)}
+    pages = {path.name for path in DOCS.iterdir() if path.suffix in (".md", ".ipynb")}
+    assert pages - linked <= {"index.md", "testing.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
