@@ -56,6 +56,8 @@ def test_dequantized_pixels_have_bits():
     figures = meaningful_figures(config, {**SUMMARY, "log_px": nats}, (8, 8, 3))
     np.testing.assert_allclose(figures["bits_per_dimension"], 7)
     assert {**SUMMARY, "log_px": nats}.items() <= figures.items()
+    [line] = [line for line in table({"of": OF, "test": figures}).splitlines() if "bits" in line]
+    assert line.split() == "bits per dim 7.0000 minus log2 p(x) of the 256 levels, a channel of a pixel".split()
 
 
 def test_the_table_says_what_each_figure_is_of_and_leaves_out_what_is_not_there():

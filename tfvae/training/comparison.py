@@ -46,7 +46,7 @@ FIGURES = (
     Figure("test", "kl", "KL", ".2f"),
     Figure("test", "active_units", "active units", "d"),
     Figure("test", "squared_error", "squared error", ".4f"),
-    Figure("test", "bits_per_dimension", "bits per pixel", ".4f"),
+    Figure("test", "bits_per_dimension", "bits per dim", ".4f"),
     Figure("train", "elbo", "train ELBO", ".2f"),
     Figure("train", "stopped_at_epoch", "stopped at epoch", "d"),
     Figure("best", "epoch", "best epoch", "d"),

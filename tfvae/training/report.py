@@ -180,7 +180,7 @@ def table(results: dict[str, Any]) -> str:
         ("log p(x)", "log_px", "10.2f", f"by {of['samples']:,} importance samples"),
         (f"  over {examples}", "log_px_standard_error", "10.2f", f"its standard error as a mean over these {examples}"),
         ("  Monte-Carlo", "log_px_monte_carlo_error", "12.4f", other_draws),
-        ("bits per pixel", "bits_per_dimension", "12.4f", "minus log2 p(x) of the 256 levels"),
+        ("bits per dim", "bits_per_dimension", "12.4f", "minus log2 p(x) of the 256 levels, a channel of a pixel"),
         ("squared error", "squared_error", "12.4f", f"of the reconstruction at the mean of q(z|x), {a_value}"),
         ("  its root", "rmse", "12.4f", "beside the likelihood's deviation:"),
         ("  sigma", "sigma", "12.4f", "root of the mean variance of p(x|z) at the mean of q(z|x)"),
