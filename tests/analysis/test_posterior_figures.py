@@ -49,7 +49,7 @@ def test_contours_of_a_standard_prior_are_circles_of_one_two_and_three_deviation
     posterior_figures.aggregate_posterior(np.zeros((10, 2), np.float32), np.array([0, 1]), mixture, "a title")
     contours = drawn[0].figure.axes[0].collections[-1]
     radii = [np.linalg.norm(path.vertices, axis=1) for path in contours.get_paths()]
-    for radius, deviations in zip(radii, (3, 2, 1)):
+    for radius, deviations in zip(radii, (3, 2, 1), strict=True):
         np.testing.assert_allclose(radius, deviations, rtol=0.02)
 
 
@@ -60,6 +60,7 @@ def test_a_single_latent_and_many_are_drawn(drawn):
         picture = posterior_figures.aggregate_posterior(z, np.arange(count), prior, "a title")
         assert picture.shape == (480, 900, 3) and picture.std() > 0
     assert [len(canvas.figure.axes) for canvas in drawn] == [1, 5]
+    assert drawn[0].figure.axes[0].get_position().height > 0.6  # the only histogram has the whole height
 
 
 class Shifted:

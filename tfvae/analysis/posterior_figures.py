@@ -13,6 +13,7 @@ from tfvae.core.distributions import NormalMixture
 
 _MARGINALS = 4  # latents
 _GRID = 60  # points along each axis of the prior's contours
+_BELOW, _TICKS = 0.03, 0.05  # of the height, free below and above a histogram, for its ticks
 _REACH = 3.5  # stddevs of the prior, that are shown at least
 
 
@@ -33,7 +34,8 @@ def aggregate_posterior(z: np.ndarray, active: np.ndarray, prior: NormalMixture,
     left, width = (0.6, 0.38) if z.shape[1] > 1 else (0.1, 0.85)
     height = 0.78 / len(shown)
     for row, latent in enumerate(shown):
-        axes = figure.add_axes((left, 0.89 - (row + 0.85) * height, width, 0.6 * height))
+        bottom = 0.89 - (row + 1) * height + _BELOW
+        axes = figure.add_axes((left, bottom, width, height - _BELOW - _TICKS))
         _marginal(axes, z[:, latent], weights, means[:, latent], stddevs[:, latent])
         axes.set_ylabel(f"z[{latent}]", fontsize=8)
     return rasterized(canvas)
