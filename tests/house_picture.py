@@ -1,6 +1,6 @@
 """Draws docs/architecture.svg: the floors of the package, and which part imports which, read off the code.
 
-python tests/house_picture.py writes it; `test_architecture.py` compares what is there with the code of today.
+python tests/house_picture.py writes it; `test_architecture_page.py` compares what is there with the code of today.
 """
 
 import html
