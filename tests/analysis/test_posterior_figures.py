@@ -1,5 +1,6 @@
 """The aggregate posterior beside the prior: what is drawn, read from Matplotlib's figure."""
 
+import matplotlib
 import numpy as np
 import pytest
 import scipy.stats
@@ -53,7 +54,8 @@ def test_contours_of_a_standard_prior_are_circles_of_one_two_and_three_deviation
         np.testing.assert_allclose(radius, deviations, rtol=0.02)
 
 
-def test_a_single_latent_and_many_are_drawn(drawn):
+def test_a_single_latent_and_many_are_drawn(drawn, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "figure.constrained_layout.use", True)  # of which it must not warn
     for count in (1, 512):
         z = np.random.default_rng(0).normal(size=(50, count)).astype("f")
         prior = NormalMixture(*(np.zeros(shape, np.float32) for shape in ((1,), (1, count), (1, count))))

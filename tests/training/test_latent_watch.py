@@ -1,5 +1,6 @@
 """Each latent's KL through a training: its rows, through restarts, and the picture that is drawn of them."""
 
+import matplotlib
 import numpy as np
 import pytest
 import scipy.integrate
@@ -93,7 +94,8 @@ def test_there_are_at_most_200_rows(epochs, validate_every, interval):
     assert interval % config.epochs_a_validation == 0 and epochs / interval <= 200
 
 
-def test_many_latents_have_the_first_512_columns(tmp_path):
+def test_many_latents_have_the_first_512_columns(tmp_path, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "figure.constrained_layout.use", True)  # of which it must not warn
     vae = make_trainer(tmp_path, latent_dim=600).state.vae
     config = Config(dataset="digits", latent_dim=600, epochs=3)
     watch = LatentWatch(tmp_path, config, vae, make_dataset().validation.array, 256, 0)

@@ -25,6 +25,7 @@ def aggregate_posterior(z: np.ndarray, active: np.ndarray, prior: NormalMixture,
     """
     weights, means, stddevs = _components(prior)
     figure = Figure(figsize=(9.0, 4.8), dpi=100)
+    figure.set_layout_engine("none")  # axes are at fixed places, also where the user's settings ask for another
     canvas = FigureCanvasAgg(figure)
     figure.text(0.5, 0.95, title, ha="center", fontsize=11)
     if z.shape[1] > 1:

@@ -58,7 +58,7 @@ def rate_distortion(path: RatePath) -> np.ndarray:
 
     A point is a validation. The first tenth of them, far away, may be outside.
     """
-    figure = Figure(figsize=_SIZE, dpi=100)
+    figure = _figure()
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0.13, 0.11, 0.72, 0.8), xlabel="rate: KL, nats", ylabel="distortion: -log p(x|z), nats")
     axes.set_title("validation: rate and distortion; lines of equal ELBO", fontsize=11)
@@ -83,7 +83,7 @@ def kl_per_latent(of_run: latent_watch.KlHistory) -> np.ndarray:
     """A heat map: a column for each validation, a row for each latent, the one with the largest last KL on top."""
     order = np.argsort(-of_run.kl[-1], kind="stable")
     validations, count = of_run.kl.shape
-    figure = Figure(figsize=_SIZE, dpi=100)
+    figure = _figure()
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0.11, 0.11, 0.74, 0.8), xlabel="epoch", ylabel="latent, by its last KL")
     latents = f"the first {count}" if count == latent_watch.MOST_LATENTS else f"{count}"
@@ -97,6 +97,12 @@ def kl_per_latent(of_run: latent_watch.KlHistory) -> np.ndarray:
     axes.set_yticks(rows, [f"z[{latent}]" for latent in order[rows]], fontsize=7)
     figure.colorbar(image, cax=figure.add_axes((0.875, 0.11, 0.02, 0.8)))
     return _pixels(canvas)
+
+
+def _figure() -> Figure:
+    figure = Figure(figsize=_SIZE, dpi=100)
+    figure.set_layout_engine("none")  # axes are at fixed places, also where the user's settings ask for another
+    return figure
 
 
 def _with_margin(values: np.ndarray) -> tuple[float, float]:
