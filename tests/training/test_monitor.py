@@ -178,6 +178,14 @@ def test_a_validation_is_told_of_once(tmp_path, capsys, clock):
     assert fourth.startswith("epoch 4/40, step 8 of 10: ")
 
 
+def test_what_a_plain_autoencoder_is_trained_by_is_called_no_elbo(tmp_path, capsys, clock):
+    config = Config(dataset="digits", objective="autoencoder", epochs=40).as_usual()
+    with Monitor(tmp_path, config, 0, 400, Level, draw_pictures, lambda: False) as monitor:
+        clock.now += 1
+        monitor.end_epoch(10, -90.0, False)
+    assert lines(capsys)[0].startswith("epoch 1/40: train log p(x|z) -90.00")
+
+
 def test_a_line_names_the_epoch_of_a_validation_before(tmp_path, capsys, clock):
     with make_long(tmp_path) as monitor:
         clock.now += 1

@@ -157,7 +157,9 @@ class Monitor:
 
     def _print_line(self, place: str, step: int, elbo: float) -> None:
         """Prints how the training does, `place` being where it is."""
-        text = f"{place}: train ELBO {elbo:.2f}"
+        # what a plain autoencoder is trained by is no ELBO
+        name = "ELBO" if OBJECTIVES[self.config.objective].has_prior else "log p(x|z)"
+        text = f"{place}: train {name} {elbo:.2f}"
         if self.new_validation:
             epoch, validation_elbo = self.new_validation
             of_epoch = "" if step == epoch * self.epoch_steps else f" of {self._epoch(epoch)}"
