@@ -131,6 +131,7 @@ def test_they_run_and_show_what_is_kept(name, tmp_path, monkeypatch):
     kept, now = read(name), notebooks.executed(read(name), tmp_path / "work")
     for kept_cell, cell in zip(code_cells(kept), code_cells(now), strict=True):
         assert pictures(cell) == pictures(kept_cell)
+        assert [output.text for output in outputs(cell, "stream") if output.name != "stdout"] == []  # no warnings
         lines, kept_lines = printed(cell), printed(kept_cell)
         assert [re.sub(_NUMBER, "#", line) for line in lines] == [re.sub(_NUMBER, "#", line) for line in kept_lines]
         for line, kept_line in zip(lines, kept_lines):
