@@ -44,7 +44,7 @@ LOAD_RUN = ("tfvae.training.checkpoints", "load_run")  # the one thing that wing
 FOR_USERS = {"tfvae.front_door"}  # who are the ones that call what is defined there
 FOR_LIBRARIES = {"test_step", "compile_from_config", "emit"}  # Keras and logging, which call them
 # and plain_…, the formula that a fast form must agree with
-FOR_TESTS_AND_READERS = {"importance_weighted_bound", "value_range"}
+FOR_TESTS_AND_READERS = {"importance_weighted_bound"}
 
 
 class Module(NamedTuple):

@@ -27,6 +27,7 @@ OTHER = {  # field: the value as text, and as it must be read
     "dtype": ("bfloat16", "bfloat16"),
     "latent_dim": ("20", 20),
     "likelihood": ("gaussian", "gaussian"),
+    "likelihood_components": ("5", 5),
     "sigma": ("0.30000000000000004", 0.1 + 0.2),
     "beta": ("0", 0.0),
     "num_samples": ("50", 50),

@@ -15,6 +15,7 @@ FILLED_IN = (  # lines whose text is in no single place of the source
     "must be mlp for vectors, which have no pixels",
     "must be none for vectors, which have no pixels",
     "must be false for vectors, which have no pixels",
+    "must not be of 8-bit pixels for vectors, which have no pixels",
     "must be auto, digits, the name of a TFDS data set, a folder of images, or a .npy, .npz, .csv or .parquet file",
     "none of the checkpoints in DIRECTORY can be read: the last weights are in DIRECTORY, by --checkpoint=last",
     "the disk of PLACE is full: free some space; WHAT IS SAFE",

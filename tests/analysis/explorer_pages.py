@@ -7,6 +7,7 @@ import numpy as np
 
 from tfvae.analysis import explorer
 from tfvae.config import Config
+from tfvae.config.capabilities import LIKELIHOODS
 from tfvae.core.making import make_vae
 from tfvae.data.splits import Dataset, Split
 
@@ -18,7 +19,8 @@ DECODERS = {
     "many latents": {"latent_dim": 50, "hidden_units": (16, 8)},
     "conv": {"network": "conv", "filters": (4, 6)},
     "deep conv": {"network": "conv", "filters": (2, 3, 4), "activation": "gelu"},
-    "gaussian": {"likelihood": "gaussian"},
+    **{name: {"likelihood": name} for name in LIKELIHOODS if name != "bernoulli"},
+    "conv, mixture": {"likelihood": "logistic_mixture", "likelihood_components": 3, "network": "conv", "filters": (4,)},
     "learned sigma": {"likelihood": "gaussian", "sigma": "learned"},
     "sigma of z": {"likelihood": "gaussian", "sigma": "of_z"},
     "conv, sigma of z": {"likelihood": "gaussian", "sigma": "of_z", "network": "conv", "filters": (4,)},

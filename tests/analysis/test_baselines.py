@@ -95,7 +95,7 @@ def test_what_is_compared_and_how_it_reads():
     table = baselines.table(provenance(DIGITS, DATASET.test.images, 2), results)
     assert "baselines on digits, 180 test images, grey values, seed 0:" in table
     assert f"{nats.mean():.2f} ± {error:.2f}" in table and "1,437 training images" in table
-    assert "Bernoulli nats are no densities" in table and "0.0625" in table
+    assert "nats of Bernoulli and of levels are no densities" in table and "0.0625" in table
 
 
 @pytest.mark.slow

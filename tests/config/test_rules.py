@@ -37,7 +37,7 @@ NOT_PER_LATENT = (
     "--kl=analytic"
 )
 NO_BASELINE = "must be none, or --estimator=score_function and --num_samples 2 or more"
-NO_DEQUANTIZING = "must be false, or --likelihood=gaussian and --binarize=none"
+NO_DEQUANTIZING = "must be false, or --likelihood=continuous_bernoulli or gaussian and --binarize=none"
 CLASHES = [  # the options, the first of which is refused, and the reason
     ({"kl": "analytic", "posterior": "laplace"}, NOT_CLOSED),
     ({"kl": "analytic", "posterior": "logistic"}, NOT_CLOSED),
@@ -150,7 +150,10 @@ IN_PYTHON = [  # one of each rule
         {"prior": "normal", "objective": "autoencoder"},
         "prior='normal': must be 'standard': objective='autoencoder' has no prior to learn",
     ),
-    ({"dequantize": True}, "dequantize=True: must be false, or likelihood='gaussian' and binarize='none'"),
+    (
+        {"dequantize": True},
+        "dequantize=True: must be false, or likelihood='continuous_bernoulli' or 'gaussian' and binarize='none'",
+    ),
     (
         {"adam_epsilon": 1e-4, "optimizer": "adagrad"},
         "adam_epsilon=0.0001: must not be set with optimizer='adagrad'",
@@ -219,6 +222,9 @@ def test_what_networks_and_priors_refuse_is_in_their_rows(monkeypatch):
         rules.check_explorer(Config(network="conv"))
     reason = "must be false for --network=conv, whose decoder the page can't compute"
     assert caught.value.for_command_line == f"--explorer=true: {reason}"
+    monkeypatch.setitem(LIKELIHOODS, "gaussian", LIKELIHOODS["gaussian"]._replace(in_explorer=False))
+    with pytest.raises(InputError, match="must be false for likelihood=gaussian, whose mean the page can't compute"):
+        rules.check_explorer(Config(likelihood="gaussian"))
     with pytest.raises(InputError, match="^network=conv: must be mlp for vectors"):
         rules.check_kind(Config(network="conv"), "vectors")
     monkeypatch.setitem(NETWORKS, "conv", Network())
@@ -273,3 +279,20 @@ def test_onnx_is_refused_of_products_that_onnxruntime_can_t_compute():
     rules.check_onnx(Config())
     with pytest.raises(InputError, match="must be saved_model for a run with dtype=bfloat16"):
         rules.check_onnx(Config(dtype="bfloat16"))
+
+
+@pytest.mark.parametrize("likelihood", ["discretized_logistic", "logistic_mixture", "categorical"])
+@pytest.mark.parametrize("setting", [{"binarize": "threshold"}, {"scale": "unit"}, {"dequantize": True}])
+def test_a_likelihood_of_levels_takes_8_bit_pixels_as_they_come(likelihood, setting):
+    with pytest.raises(InputError, match=f"^{next(iter(setting))}="):
+        Config(likelihood=likelihood, **setting)
+    with pytest.raises(InputError, match="must not be of 8-bit pixels for vectors"):
+        rules.check_kind(Config(likelihood=likelihood), "vectors")
+
+
+def test_missing_values_ask_for_a_density_of_single_values(monkeypatch):
+    config = Config(likelihood="gaussian", sigma="per_pixel", missing="allow")
+    rules.check_kind(config, "vectors")
+    monkeypatch.setitem(LIKELIHOODS, "gaussian", LIKELIHOODS["gaussian"]._replace(element_log_prob=False))
+    with pytest.raises(InputError, match="missing=allow: must be refuse with likelihood=gaussian"):
+        rules.check_kind(config, "vectors")

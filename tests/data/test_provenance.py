@@ -33,6 +33,7 @@ def colours(channels):
         ({"binarize": "stochastic"}, colours(3), "pixels drawn with their colour value as the probability"),
         ({"binarize": "threshold"}, colours(3), "pixels 1 above 0.5"),
         ({"dequantize": True, "likelihood": "gaussian"}, GREY, "8-bit pixels with uniform noise"),
+        ({"likelihood": "logistic_mixture"}, colours(3), "colour values of 256 levels"),
     ],
 )
 def test_pixels_are_named(options, images, words):
@@ -41,7 +42,8 @@ def test_pixels_are_named(options, images, words):
 
 ADVICE = (
     "advice: of colour values --likelihood=bernoulli is a cross-entropy and no density; "
-    "--likelihood=gaussian --sigma=learned gives log densities (docs/sigma.md)"
+    "--likelihood=gaussian --sigma=learned gives log densities, discretized_logistic probabilities of 8-bit pixels "
+    "(docs/models.md)"
 )
 
 

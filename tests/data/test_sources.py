@@ -84,6 +84,8 @@ def test_a_name_is_kept(offline):
 def test_fractions_are_not_dequantized():
     message = refused("digits", dequantize=True, likelihood="gaussian")
     assert message == "dequantize=True: must have 8-bit pixels, and digits has fractions"
+    message = refused("digits", likelihood="categorical")
+    assert message == "likelihood=categorical: must have 8-bit pixels, and digits has fractions"
 
 
 @pytest.mark.parametrize("validation_examples", [None, 0, 3])

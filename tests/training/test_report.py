@@ -60,6 +60,13 @@ def test_dequantized_pixels_have_bits():
     assert line.split() == "bits per dim 7.0000 minus log2 p(x) of the 256 levels, a channel of a pixel".split()
 
 
+def test_levels_have_bits():
+    """A model that knows nothing gives each of 256 levels the same probability: 8 bits."""
+    config = Config(likelihood="discretized_logistic")
+    figures = meaningful_figures(config, {**SUMMARY, "log_px": -192 * np.log(256)}, (8, 8, 3))
+    np.testing.assert_allclose(figures["bits_per_dimension"], 8)
+
+
 def test_the_table_says_what_each_figure_is_of_and_leaves_out_what_is_not_there():
     lines = table({"of": OF, "test": SUMMARY}).splitlines()
     assert lines[0] == ("digits, 1,797 test images, grey values, bernoulli likelihood, seed 3, nats per image:")

@@ -146,7 +146,7 @@ def table(of: dict[str, Any], baselines: dict[str, Any]) -> str:
     )
     return f"""{head}
   log density of real values, nats per {examples.removesuffix("s")} ± standard error over {examples}: beside a gaussian
-  likelihood's log p(x) on the same values alone, for Bernoulli nats are no densities
+  likelihood's log p(x) on the same values alone, for nats of Bernoulli and of levels are no densities
     probabilistic PCA {_density_text(baselines["probabilistic_pca"], "components", examples)}
     Gaussian mixture  {_density_text(mixture, em, examples)}
     its posterior     {mixture["posterior_entropy"]:10.2f}            mean entropy, exact

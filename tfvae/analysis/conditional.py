@@ -15,7 +15,7 @@ from tfvae.analysis.blocks import rows_together
 from tfvae.core import fast, noise
 from tfvae.core.distributions import draw
 from tfvae.core.noise import Stream
-from tfvae.core.protocols import AnyDensity, Density, Posterior, Vae
+from tfvae.core.protocols import AnyDensity, Density, OfSingleValues, Posterior, Vae
 from tfvae.core.repeatable import sums_in_order
 
 _LATENTS_OF_TILE = 4_000  # z's: part of the numbers, for each tile draws its own noise
@@ -24,7 +24,7 @@ _FILLINGS = 19  # of an image with missing values: their posteriors, and the pri
 
 def log_prob_where(p: Density, x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """log p of the values of x where `mask` is 1 and not 0, in nats: [...]."""
-    return tf.reduce_sum(p.element_log_prob(x) * mask, axis=(-3, -2, -1))
+    return tf.reduce_sum(cast(OfSingleValues, p).element_log_prob(x) * mask, axis=(-3, -2, -1))
 
 
 class Conditional(NamedTuple):

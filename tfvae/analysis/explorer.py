@@ -61,7 +61,7 @@ def _model(vae: VAE, config: Config, dataset: Dataset) -> dict[str, Any]:
     name = Path(config.dataset).name if is_file_name(config.dataset) else config.dataset
     facts = {**provenance(config, test.array, 0), "dataset": name, "images": len(dataset.test.images)}
     return {
-        "mean_activation": decoder.family.mean_activation,
+        "mean": decoder.family.mean_function,
         "image": dataset.image_shape,
         "shown": shown_channels(dataset.image_shape[-1])[1],
         "latents": config.latent_dim,
@@ -89,7 +89,8 @@ def _size_of_first_features(decoder: Decoder) -> tuple[int, ...]:
     for layer in decoder.trunk:
         if isinstance(layer, keras.layers.Reshape):
             return layer.target_shape[:2]
-    return (math.prod(decoder.image_shape) * decoder.family.parameters_per_value,)
+    height, width, channels = decoder.image_shape
+    return (height * width * decoder.family.parameters_per_pixel(channels),)
 
 
 def _layers(decoder: Decoder) -> list[dict[str, Any]]:
@@ -116,9 +117,11 @@ def _layers(decoder: Decoder) -> list[dict[str, Any]]:
 
 
 def _of_mean(weights: np.ndarray, decoder: Decoder) -> np.ndarray:
-    """The part of the last layer's weights that makes the mean: of each pixel's parameters [..., n * C] the first C."""
+    """The part of the last layer's weights that makes the mean: all, or of each pixel's outputs the first C."""
+    if decoder.family.mean_function != "first":
+        return weights
     channels = decoder.image_shape[-1]
-    outputs = weights.reshape(*weights.shape[:-1], -1, channels * decoder.family.parameters_per_value)
+    outputs = weights.reshape(*weights.shape[:-1], -1, decoder.family.parameters_per_pixel(channels))
     return outputs[..., :channels].reshape(*weights.shape[:-1], -1)
 
 

@@ -3,14 +3,14 @@
 Shapes: images [N, H, W, C], uint8 or float32 in [0, 1].
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
 
 from tfvae.analysis.conditional import Conditioner, log_prob_where
 from tfvae.core.inputs import to_unit
-from tfvae.core.protocols import Vae
+from tfvae.core.protocols import OfSingleValues, Vae
 
 
 class Filled(NamedTuple):
@@ -57,7 +57,7 @@ def by_means(vae: Vae, images: np.ndarray, observed: np.ndarray, train_images: n
     x, train_x = to_unit(images), to_unit(train_images)
     mean = np.asarray(np.mean(train_x, axis=0, dtype=np.float64))
     variance = np.asarray(np.var(train_x, axis=0, dtype=np.float64))
-    density = vae.decode(vae.encode(tf.constant(x[:1])).mean)  # any of the family
+    density = cast(OfSingleValues, vae.decode(vae.encode(tf.constant(x[:1])).mean))  # any of the family
     pixels = density.fitted_to(mean, variance, len(train_x))
     hidden = tf.constant(np.broadcast_to(observed, x.shape) == 0, tf.float32)
     filled = np.where(observed, x, mean.astype(np.float32))

@@ -23,6 +23,8 @@ def architecture(config: Config, part: str) -> dict[str, Any]:
         names += ["posterior", "missing"]
     if part in ("all", "decoder"):
         names.append("likelihood")
+        if config.likelihood is not None and LIKELIHOODS[config.likelihood].has_components:
+            names.append("likelihood_components")
     if part == "all":
         names.append("prior")
         if PRIORS[config.prior].has_components:

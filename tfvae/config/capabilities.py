@@ -24,12 +24,21 @@ class Prior(NamedTuple):
     has_components: bool = False  # it takes --prior_components
 
 
-class Likelihood(NamedTuple):
-    """A family of p(x|z): a class in `core/likelihoods.py`."""
+# What x a likelihood is a probability, or a density, of.
+BITS = "0 and 1"  # and of grey values as their cross-entropy, which is no density
+LEVELS = "the 256 levels of 8-bit pixels"
+UNIT = "[0, 1]"
+REALS = "real values"
 
+
+class Likelihood(NamedTuple):
+    """A family of p(x|z): a class in `core/likelihoods.py` or `core/level_likelihoods.py`."""
+
+    support: str  # one of the above
     has_sigma: bool = False  # --sigma and --sigma_floor change it; on others they have no effect
-    real_valued: bool = False  # it is a density of real values, so it takes --dequantize
+    has_components: bool = False  # it takes --likelihood_components
     element_log_prob: bool = True  # of each value by itself, which missing values ask for
+    in_explorer: bool = True  # the page of the latent explorer has a function that makes its mean of the outputs
 
 
 class Objective(NamedTuple):
@@ -96,8 +105,12 @@ PRIORS = {
 }
 
 LIKELIHOODS = {
-    "bernoulli": Likelihood(),
-    "gaussian": Likelihood(has_sigma=True, real_valued=True),
+    "bernoulli": Likelihood(BITS),
+    "continuous_bernoulli": Likelihood(UNIT),
+    "gaussian": Likelihood(REALS, has_sigma=True),
+    "discretized_logistic": Likelihood(LEVELS),
+    "logistic_mixture": Likelihood(LEVELS, has_components=True, element_log_prob=False),
+    "categorical": Likelihood(LEVELS),
 }
 
 OBJECTIVES = {

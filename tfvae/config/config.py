@@ -147,8 +147,11 @@ class Config:
     likelihood: str | None = field(
         None,
         or_auto(choice(*LIKELIHOODS)),
-        "p(x|z), each value by itself given z; auto: bernoulli, and of vectors and of a folder of images gaussian",
+        "p(x|z); continuous_bernoulli is a density of values in [0, 1]; discretized_logistic, logistic_mixture and "
+        "categorical are probabilities of 8-bit pixels, in bits; auto: bernoulli, and of vectors and of a folder of "
+        "images gaussian",
     )
+    likelihood_components: int = field(10, whole(1, 1_000), "of --likelihood=logistic_mixture: K, of each pixel")
     sigma: float | str | None = field(
         None,
         or_auto(sigma_kind()),

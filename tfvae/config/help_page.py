@@ -38,6 +38,7 @@ SUBJECTS = {  # each setting of `Config` is in one
     "network": ("network", "hidden_units", "filters", "activation", "latent_dim", "dtype"),
     "likelihood, posterior and prior": (
         "likelihood",
+        "likelihood_components",
         "sigma",
         "sigma_floor",
         "dequantize",

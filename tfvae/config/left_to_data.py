@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+from tfvae.config.capabilities import LIKELIHOODS, REALS
 from tfvae.config.config import Config
 from tfvae.config.fields import to_text
 from tfvae.config.flagfile import config_of_run
@@ -25,7 +26,7 @@ def with_models(config: Config, kind: str) -> Config:
     `kind` is what is trained on: `vectors`, a `folder` of images, or `images` of any other source.
     """
     values: dict[str, Any] = dict(_OF_KIND.get(kind, {}))
-    if kind == "vectors" and (config.likelihood or values["likelihood"]) == "gaussian":
+    if kind == "vectors" and LIKELIHOODS[config.likelihood or values["likelihood"]].support == REALS:
         values["scale"] = "standardize"
     left = [name for name in values if getattr(config, name) is None]
     return dataclasses.replace(config, **{name: values[name] for name in left}).as_usual()
@@ -35,7 +36,9 @@ def choices(config: Config, kind: str) -> tuple[str, ...]:
     """What `with_models` and `with_epochs` have chosen of vectors or of a folder, in words; of other images nothing."""
     if kind == "images":
         return ()
-    words = f"--network={config.network}, --likelihood={config.likelihood}, --sigma={to_text(config.sigma)}"
+    words = f"--network={config.network}, --likelihood={config.likelihood}"
+    if config.likelihood is not None and LIKELIHOODS[config.likelihood].has_sigma:
+        words += f", --sigma={to_text(config.sigma)}"
     if kind == "vectors":
         words += f", --scale={config.scale}"
     return (f"{words}, --epochs={config.epochs}",)

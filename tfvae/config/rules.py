@@ -4,13 +4,17 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tfvae.config.capabilities import (
+    BITS,
+    LEVELS,
     LIKELIHOODS,
     NETWORKS,
     OBJECTIVES,
     POSTERIORS,
     PRIORS,
+    REALS,
     SCORES,
     TASKS,
+    UNIT,
     Application,
     Task,
 )
@@ -30,6 +34,14 @@ def has_closed_kl(posterior: str, prior: str) -> bool:
 def has_filters(network: str | None) -> bool:
     """Whether a network is one of convolutions; one that is left to the data, None, is not yet."""
     return network is not None and NETWORKS[network].has_filters
+
+
+def asks_for_levels(config: "Config") -> str | None:
+    """The flag that asks for 8-bit pixels, if one does."""
+    likelihood = config.likelihood or USUAL["likelihood"]
+    if LIKELIHOODS[likelihood].support == LEVELS:
+        return f"--likelihood={likelihood}"
+    return "--dequantize=True" if config.dequantize else None
 
 
 def check_combinations(config: "Config") -> None:
@@ -54,6 +66,7 @@ def refusals(config: "Config") -> Iterator[tuple[str, str]]:
     yield from _of_the_gradient(config)
     yield from _of_the_objective(config)
     yield from _of_dequantizing(config)
+    yield from _of_levels(config)
     if config.optimizer != "adam" and config.adam_epsilon != 1e-7:
         yield "adam_epsilon", f"must not be set with --optimizer={config.optimizer!r}"
     yield from _of_sigma(config)
@@ -135,9 +148,18 @@ def _of_sigma(config: "Config") -> Iterator[tuple[str, str]]:
 
 def _of_dequantizing(config: "Config") -> Iterator[tuple[str, str]]:
     likelihood = config.likelihood or USUAL["likelihood"]
-    if config.dequantize and not (LIKELIHOODS[likelihood].real_valued and config.binarize == "none"):
-        real_valued = [name for name, row in LIKELIHOODS.items() if row.real_valued]
-        yield "dequantize", f"must be false, or --likelihood={_either(real_valued)} and --binarize='none'"
+    if config.dequantize and not (LIKELIHOODS[likelihood].support in (UNIT, REALS) and config.binarize == "none"):
+        densities = [name for name, row in LIKELIHOODS.items() if row.support in (UNIT, REALS)]
+        yield "dequantize", f"must be false, or --likelihood={_either(densities)} and --binarize='none'"
+
+
+def _of_levels(config: "Config") -> Iterator[tuple[str, str]]:
+    likelihood = config.likelihood or USUAL["likelihood"]
+    if LIKELIHOODS[likelihood].support != LEVELS:
+        return
+    for name, usual in (("binarize", "none"), ("scale", "none")):
+        if getattr(config, name) not in (None, usual):
+            yield name, f"must be {usual!r} with --likelihood={likelihood!r}, which is of 8-bit pixels as they come"
 
 
 def _of_selecting(config: "Config") -> Iterator[tuple[str, str]]:
@@ -183,7 +205,11 @@ def _of_kind(config: "Config", kind: str) -> Iterator[tuple[str, str]]:
         if config.missing == "allow" and config.sigma == "optimal":
             yield "sigma", "must not be optimal with --missing=allow: take learned or per_pixel"
         likelihood = config.likelihood or "gaussian"
-        if config.scale not in (None, "none") and not LIKELIHOODS[likelihood].real_valued:
+        if LIKELIHOODS[likelihood].support == LEVELS:
+            yield "likelihood", f"must not be of 8-bit pixels {of_vectors}"
+        if config.missing == "allow" and not LIKELIHOODS[likelihood].element_log_prob:
+            yield "missing", f"must be refuse with --likelihood={likelihood}, which has no log density of single values"
+        if config.scale not in (None, "none") and LIKELIHOODS[likelihood].support != REALS:
             yield "scale", f"must be none with --likelihood={likelihood}, whose probabilities have no unit to scale"
     else:
         if config.scale == "standardize":
@@ -201,11 +227,16 @@ def _of_kind(config: "Config", kind: str) -> Iterator[tuple[str, str]]:
 
 
 def check_explorer(config: "Config") -> None:
-    """Refuses the latent explorer of a network that its page can't compute; raises InputError."""
+    """Refuses the latent explorer of a network or likelihood that its page can't compute; raises InputError."""
     network = config.network or USUAL["network"]
     if not NETWORKS[network].in_explorer:
         raise InputError(
             f"--explorer=true: must be false for --network={network}, whose decoder the page can't compute"
+        )
+    likelihood = config.likelihood or USUAL["likelihood"]
+    if not LIKELIHOODS[likelihood].in_explorer:
+        raise InputError(
+            f"--explorer=true: must be false for --likelihood={likelihood}, whose mean the page can't compute"
         )
 
 
@@ -258,7 +289,7 @@ def score_refusals(config: "Config", score: str, is_of_vectors: bool, white: int
         yield "must not be of vectors, which image compressors do not take"
     likelihood = config.likelihood or USUAL["likelihood"]
     is_of_bits = config.binarize != "none" or white == 1
-    if needs.needs_code and not (LIKELIHOODS[likelihood].real_valued or is_of_bits):
+    if needs.needs_code and LIKELIHOODS[likelihood].support == BITS and not is_of_bits:
         yield (
             f"must not be of a {likelihood} likelihood of grey or colour values, which is no code length: "
             "it needs a run with --binarize or --likelihood=gaussian"

@@ -18,7 +18,9 @@ import tensorflow as tf
 
 from tfvae.config import capabilities
 from tfvae.core import fast, noise
+from tfvae.core.continuous_bernoulli import ContinuousBernoulliFamily
 from tfvae.core.distributions import bounded_log_variance, normal_log_density
+from tfvae.core.level_likelihoods import CategoricalFamily, DiscretizedLogisticFamily, LogisticMixtureFamily
 from tfvae.core.protocols import LearnedVariable, LikelihoodFamily
 
 _START_STDDEV = 0.5  # of values, where it is learned and the images' own deviation is not told
@@ -68,10 +70,12 @@ class Bernoulli(NamedTuple):
 class BernoulliFamily:
     """One output a value: its logit."""
 
-    parameters_per_value = 1
     sets_variance = False
-    value_range = (0.0, 1.0)
-    mean_activation = "sigmoid"
+    mean_function = "sigmoid"
+
+    def parameters_per_pixel(self, channels: int) -> int:
+        """Outputs of the decoder for each pixel."""
+        return channels
 
     def variables(self, image_shape: tuple[int, int, int]) -> list[LearnedVariable]:
         """It learns nothing beside the decoder's outputs."""
@@ -143,13 +147,11 @@ class GaussianFamily:
     start_stddev: float | None = None
     pace: float = 1.0
 
-    value_range = (-math.inf, math.inf)
-    mean_activation = "linear"
+    mean_function = "first"
 
-    @property
-    def parameters_per_value(self) -> int:
-        """Outputs of the decoder for each value of x, the means first."""
-        return 2 if self.sigma == "of_z" else 1
+    def parameters_per_pixel(self, channels: int) -> int:
+        """Outputs of the decoder for each pixel, the means first."""
+        return 2 * channels if self.sigma == "of_z" else channels
 
     @property
     def sets_variance(self) -> bool:
@@ -174,7 +176,7 @@ class GaussianFamily:
         return [LearnedVariable(LOG_VARIANCE_CHANGE, shape, keras.initializers.Zeros())]
 
     def from_parameters(self, raw: tf.Tensor, *learned: tf.Tensor) -> Gaussian:
-        """p(x|z) of outputs [..., H, W, C * parameters_per_value] and of what `variables` lists."""
+        """p(x|z) of outputs [..., H, W, parameters_per_pixel(C)] and of what `variables` lists."""
         if not isinstance(self.sigma, str):
             return Gaussian(raw, tf.constant(2 * math.log(self.sigma)))
         if self.sigma == "of_z":
@@ -222,10 +224,19 @@ def make_family(
     sigma_floor: float,
     start_stddev: float | None = None,
     sigma_pace: float = 1.0,
+    components: int = 10,
 ) -> LikelihoodFamily:
     """The family of this name; raises ValueError where there is none."""
     if likelihood == "bernoulli":
         return BernoulliFamily()
     if likelihood == "gaussian":
         return GaussianFamily(sigma, sigma_floor, start_stddev, sigma_pace)
+    if likelihood == "continuous_bernoulli":
+        return ContinuousBernoulliFamily()
+    if likelihood == "discretized_logistic":
+        return DiscretizedLogisticFamily()
+    if likelihood == "logistic_mixture":
+        return LogisticMixtureFamily(components)
+    if likelihood == "categorical":
+        return CategoricalFamily()
     raise ValueError(f"likelihood={likelihood!r}: must be one of {', '.join(capabilities.LIKELIHOODS)}")

@@ -31,6 +31,7 @@ def make_networks(
         likelihood=config.likelihood_name,
         sigma=cast(float | str, config.sigma),
         sigma_floor=config.sigma_floor,
+        likelihood_components=config.likelihood_components,
         start_stddev=start_stddev,
         sigma_pace=1.0 if start_stddev is None else sigma_pace(config.optimizer, config.learning_rate),
         name="decoder",

@@ -191,18 +191,20 @@ class Decoder(_EncoderOrDecoder):
         sigma_floor: float = 0.01,
         start_stddev: float | None = None,
         sigma_pace: float = 1.0,
+        likelihood_components: int = 10,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.likelihood, self.sigma, self.sigma_floor = likelihood, sigma, sigma_floor
         self.start_stddev, self.sigma_pace = start_stddev, sigma_pace
-        self.family = make_family(likelihood, sigma, sigma_floor, start_stddev, sigma_pace)
+        self.likelihood_components = likelihood_components
+        self.family = make_family(likelihood, sigma, sigma_floor, start_stddev, sigma_pace, likelihood_components)
         self.trunk = NETWORKS[self.network].decoder(self.architecture, self.layer_options)
         self.output_layer: keras.layers.Layer | None = None  # `build` makes it, when it knows the features' shape
         self.learned: tuple[keras.Variable, ...] = ()
 
     def get_config(self) -> dict[str, Any]:
-        names = ("likelihood", "sigma", "sigma_floor", "start_stddev", "sigma_pace")
+        names = ("likelihood", "sigma", "sigma_floor", "start_stddev", "sigma_pace", "likelihood_components")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     @property
@@ -228,12 +230,12 @@ class Decoder(_EncoderOrDecoder):
     def new_output_layer(self, features: tuple[int | None, ...]) -> keras.layers.Layer:
         """A layer, not built, from features of this shape, [B, F] or [B, h, w, F], to what makes p(x|z)."""
         height, width, channels = self.image_shape
-        channels *= self.family.parameters_per_value
+        parameters = self.family.parameters_per_pixel(channels)
         if len(features) == 4:
             return keras.layers.Conv2DTranspose(
-                channels, 3, padding="same", data_format=DATA_FORMAT, **self.layer_options("pixels")
+                parameters, 3, padding="same", data_format=DATA_FORMAT, **self.layer_options("pixels")
             )
-        return keras.layers.Dense(height * width * channels, **self.layer_options("pixels"))
+        return keras.layers.Dense(height * width * parameters, **self.layer_options("pixels"))
 
     def set_variance(self, mean_squared_error: tf.Tensor) -> None:
         """Sets the one log-variance to its maximum, of values with this error; an error that isn't finite is passed.
@@ -252,7 +254,7 @@ class Decoder(_EncoderOrDecoder):
         if not self.learned:
             return None
         height, width, channels = self.image_shape
-        outputs = tf.zeros([height, width, channels * self.family.parameters_per_value])
+        outputs = tf.zeros([height, width, self.family.parameters_per_pixel(channels)])
         density = self.family.from_parameters(outputs, *(tf.convert_to_tensor(v) for v in self.learned))
         if not hasattr(density, "mean_variance"):  # what is learned is something else
             return None
@@ -274,7 +276,7 @@ class Decoder(_EncoderOrDecoder):
         if len(outputs.shape) == 4:
             outputs = outputs[:, :height, :width]  # the smallest image was rounded up
         outputs = tf.cast(outputs, tf.float32)
-        shape = [height, width, channels * self.family.parameters_per_value]
+        shape = [height, width, self.family.parameters_per_pixel(channels)]
         raw = tf.reshape(outputs, tf.concat([tf.shape(z)[:-1], shape], axis=0))
         raw.set_shape([*z.shape[:-1], *shape])
         density = self.family.from_parameters(raw, *(tf.convert_to_tensor(variable) for variable in self.learned))

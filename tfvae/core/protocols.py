@@ -123,23 +123,17 @@ class LikelihoodFamily(Protocol):
     """The settings of a likelihood, and how p(x|z) is made of the decoder's outputs."""
 
     @property
-    def parameters_per_value(self) -> int:
-        """Outputs of the decoder for each value of x; the first C of a pixel's make its mean."""
-        ...
-
-    @property
-    def value_range(self) -> tuple[float, float]:
-        """Of x."""
-        ...
-
-    @property
-    def mean_activation(self) -> str:
-        """sigmoid or linear: E[x|z] of those outputs, for the page of the latent explorer."""
+    def mean_function(self) -> str:
+        """The name of what turns a pixel's outputs into its mean, on the page of the latent explorer."""
         ...
 
     @property
     def sets_variance(self) -> bool:
         """Whether a step sets the log-variance to its maximum (`--sigma=optimal`), and no gradient does."""
+        ...
+
+    def parameters_per_pixel(self, channels: int) -> int:
+        """Outputs of the decoder for each pixel, of C values of x."""
         ...
 
     def variables(self, image_shape: tuple[int, int, int]) -> list[LearnedVariable]:
@@ -148,7 +142,7 @@ class LikelihoodFamily(Protocol):
 
     @property
     def from_parameters(self) -> Callable[..., "Density"]:
-        """p(x|z) of outputs [..., H, W, C * parameters_per_value] and of what `variables` lists, in its order."""
+        """p(x|z) of outputs [..., H, W, parameters_per_pixel(C)] and of what `variables` lists, in its order."""
         ...
 
 
@@ -164,10 +158,6 @@ class Density(Protocol):
         """log p(x|z)."""
         ...
 
-    def element_log_prob(self, x: tf.Tensor) -> tf.Tensor:
-        """log p of each value of x by itself: [..., H, W, C]."""
-        ...
-
     def residual(self, x: tf.Tensor) -> tf.Tensor:
         """`mean` - x, in the units in which the network works: [..., H, W, C]."""
         ...
@@ -180,7 +170,15 @@ class Density(Protocol):
         """x drawn from p(x|z)."""
         ...
 
-    def fitted_to(self, mean: np.ndarray, variance: np.ndarray, examples: int) -> "Density":
+
+class OfSingleValues(Density, Protocol):
+    """A density of independent values, which missing values ask for: `element_log_prob` in the capabilities."""
+
+    def element_log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        """log p of each value of x by itself: [..., H, W, C]."""
+        ...
+
+    def fitted_to(self, mean: np.ndarray, variance: np.ndarray, examples: int) -> "OfSingleValues":
         """The density of the same family, independent of z, of values with these moments over `examples` examples."""
         ...
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from tfvae.config import Config
-from tfvae.config.capabilities import LIKELIHOODS
+from tfvae.config.capabilities import LEVELS, LIKELIHOODS
+from tfvae.config.usual import USUAL
 from tfvae.core.columns import Columns
 
 _VALUE_OF = {1: "grey value", 3: "colour value", 4: "colour value"}  # channels: what one of their values is called
@@ -29,6 +30,8 @@ def describe_pixels(config: Config, images: np.ndarray, columns: Columns | None 
     if config.binarize == "threshold":
         return "pixels 1 above 0.5"
     value = _VALUE_OF.get(images.shape[-1], "value")
+    if LIKELIHOODS[config.likelihood or USUAL["likelihood"]].support == LEVELS:
+        return f"{value}s of 256 levels"
     if config.binarize == "stochastic":
         return f"pixels drawn with their {value} as the probability"
     return "binary pixels as they come" if _are_binary(images) else f"{value}s"
@@ -58,7 +61,8 @@ def likelihood_advice(config: Config, images: np.ndarray) -> str | None:
         return None
     return (
         "advice: of colour values --likelihood=bernoulli is a cross-entropy and no density; "
-        "--likelihood=gaussian --sigma=learned gives log densities (docs/sigma.md)"
+        "--likelihood=gaussian --sigma=learned gives log densities, discretized_logistic probabilities of 8-bit pixels "
+        "(docs/models.md)"
     )
 
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tfvae.config import Config
-from tfvae.config.capabilities import LIKELIHOODS
+from tfvae.config.capabilities import LIKELIHOODS, REALS
 from tfvae.config.data_names import ARRAYS, FILES, TABLES, is_file_name
 from tfvae.config.left_to_data import with_models
-from tfvae.config.rules import check_kind
+from tfvae.config.rules import asks_for_levels, check_kind
 from tfvae.data import arrays, digits, folders, pixels, scaling, tables, tfds, vectors
 from tfvae.data.disk import DiskImages
 from tfvae.data.scaling import ValueRange
@@ -184,7 +184,7 @@ def _too_large_vectors(source: str) -> InputError:
 def _check_range(config: Config, names: dict[str, str], splits: dict[str, Split]) -> None:
     """Refuses vectors that a likelihood of numbers in [0, 1] can't be of; raises InputError."""
     likelihood = with_models(config, "vectors").likelihood
-    if likelihood is None or LIKELIHOODS[likelihood].real_valued:
+    if likelihood is None or LIKELIHOODS[likelihood].support == REALS:
         return
     for part, split in splits.items():
         low, high = np.nanmin(split.array), np.nanmax(split.array)
@@ -343,5 +343,6 @@ def _check_whole(config: Config, splits: dict[str, Split]) -> None:
     dtypes = {split.images.dtype for split in splits.values()}
     if len(shapes) > 1 or len(dtypes) > 1:
         raise InputError(f"{_flag(config)}: must have images of one shape and type in all its parts")
-    if config.dequantize and dtypes != {np.dtype(np.uint8)}:
-        raise InputError(f"--dequantize=True: must have 8-bit pixels, and {config.dataset} has fractions")
+    flag = asks_for_levels(config)
+    if flag and dtypes != {np.dtype(np.uint8)}:
+        raise InputError(f"{flag}: must have 8-bit pixels, and {config.dataset} has fractions")

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.config.capabilities import OBJECTIVES
+from tfvae.config.rules import asks_for_levels
 from tfvae.data.provenance import describe_pixels, describe_sigma, provenance
 from tfvae.data.splits import Dataset
 from tfvae.training.evaluation import has_few_effective_samples
@@ -135,30 +136,32 @@ def meaningful_figures(config: Config, summary: dict[str, Any], image_shape: tup
     if not OBJECTIVES[config.objective].has_prior:
         names = ("squared_error", "active_units")
         return {name: value if name in names else None for name, value in summary.items()}
-    if config.dequantize:
-        return {**summary, "bits_per_dimension": bits_of_levels(summary["log_px"], image_shape)}
+    if asks_for_levels(config):
+        return {**summary, "bits_per_dimension": bits_of_levels(config, summary["log_px"], image_shape)}
     return summary
 
 
-def bits_of_levels(log_density: float, image_shape: tuple[int, ...]) -> float:
-    """Bits a value of dequantized images, of their log density in nats.
+def bits_of_levels(config: Config, log_p: float, image_shape: tuple[int, ...]) -> float:
+    """Bits a value of 8-bit images, of their log probability, or of the log density of dequantized ones, in nats.
 
     A density over [0, 1] is one over 256 levels times 256 (Theis et al. 2016, section 3.1).
     """
-    nats_per_value = -log_density / math.prod(image_shape)
-    return (nats_per_value + math.log(256)) / math.log(2)
+    nats_per_value = -log_p / math.prod(image_shape)
+    if config.dequantize:
+        nats_per_value += math.log(256)
+    return nats_per_value / math.log(2)
 
 
 def with_bits(config: Config, summary: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
     """The figures of a validation, with the ELBO as bits a value where it bounds the length of a code.
 
-    So it does of dequantized 8-bit images, and of binarized ones with the Bernoulli likelihood.
+    So it does of the levels of 8-bit images, and of binarized images with the Bernoulli likelihood.
     """
     shape = dataset.image_shape
     if not OBJECTIVES[config.objective].has_prior or dataset.columns:
         return summary
-    if config.dequantize:
-        return {**summary, "bits_per_dimension": bits_of_levels(summary["elbo"], shape)}
+    if asks_for_levels(config):
+        return {**summary, "bits_per_dimension": bits_of_levels(config, summary["elbo"], shape)}
     if config.likelihood == "bernoulli" and (config.binarize != "none" or dataset.white == 1):
         return {**summary, "bits_per_dimension": -summary["elbo"] / (math.prod(shape) * math.log(2))}
     return summary
