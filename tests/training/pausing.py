@@ -57,14 +57,14 @@ class Pause:
 def with_pauses(real, moments):
     """`tfvae.run.train`, which imports TensorFlow only in the process that trains: a guardian is forked before."""
 
-    def train_with_pauses(*args):
+    def train_with_pauses(*args, **options):
         from tfvae.runtime.tensorflow import import_tensorflow
 
         import_tensorflow()
         for moment in moments:
             function, _, number = moment.partition("=")
             Pause(function, int(number)).install()
-        return real(*args)
+        return real(*args, **options)
 
     return train_with_pauses
 
