@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfvae.core import fast, noise
 from tfvae.core.distributions import bounded_log_variance
+from tfvae.core.inputs import to_unit
 from tfvae.core.protocols import LearnedVariable
 
 LEVELS = 256
@@ -223,6 +224,11 @@ class LogisticMixtureFamily:
         return LogisticMixture(logits, location + places, _log_scale_of(log_scale), tf.tanh(coefficients))
 
 
+def _levels() -> tf.Tensor:
+    """All levels, as stored pixels become x: [256]."""
+    return to_unit(tf.range(LEVELS))
+
+
 class Categorical(NamedTuple):
     """Independent values, each with a probability for each of the 256 levels: logits [..., H, W, C, 256]."""
 
@@ -231,8 +237,7 @@ class Categorical(NamedTuple):
     @property
     def mean(self) -> tf.Tensor:
         """E[x|z]."""
-        levels = tf.range(LEVELS, dtype=tf.float32) / (LEVELS - 1)
-        return tf.linalg.matvec(tf.nn.softmax(self.logits), levels)
+        return tf.linalg.matvec(tf.nn.softmax(self.logits), _levels())
 
     def log_prob(self, x: tf.Tensor) -> tf.Tensor:
         """log P(x), a probability."""
@@ -254,14 +259,12 @@ class Categorical(NamedTuple):
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """x, of 256 levels, by uniform noise."""
-        levels = tf.range(LEVELS, dtype=tf.float32) / (LEVELS - 1)
-        return tf.linalg.matvec(_one_hot_draw(self.logits, noise), levels)
+        return tf.linalg.matvec(_one_hot_draw(self.logits, noise), _levels())
 
     def fitted_to(self, mean: np.ndarray, variance: np.ndarray, examples: int) -> "Categorical":
         """Independent values of a discretized logistic distribution of these means and variances."""
         fitted = DiscretizedLogistic(tf.zeros([]), tf.zeros([])).fitted_to(mean, variance, examples)
-        levels = tf.range(LEVELS, dtype=tf.float32) / (LEVELS - 1)
-        return Categorical(logistic_log_prob(levels, fitted.location[..., None], fitted.log_scale[..., None]))
+        return Categorical(logistic_log_prob(_levels(), fitted.location[..., None], fitted.log_scale[..., None]))
 
 
 @dataclasses.dataclass(frozen=True)
