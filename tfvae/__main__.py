@@ -2,15 +2,26 @@
 
 import difflib
 import importlib
+import importlib.metadata
+import platform
 import sys
 
+import tfvae
 from tfvae.config.commands import COMMANDS
+
+_FORMS = ("usage: tfvae COMMAND [flags]", "       tfvae COMMAND --help    its flags", "       tfvae --version")
 
 
 def usage() -> str:
     """The commands, a line each."""
     lines = [f"  {name:12}{description}" for name, description in COMMANDS.items()]
-    return "\n".join(["usage: tfvae COMMAND [flags]; tfvae COMMAND --help lists the flags", "", *lines])
+    return "\n".join([*_FORMS, "", *lines])
+
+
+def version() -> str:
+    """What a report of a fault needs: the versions of the package and of what it stands on; nothing is imported."""
+    parts = [f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "keras", "numpy")]
+    return f"tfvae {tfvae.__version__} ({', '.join(parts)}, python {platform.python_version()})"
 
 
 def main() -> None:
@@ -18,6 +29,9 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in ("--help", "-h", "help"):
         print(usage())
+        return
+    if name == "--version":
+        print(version())
         return
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)

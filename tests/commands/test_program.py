@@ -3,10 +3,14 @@
 import subprocess
 import sys
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 from command_line import ROOT
 from house import NO_COMMANDS
 
+import tfvae as tfvae_package
 from tfvae import __main__ as program
 
 pytestmark = pytest.mark.usefixtures("same_signal_handlers")
@@ -30,6 +34,15 @@ def test_help_is_the_usage(argument, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tfvae", argument])
     program.main()
     assert capsys.readouterr().out == program.usage() + "\n"
+
+
+def test_version_is_that_of_the_package_and_of_what_it_stands_on(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tfvae", "--version"])
+    program.main()
+    first, rest = capsys.readouterr().out.split(" (")
+    assert first == f"tfvae {tfvae_package.__version__}"
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert rest == f"tensorflow {tf.__version__}, keras {keras.__version__}, numpy {np.__version__}, python {python})\n"
 
 
 @pytest.mark.parametrize(
