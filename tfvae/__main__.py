@@ -8,6 +8,7 @@ import sys
 
 import tfvae
 from tfvae.config.commands import COMMANDS
+from tfvae.flags import print_help
 
 _FORMS = ("usage: tfvae COMMAND [flags]", "       tfvae COMMAND --help    its flags", "       tfvae --version")
 
@@ -28,7 +29,7 @@ def main() -> None:
     """Runs the command that the first argument names."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in ("--help", "-h", "help"):
-        print(usage())
+        print_help(usage())
         return
     if name == "--version":
         print(version())

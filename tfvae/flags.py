@@ -64,7 +64,7 @@ def parse(
     rest = _read(values, argv, command)
     if values["help"].value:
         is_of_training = FIELDS.items() <= fields.items()
-        _print_help(help_page.page(doc, fields, {"verbosity": VERBOSITY}, is_of_training))
+        print_help(help_page.page(doc, fields, {"verbosity": VERBOSITY}, is_of_training))
         sys.exit(0)
     level = values["verbosity"].value
     if level is not None:
@@ -75,7 +75,8 @@ def parse(
     return given | {arguments: tuple(rest)} if arguments else given
 
 
-def _print_help(text: str) -> None:
+def print_help(text: str) -> None:
+    """Prints a text of which a reader may take the first lines alone."""
     try:
         print(text, flush=True)
     except BrokenPipeError:  # its reader has seen enough, as `head` does

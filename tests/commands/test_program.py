@@ -81,7 +81,8 @@ def test_for_real_as_python_m_does():
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60).stderr == done.stderr
 
 
-def test_help_whose_reader_leaves_ends_in_silence():
-    command = f"{sys.executable} -m tfvae train --help | head -1"
+@pytest.mark.parametrize(("arguments", "first"), [("train --help", "Trains a VAE"), ("--help", "usage: tfvae COMMAND")])
+def test_help_whose_reader_leaves_ends_in_silence(arguments, first):
+    command = f"{sys.executable} -m tfvae {arguments} | head -1"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.stdout.startswith("Trains a VAE") and done.stderr == ""
+    assert done.stdout.startswith(first) and done.stderr == ""
