@@ -23,6 +23,7 @@ OTHER = {  # field: the value as text, and as it must be read
     "network": ("conv", "conv"),
     "hidden_units": ("300,100", (300, 100)),
     "filters": ("8", (8,)),
+    "residual_blocks": ("3", 3),
     "activation": ("softplus", "softplus"),
     "dtype": ("bfloat16", "bfloat16"),
     "latent_dim": ("20", 20),

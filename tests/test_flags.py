@@ -146,7 +146,7 @@ def test_every_recipe_parses():
         ("likelihood", "poisson", "bernoulli, gaussian"),
         ("optimizer", "lion", "adam, sgd, rmsprop, adagrad"),
         ("dtype", "float16", "float32, bfloat16"),
-        ("activation", "", "relu, tanh, elu, gelu, softplus"),
+        ("activation", "", "relu, tanh, elu, gelu, softplus, silu"),
         ("hidden_units", "512,,2", "separated by commas"),
         ("hidden_units", "512,0", "whole numbers"),
         ("hidden_units", "9999999", "104857"),

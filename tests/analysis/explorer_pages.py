@@ -7,17 +7,19 @@ import numpy as np
 
 from tfvae.analysis import explorer
 from tfvae.config import Config
-from tfvae.config.capabilities import LIKELIHOODS
+from tfvae.config.capabilities import ACTIVATIONS, LIKELIHOODS
 from tfvae.core.making import make_vae
 from tfvae.data.splits import Dataset, Split
 
 SHAPE = (7, 5, 3)  # odd: a convolutional decoder computes 8 x 8 and cuts
 DECODERS = {
-    **{name: {"activation": name} for name in ("relu", "tanh", "elu", "gelu", "softplus")},
+    **{name: {"activation": name} for name in ACTIVATIONS},
     "linear": {"hidden_units": ()},
     "one latent": {"latent_dim": 1},
     "many latents": {"latent_dim": 50, "hidden_units": (16, 8)},
     "conv": {"network": "conv", "filters": (4, 6)},
+    "resnet": {"network": "resnet", "filters": (4, 8)},
+    "deep resnet, one latent": {"network": "resnet", "filters": (4, 8, 16), "residual_blocks": 1, "latent_dim": 1},
     "deep conv": {"network": "conv", "filters": (2, 3, 4), "activation": "gelu"},
     **{name: {"likelihood": name} for name in LIKELIHOODS if name != "bernoulli"},
     "conv, mixture": {"likelihood": "logistic_mixture", "likelihood_components": 3, "network": "conv", "filters": (4,)},

@@ -10,6 +10,7 @@ from tfvae.config.architecture import other_setting
 
 MLP = Config(likelihood="gaussian", sigma="learned", prior="mixture").as_usual()
 CONV = dataclasses.replace(MLP, network="conv")
+RESNET = dataclasses.replace(MLP, network="resnet")
 OF_ENCODER = {"network", "activation", "latent_dim", "hidden_units", "posterior", "missing"}
 OF_DECODER = {"network", "activation", "latent_dim", "hidden_units", "likelihood", "sigma"}
 OF_ALL = OF_ENCODER | OF_DECODER | {"prior", "prior_components"}
@@ -43,6 +44,8 @@ def names_that_matter(config, part):
         (CONV, "all", OF_ALL | {"filters"}),
         (CONV, "encoder", OF_ENCODER | {"filters"}),
         (CONV, "decoder", OF_DECODER - {"hidden_units"} | {"filters"}),
+        (RESNET, "encoder", OF_ENCODER | {"filters", "residual_blocks"}),
+        (RESNET, "decoder", OF_DECODER - {"hidden_units"} | {"filters", "residual_blocks"}),
     ],
 )
 def test_the_settings_that_weights_are_made_for(config, part, names):

@@ -98,7 +98,7 @@ SHOWN = [  # one of each kind: the value, and the message
         ARRAY,
         "scale=<ndarray of shape (60000, 28) and type float64>: must be None or one of 'none', 'unit', 'standardize'",
     ),
-    ("activation", "x", "activation='x': must be one of 'relu', 'tanh', 'elu', 'gelu', 'softplus'"),
+    ("activation", "x", "activation='x': must be one of 'relu', 'tanh', 'elu', 'gelu', 'softplus', 'silu'"),
     (
         "image_size",
         (64, 0),

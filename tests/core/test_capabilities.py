@@ -18,6 +18,7 @@ from tfvae.core.networks import NETWORKS
 from tfvae.core.objectives import training_loss
 from tfvae.core.posteriors import POSTERIORS
 from tfvae.core.priors import PRIORS
+from tfvae.core.residual import GroupNorm, ResidualBlock
 from tfvae.errors import InputError
 
 LATENTS, BATCH = 2, 3
@@ -123,7 +124,8 @@ def test_a_prior_has_components_where_the_row_says_so(prior):
     assert (shapes[0] != shapes[1]) == capabilities.PRIORS[prior].has_components
 
 
-IN_EXPLORER = (keras.layers.Dense, keras.layers.Reshape, keras.layers.Conv2DTranspose)  # what its page can compute
+KERAS_IN_EXPLORER = (keras.layers.Dense, keras.layers.Reshape, keras.layers.Conv2DTranspose)
+IN_EXPLORER = (*KERAS_IN_EXPLORER, GroupNorm, ResidualBlock)  # what its page can compute
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -134,6 +136,9 @@ def test_a_network_has_filters_and_is_in_the_explorer_where_the_row_says_so(netw
     assert (few.encoder.count_params() != many.encoder.count_params()) == row.has_filters
     assert (few.decoder.count_params() != many.decoder.count_params()) == row.has_filters
     assert all(isinstance(layer, IN_EXPLORER) for layer in few.decoder.trunk) == row.in_explorer
+    deep = make_vae(Config(network=network, hidden_units=(4,), filters=(3, 3), residual_blocks=3), SHAPE)
+    assert (few.encoder.count_params() != deep.encoder.count_params()) == row.has_blocks
+    assert (few.decoder.count_params() != deep.decoder.count_params()) == row.has_blocks
     wide = make_vae(Config(network=network, hidden_units=(5,), filters=(3, 3)), SHAPE)
     assert (few.decoder.count_params() == wide.decoder.count_params()) == row.has_filters  # it has no --hidden_units
     assert few.encoder.count_params() != wide.encoder.count_params()

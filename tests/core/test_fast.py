@@ -164,3 +164,16 @@ def test_xla_compiles_all_but_convolutions_on_cpu(monkeypatch, gpu, convolutiona
 def test_computing_on_gpu_is_having_one(monkeypatch, devices):
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: devices if kind == "GPU" else ["CPU:0"])
     assert fast.computes_on_gpu() is bool(devices)
+
+
+@pytest.mark.parametrize(
+    ("way", "channels", "groups"), [("eager", 8, 2), ("graph", 8, 2), ("xla", 8, 2), ("eager", 6, 6), ("eager", 3, 1)]
+)
+def test_group_norm_and_its_gradient_are_the_plain_ones(way, channels, groups):
+    x = tf.constant(RNG.normal(size=(3, 5, 4, channels), loc=3.0), tf.float32)
+    gamma, beta, upstream = (tf.constant(RNG.normal(size=size), tf.float32) for size in (channels, channels, x.shape))
+    forms = [lambda *a, f=f: f(*a, groups, 1e-5) for f in (fast.group_norm, fast.plain_group_norm)]
+    (value, gradients), (plain, plain_gradients) = (both(way, form, [x, gamma, beta], upstream) for form in forms)
+    np.testing.assert_allclose(value, plain, rtol=1e-5, atol=1e-5)
+    for ours, expected in zip(gradients, plain_gradients, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=2e-5)

@@ -15,6 +15,7 @@ SHAPES = [(8, 8, 1), (28, 20, 1), (9, 7, 3), (5, 4, 2)]
 NETWORKS = {
     "mlp": {"network": "mlp", "hidden_units": (16, 8)},
     "conv": {"network": "conv", "hidden_units": (6,)},
+    "resnet": {"network": "resnet", "hidden_units": (6,), "filters": (4, 8), "residual_blocks": 1},
     "linear": {"hidden_units": ()},
 }
 networks = pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
@@ -73,9 +74,19 @@ def test_parameter_counts():
     assert (count(conv.encoder), count(conv.decoder)) == (69_076, 65_089)
 
 
+def stage(i):
+    """The names of a resnet's stage with one block."""
+    layers = ("norm_0", "convolution_0", "norm_1", "convolution_1")
+    return [f"convolution_{i}", *(f"block_{i}_0/{layer}" for layer in layers)]
+
+
 NAMES = {  # of the encoder's trunk, of the decoder
     "mlp": (["hidden_0", "hidden_1"], ["hidden_0", "hidden_1", "pixels"]),
     "conv": (["convolution_0", "convolution_1", "hidden_0"], ["hidden_0", "convolution_0", "convolution_1", "pixels"]),
+    "resnet": (
+        [*stage(0), *stage(1), "norm", "hidden_0"],
+        ["hidden_0", *stage(0), *stage(1), "norm", "pixels"],
+    ),
     "linear": ([], ["pixels"]),
 }
 
@@ -87,7 +98,8 @@ def test_variables_have_names_that_no_other_model_of_the_process_changes(network
     config = Config(**{**config.settings(), **NETWORKS[network]})
     trunk, decoder = NAMES[network]
     weights = [f"encoder/{layer}" for layer in trunk] + [f"decoder/{layer}" for layer in decoder]
-    expected = {f"vae/{weight}/{part}" for weight in weights for part in ("kernel", "bias")}
+    parts = {w: ("gamma", "beta") if "norm" in w else ("kernel", "bias") for w in weights}
+    expected = {f"vae/{weight}/{part}" for weight in weights for part in parts[weight]}
     heads = [f"{name}_{part}" for name in ("mean", "log_variance", "below") for part in ("kernel", "bias")]
     expected |= {f"vae/encoder/head/{head}" for head in heads} | {"vae/decoder/log_variance"}
     expected |= {"vae/prior_mean", "vae/prior_log_variance", "vae/prior_logits"}
@@ -131,7 +143,9 @@ def test_gaussian_likelihood_has_the_given_stddev_and_no_bounds_on_its_mean():
 
 @networks
 def test_a_vae_knows_whether_it_has_convolutions(options):
-    assert make_vae(Config(**options), (8, 8, 1)).convolutional is (options.get("network") == "conv")
+    assert make_vae(Config(**options), (8, 8, 1)).convolutional is (
+        "filters" in options or options.get("network") == "conv"
+    )
 
 
 @networks

@@ -17,8 +17,8 @@ def features(trunk, x):
     return x
 
 
-def sizes_of(image_shape=(9, 7, 3), hidden_units=(16, 8), filters=(4, 6), activation="tanh"):
-    return Architecture(image_shape, hidden_units, filters, activation)
+def sizes_of(image_shape=(9, 7, 3), hidden_units=(16, 8), filters=(4, 6), activation="tanh", residual_blocks=1):
+    return Architecture(image_shape, hidden_units, filters, activation, residual_blocks)
 
 
 def test_mlp_trunks_are_dense_layers_and_the_decoder_mirrors_them():
@@ -69,9 +69,30 @@ def test_conv_trunks_halve_and_double_the_image():
     }
 
 
+def test_resnet_trunks_are_stages_of_a_halving_and_blocks_and_the_decoder_mirrors_them():
+    encoder = NETWORKS["resnet"].encoder(sizes_of(residual_blocks=2), options)
+    names = ["convolution_0", "block_0_0", "block_0_1", "convolution_1", "block_1_0", "block_1_1", "norm"]
+    assert [layer.name for layer in encoder][:7] == names
+    assert features(encoder[:7], np.ones((5, 9, 7, 3), "f")).shape == (5, 3, 2, 6)
+    assert features(encoder, np.ones((5, 9, 7, 3), "f")).shape == (5, 8)
+    decoder = NETWORKS["resnet"].decoder(sizes_of(residual_blocks=2), options)
+    names = ["block_1_0", "block_1_1", "convolution_1", "block_0_0", "block_0_1", "convolution_0", "norm"]
+    assert [layer.name for layer in decoder[2:]] == names
+    assert features(decoder[:2], np.ones((5, 2), "f")).shape == (5, 3, 2, 6)
+    assert features(decoder, np.ones((5, 2), "f")).shape == (5, 12, 8, 4)  # rounded up from 9 x 7
+    assert [layer.filters for layer in decoder[2:-1]] == [6, 6, 4, 4, 4, 4]
+    convolutions = [layer for layer in (*encoder, *decoder) if layer.name.startswith("convolution")]
+    assert {(c.kernel_size, c.strides, c.padding, c.activation.__name__) for c in convolutions} == {
+        ((3, 3), (2, 2), "same", "linear")
+    }
+    assert decoder[0].activation.__name__ == "linear" and encoder[-1].activation.__name__ == "tanh"
+    assert encoder[6].activation.__name__ == decoder[-1].activation.__name__ == "silu"
+
+
 def flat(trunk):
-    """The layers, those within others in the place of these."""
-    return [inner for layer in trunk for inner in (flat(layer.trunk) if hasattr(layer, "trunk") else [layer])]
+    """The layers, those within others in the place of these, unless the one that has them is given their weights."""
+    within = [hasattr(layer, "trunk") and not hasattr(layer, "kernel_initializer") for layer in trunk]
+    return [inner for layer, opened in zip(trunk, within) for inner in (flat(layer.trunk) if opened else [layer])]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -85,7 +106,7 @@ def test_layers_are_made_with_the_options_of_their_names(network):
             return {"name": name, "kernel_initializer": keras.initializers.Constant(len(requested)), "dtype": "float32"}
 
         layers = [layer for layer in flat(trunk(sizes_of(), recording)) if hasattr(layer, "kernel_initializer")]
-        weighted = [name for name in requested if name != "reshape"]
+        weighted = [name for name in requested if name not in ("reshape", "norm")]
         assert sorted(layer.name for layer in layers) == sorted(weighted) and len(set(requested)) == len(requested)
         for layer in layers:
             assert layer.kernel_initializer.value == requested.index(layer.name) + 1

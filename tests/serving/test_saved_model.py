@@ -29,6 +29,7 @@ def export_encoder(vae, directory):
 
 OPTIONS = {
     "conv": {"network": "conv", "filters": (4, 8)},
+    "resnet": {"network": "resnet", "filters": (4,), "residual_blocks": 1},
     "gaussian": {"likelihood": "gaussian", "sigma": "of_z", "posterior": "full", "prior": "mixture"},
 }
 
@@ -39,7 +40,7 @@ def small():
     return make_vae(Config(hidden_units=(8,)), (4, 4, 1))
 
 
-@pytest.fixture(params=["mlp", *OPTIONS])
+@pytest.fixture(params=["mlp", "conv", "gaussian", pytest.param("resnet", marks=pytest.mark.nightly)])
 def models(request, exported, tmp_path):
     """A VAE of 3 latents for images [6, 5, 2], and its decoder and encoder as exported."""
     if request.param == "mlp":

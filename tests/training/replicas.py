@@ -79,6 +79,7 @@ OTHERS = {
     "of z, dequantized": {"likelihood": "gaussian", "sigma": "of_z", "dequantize": True},
     "learned deviation, normal prior": {"likelihood": "gaussian", "sigma": "learned", "prior": "normal"},
     "optimal deviation, stochastic pixels": {"likelihood": "gaussian", "sigma": "optimal", "binarize": "stochastic"},
+    "resnet, gaussian": {"network": "resnet", "filters": (8,), "likelihood": "gaussian", "sigma": "learned"},
     "conv, mixture": {"network": "conv", "prior": "mixture", "prior_components": 3},
 }
 OBJECTIVES_OF = {f"{k}, {p}": {**o, "posterior": p} for p in POSTERIORS for k, o in OBJECTIVES.items()} | OTHERS

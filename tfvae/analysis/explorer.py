@@ -19,6 +19,7 @@ from tfvae.config.capabilities import OBJECTIVES
 from tfvae.config.data_names import is_file_name
 from tfvae.core.inputs import to_unit
 from tfvae.core.models import Decoder
+from tfvae.core.residual import EPSILON, GroupNorm, ResidualBlock, group_count
 from tfvae.core.vae import VAE
 from tfvae.data.pixels import shown_channels
 from tfvae.data.provenance import provenance
@@ -95,25 +96,42 @@ def _size_of_first_features(decoder: Decoder) -> tuple[int, ...]:
 
 def _layers(decoder: Decoder) -> list[dict[str, Any]]:
     """The decoder's layers with weights, as far as the mean depends on them; outputs are last in every kernel."""
-    rows = []
-    for layer in (*decoder.trunk, decoder.output_layer):
-        if not layer.weights:
-            continue
-        kernel, bias = layer.get_weights()
-        if kernel.ndim == 4:
-            kernel = kernel.swapaxes(2, 3)  # a transposed convolution's outputs come first
-        if layer is decoder.output_layer:
-            kernel, bias = _of_mean(kernel, decoder), _of_mean(bias, decoder)
-        row = {
-            "shape": kernel.shape,
-            "kernel": _base64(kernel),
-            "bias": _base64(bias),
-            "activation": keras.activations.serialize(layer.activation),
-        }
-        if kernel.ndim == 4:
-            row["stride"] = layer.strides[0]
-        rows.append(row)
-    return rows
+    rows = [_row(layer, *_weights(layer)) for layer in decoder.trunk if layer.weights]
+    kernel, bias = _weights(decoder.output_layer)
+    return [*rows, _row(decoder.output_layer, _of_mean(kernel, decoder), _of_mean(bias, decoder))]
+
+
+def _weights(layer: keras.layers.Layer) -> tuple[np.ndarray, ...]:
+    """The kernel and the bias, or a norm's gamma and beta; of a block nothing, for its layers have rows of their own.
+
+    A convolution becomes the transposed one that is the same, with its kernel turned round: the page has that alone.
+    """
+    if isinstance(layer, ResidualBlock):
+        return ()
+    kernel, bias = layer.get_weights()
+    if isinstance(layer, keras.layers.Conv2DTranspose):
+        kernel = kernel.swapaxes(2, 3)  # its outputs come first
+    elif isinstance(layer, keras.layers.Conv2D):
+        kernel = kernel[::-1, ::-1]
+    return kernel, bias
+
+
+def _row(layer: keras.layers.Layer, *weights: np.ndarray) -> dict[str, Any]:
+    """What the page's script reads of a layer with these weights."""
+    if isinstance(layer, ResidualBlock):
+        return {"trunk": [_row(inner, *_weights(inner)) for inner in layer.trunk]}
+    kernel, bias = weights
+    row = {
+        "shape": kernel.shape,
+        "kernel": _base64(kernel),
+        "bias": _base64(bias),
+        "activation": keras.activations.serialize(layer.activation),
+    }
+    if kernel.ndim == 4:
+        row["stride"] = layer.strides[0]
+    if isinstance(layer, GroupNorm):
+        row |= {"groups": group_count(len(kernel)), "epsilon": EPSILON}
+    return row
 
 
 def _of_mean(weights: np.ndarray, decoder: Decoder) -> np.ndarray:

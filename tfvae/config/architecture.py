@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tfvae.config.capabilities import LIKELIHOODS, PRIORS
+from tfvae.config.capabilities import LIKELIHOODS, NETWORKS, PRIORS
 from tfvae.config.config import Config
 from tfvae.config.rules import has_filters
 
@@ -17,6 +17,8 @@ def architecture(config: Config, part: str) -> dict[str, Any]:
     names = ["network", "activation", "latent_dim"]
     if has_filters(config.network):
         names.append("filters")
+    if config.network is not None and NETWORKS[config.network].has_blocks:
+        names.append("residual_blocks")
     if part != "decoder" or not has_filters(config.network):  # a decoder of convolutions has no hidden units
         names.append("hidden_units")
     if part in ("all", "encoder"):

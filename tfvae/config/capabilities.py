@@ -55,6 +55,7 @@ class Network(NamedTuple):
     """The layers of encoder and decoder: two functions in `core/networks.py`."""
 
     has_filters: bool = False  # they are convolutions of --filters, for images alone; the decoder has no --hidden_units
+    has_blocks: bool = False  # it takes --residual_blocks
     in_explorer: bool = True  # the page of the latent explorer can compute its decoder
 
 
@@ -123,7 +124,10 @@ OBJECTIVES = {
 NETWORKS = {
     "mlp": Network(),
     "conv": Network(has_filters=True),
+    "resnet": Network(has_filters=True, has_blocks=True),
 }
+
+ACTIVATIONS = ("relu", "tanh", "elu", "gelu", "softplus", "silu")  # of Keras, which the explorer's page has too
 
 TASKS = {
     "samples": Task(needs_data=False, needs_prior=True),

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tfvae.config.capabilities import LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
+from tfvae.config.capabilities import ACTIVATIONS, LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
 from tfvae.config.data_names import data_set_name
 from tfvae.config.fields import (
     SIGMA_RANGE,
@@ -123,7 +123,7 @@ class Config:
     network: str | None = field(
         None,
         or_auto(choice(*NETWORKS)),
-        "dense layers, or convolutions with stride 2; auto: mlp, and of a folder of images conv",
+        "dense layers; convolutions; resnet: with residual blocks; auto: mlp, and of a folder of images conv",
     )
     hidden_units: tuple[int, ...] = field(
         (512,),
@@ -136,7 +136,8 @@ class Config:
         "filters of the convolutions of a --network of images, each of which halves them; the decoder mirrors them; "
         "auto: 32,64,128,256,256,... until the image is at most 8x8 (28x28: 32,64)",
     )
-    activation: str = field("relu", choice("relu", "tanh", "elu", "gelu", "softplus"), "of the hidden layers")
+    residual_blocks: int = field(2, whole(1, 100), "of --network=resnet: blocks of two convolutions for each halving")
+    activation: str = field("relu", choice(*ACTIVATIONS), "of the hidden layers; a resnet's blocks have silu")
     dtype: str = field(
         "float32",
         choice("float32", "bfloat16"),
@@ -265,9 +266,7 @@ class Config:
         "memory",
         free=True,
     )
-    checkpoint_every: float = field(
-        10.0, number(0), "seconds between checkpoints, which are taken at ends of epochs", free=True
-    )
+    checkpoint_every: float = field(10.0, number(0), "seconds between checkpoints, at ends of epochs", free=True)
     run_dir: str | None = field(
         None, or_auto(text("a directory")), "the run's directory; auto: runs/<named by its settings>", free=True
     )

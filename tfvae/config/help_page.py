@@ -35,7 +35,7 @@ SUBJECTS = {  # each setting of `Config` is in one
         "value_range",
         "missing",
     ),
-    "network": ("network", "hidden_units", "filters", "activation", "latent_dim", "dtype"),
+    "network": ("network", "hidden_units", "filters", "residual_blocks", "activation", "latent_dim", "dtype"),
     "likelihood, posterior and prior": (
         "likelihood",
         "likelihood_components",

@@ -8,6 +8,7 @@ import keras
 
 from tfvae.core.models import Decoder, Encoder
 from tfvae.core.posteriors import POSTERIORS
+from tfvae.core.residual import GroupNorm
 from tfvae.core.vae import VAE
 
 _ARRAYS = 8  # of an image's size that a density takes for each z: its mean, differences, squares, ...
@@ -75,6 +76,8 @@ def _kernel_and_biases(layer: keras.layers.Layer, shape: Shape) -> tuple[int, in
         return channels * layer.units, layer.units
     if isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose):
         return math.prod(layer.kernel_size) * channels * layer.filters, layer.filters
+    if isinstance(layer, GroupNorm):
+        return 0, 2 * channels
     return 0, 0  # it has none: Flatten, Reshape
 
 

@@ -20,7 +20,7 @@ def make_networks(
 ) -> tuple[Encoder, Decoder]:
     """The encoder and the decoder of `make_vae`, not built: no weight is there yet."""
     config = config.as_usual()
-    names = ("latent_dim", "network", "hidden_units", "activation", "seed")
+    names = ("latent_dim", "network", "hidden_units", "activation", "residual_blocks", "seed")
     options = {name: getattr(config, name) for name in names}
     filters = config.filters or default_filters(image_shape)
     options |= {"image_shape": image_shape, "filters": filters, "layer_dtype": config.dtype, "columns": columns}

@@ -45,6 +45,7 @@ class _EncoderOrDecoder(keras.Model):
         hidden_units: tuple[int, ...] = (512,),
         filters: tuple[int, ...] = (32, 64),
         activation: str = "relu",
+        residual_blocks: int = 2,
         seed: int = 0,
         layer_dtype: str = "float32",
         columns: Columns | dict[str, Any] | None = None,
@@ -56,10 +57,11 @@ class _EncoderOrDecoder(keras.Model):
         self.image_shape = (height, width, channels)
         self.latent_dim, self.network = latent_dim, network
         self.hidden_units, self.filters, self.activation = tuple(hidden_units), tuple(filters), activation
+        self.residual_blocks = residual_blocks
         self.seed, self.layer_dtype = seed, layer_dtype
         self.value_range = None if value_range is None else (value_range[0], value_range[1])
         self.columns = columns if isinstance(columns, Columns) else Columns.from_json(columns)
-        self.architecture = Architecture(self.image_shape, self.hidden_units, self.filters, activation)
+        self.architecture = Architecture(self.image_shape, self.hidden_units, self.filters, activation, residual_blocks)
 
     def layer_options(self, name: str) -> dict[str, Any]:
         """Keyword arguments of a layer: its name, initial weights and dtype."""
@@ -70,7 +72,8 @@ class _EncoderOrDecoder(keras.Model):
         }
 
     def get_config(self) -> dict[str, Any]:
-        names = ("image_shape", "latent_dim", "network", "hidden_units", "filters", "activation", "seed", "layer_dtype")
+        names = ["image_shape", "latent_dim", "network", "hidden_units", "filters", "activation", "residual_blocks"]
+        names += ["seed", "layer_dtype"]
         config = {**super().get_config(), **{name: getattr(self, name) for name in names}}
         if self.columns:
             config["columns"] = self.columns.to_json()

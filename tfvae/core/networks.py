@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import keras
 
 from tfvae.core.keras_globals import DATA_FORMAT
+from tfvae.core.residual import GroupNorm, ResidualBlock
 
 Trunk = tuple[keras.layers.Layer, ...]
 
@@ -24,6 +25,7 @@ class Architecture(NamedTuple):
     hidden_units: tuple[int, ...]
     filters: tuple[int, ...]
     activation: str
+    residual_blocks: int
 
 
 # A layer's name -> its name, initial weights and dtype, for Keras. Layers without weights are given their dtype, and
@@ -56,17 +58,57 @@ def conv_decoder(sizes: Architecture, options: LayerOptions) -> Trunk:
 
     Their stride is 2 each. The smallest image is rounded up, so the features may be larger than the image.
     """
-    height, width, _ = sizes.image_shape
-    scale = 2 ** len(sizes.filters)
-    smallest = (math.ceil(height / scale), math.ceil(width / scale), sizes.filters[-1])
-    [dense] = _dense_layers((math.prod(smallest),), sizes.activation, options)
-    reshape = keras.layers.Reshape(smallest, dtype=options("reshape")["dtype"])
     common = {"strides": 2, "padding": "same", "activation": sizes.activation, "data_format": DATA_FORMAT}
     convolutions = tuple(
         keras.layers.Conv2DTranspose(filters, 3, **common, **options(f"convolution_{i}"))
         for i, filters in enumerate(sizes.filters[::-1])
     )
-    return (dense, reshape, *convolutions)
+    return (*_smallest_image(sizes, sizes.activation, options), *convolutions)
+
+
+def resnet_encoder(sizes: Architecture, options: LayerOptions) -> Trunk:
+    """Stages, each a 3x3 convolution of stride 2 and `residual_blocks`; a norm; then dense layers of `hidden_units`.
+
+    The first convolution is the stem as well: another before it, with nothing between, would be one with it.
+    """
+    common = {"strides": 2, "padding": "same", "data_format": DATA_FORMAT}
+    layers: list[keras.layers.Layer] = []
+    for i, filters in enumerate(sizes.filters):
+        layers.append(keras.layers.Conv2D(filters, 3, **common, **options(f"convolution_{i}")))
+        layers += _blocks(i, filters, sizes, options)
+    return (*layers, _norm(options), _flatten(), *_dense_layers(sizes.hidden_units, sizes.activation, options))
+
+
+def resnet_decoder(sizes: Architecture, options: LayerOptions) -> Trunk:
+    """`resnet_encoder` mirrored: stages of `residual_blocks` and a 3x3 transposed convolution of stride 2; a norm.
+
+    The smallest image is rounded up, as in `conv_decoder`; the dense layer before it is linear, as blocks begin with a
+    norm.
+    """
+    common = {"strides": 2, "padding": "same", "data_format": DATA_FORMAT}
+    layers: list[keras.layers.Layer] = []
+    narrower = (sizes.filters[0], *sizes.filters[:-1])  # what each stage hands on to the one with larger images
+    for i in reversed(range(len(sizes.filters))):
+        layers += _blocks(i, sizes.filters[i], sizes, options)
+        layers.append(keras.layers.Conv2DTranspose(narrower[i], 3, **common, **options(f"convolution_{i}")))
+    return (*_smallest_image(sizes, "linear", options), *layers, _norm(options))
+
+
+def _blocks(stage: int, filters: int, sizes: Architecture, options: LayerOptions) -> Trunk:
+    return tuple(ResidualBlock(filters, **options(f"block_{stage}_{i}")) for i in range(sizes.residual_blocks))
+
+
+def _norm(options: LayerOptions) -> GroupNorm:
+    return GroupNorm("silu", name="norm", dtype=options("norm")["dtype"])
+
+
+def _smallest_image(sizes: Architecture, activation: str, options: LayerOptions) -> Trunk:
+    """A dense layer to the image that a decoder of `filters` starts from; its sides are rounded up."""
+    height, width, _ = sizes.image_shape
+    scale = 2 ** len(sizes.filters)
+    smallest = (math.ceil(height / scale), math.ceil(width / scale), sizes.filters[-1])
+    [dense] = _dense_layers((math.prod(smallest),), activation, options)
+    return dense, keras.layers.Reshape(smallest, dtype=options("reshape")["dtype"])
 
 
 def _flatten() -> keras.layers.Flatten:
@@ -84,4 +126,8 @@ class Network(NamedTuple):
     decoder: Callable[[Architecture, LayerOptions], Trunk]
 
 
-NETWORKS = {"mlp": Network(mlp_encoder, mlp_decoder), "conv": Network(conv_encoder, conv_decoder)}
+NETWORKS = {
+    "mlp": Network(mlp_encoder, mlp_decoder),
+    "conv": Network(conv_encoder, conv_decoder),
+    "resnet": Network(resnet_encoder, resnet_decoder),
+}
