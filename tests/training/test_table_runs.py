@@ -56,8 +56,13 @@ def log_density_of_probabilistic_pca(train_rows, test_rows, latents):
     return scipy.stats.multivariate_normal.logpdf(scaled, np.zeros(len(mean)), fitted) - np.log(stddev).sum()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "ending", "rows"), [("cancer", ".csv", 455), ("wine", ".parquet", 142)])
+@pytest.mark.parametrize(
+    ("name", "ending", "rows"),
+    [
+        pytest.param("cancer", ".csv", 455, marks=pytest.mark.nightly),
+        pytest.param("wine", ".parquet", 142, marks=pytest.mark.slow),
+    ],
+)
 def test_a_linear_model_s_figures_are_those_of_probabilistic_pca_in_the_table_s_units(tmp_path, name, ending, rows):
     path = write_table(tmp_path, name, ending)
     flags = [f"--dataset={path}", "--label_column=kind", f"--batch_size={rows}", "--epochs=2000", "--eval_samples=2000"]
@@ -71,13 +76,8 @@ def test_a_linear_model_s_figures_are_those_of_probabilistic_pca_in_the_table_s_
     assert results["of"]["units"] == "nats per row"
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        pytest.param("table with missing values", marks=pytest.mark.slow),
-        pytest.param("folder of images", marks=pytest.mark.nightly),
-    ],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("source", ["table with missing values", "folder of images"])
 def test_a_run_that_stops_goes_on_to_the_same_bits_and_two_replicas_agree(tmp_path, source):
     if source == "folder of images":
         path = write_images(tmp_path / "photos")
