@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.stats
 from absl import app, flags
-from sklearn.datasets import load_sample_images
 
 import tfvae
-from benchmarks import page
+from benchmarks import page, photographs
 from tfvae import data, run
 from tfvae.analysis import baselines
 from tfvae.core.inputs import to_unit
@@ -46,30 +45,12 @@ class Task(NamedTuple):
 
 
 def crops() -> Path:
-    """The file of 10,000 training and 2,000 test crops of 32x32x3, which are of different parts of the photographs.
-
-    A photograph is cut into tiles of 64x64; a fifth of them, drawn at random, gives the test crops.
-    """
+    """The file of 10,000 training and 2,000 test crops of 32x32x3, which are of different parts of the photographs."""
     path = RUNS / "crops.npz"
-    if path.exists():
-        return path
-    generator = np.random.default_rng(0)
-    tiles: dict[str, list[np.ndarray]] = {"x_train": [], "x_test": []}
-    for photograph in load_sample_images().images:
-        for top in range(0, photograph.shape[0] - 63, 64):
-            for left in range(0, photograph.shape[1] - 63, 64):
-                part = "x_test" if generator.random() < 0.2 else "x_train"
-                tiles[part].append(photograph[top : top + 64, left : left + 64])
-    parts = {}
-    for part, count in (("x_train", 10_000), ("x_test", 2_000)):
-        images = []
-        for _ in range(count):
-            tile = tiles[part][generator.integers(len(tiles[part]))]
-            top, left = generator.integers(33, size=2)
-            images.append(tile[top : top + 32, left : left + 32])
-        parts[part] = np.stack(images)
-    RUNS.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **parts)
+    if not path.exists():
+        made = photographs.make_crops()
+        RUNS.mkdir(parents=True, exist_ok=True)
+        np.savez(path, x_train=made.train, x_test=made.test)
     return path
 
 
