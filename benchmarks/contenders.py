@@ -20,7 +20,23 @@ WORKS = {
     "784-200-200-50, batch 20": Work((200, 200), 50, 20, "tanh"),
     "784-200-200-50, batch 20, stochastic": Work((200, 200), 50, 20, "tanh", True),
     "convolutions 32-64, 16 units, z = 2, batch 128 (keras.io's)": Work(
-        (16,), 2, 128, "relu", False, (32, 64), 6_400, ("tfvae", "keras_fit", "tutorial")
+        (16,),
+        2,
+        128,
+        "relu",
+        filters=(32, 64),
+        images=6_400,
+        contenders=("tfvae", "keras_fit", "tutorial", "pytorch", "pytorch_channels_last"),
+    ),
+    "resnet 32-64, 2 blocks, 256 units, z = 32, batch 128": Work(
+        (256,),
+        32,
+        128,
+        "relu",
+        filters=(32, 64),
+        images=6_400,
+        contenders=("tfvae", "pytorch", "pytorch_channels_last"),
+        residual_blocks=2,
     ),
     "784-512-2, batch 128, bfloat16 beside float32": Work(
         (512,), 2, 128, "relu", contenders=("tfvae", "tfvae_bfloat16")
@@ -43,8 +59,9 @@ def tfvae(work: Work, images: np.ndarray, dtype: str = "float32") -> Epoch:
         batch_size=work.batch_size,
         activation=work.activation,
         binarize="stochastic" if work.stochastic else "none",
-        network="conv" if work.filters else "mlp",
+        network="resnet" if work.residual_blocks else "conv" if work.filters else "mlp",
         filters=work.filters or (1,),
+        residual_blocks=work.residual_blocks or 1,
         dtype=dtype,
         epochs=1,
     )
@@ -77,23 +94,19 @@ def tutorial(work: Work, images: np.ndarray) -> Epoch:
     return lambda: -float(np.mean([train_step(batch) for batch in dataset]))
 
 
-def pytorch(work: Work, images: np.ndarray) -> Epoch:
+def pytorch(work: Work, images: np.ndarray, channels_last: bool = False) -> Epoch:
     """As pytorch/examples does it, but with the images in memory: no DataLoader in the way."""
     import torch
     from torch import nn
+    from torch_networks import Encoder, make_decoder
 
     torch.manual_seed(0)
-    activation = {"relu": nn.ReLU, "tanh": nn.Tanh}[work.activation]
-
-    def layers(sizes: tuple[int, ...]) -> list[nn.Module]:
-        return [part for pair in zip(sizes, sizes[1:]) for part in (nn.Linear(*pair), activation())]
-
-    last, latents = work.hidden_units[-1], work.latent_dim
-    encoder = nn.Sequential(*layers((PIXELS, *work.hidden_units)))
-    to_mean, to_log_variance = nn.Linear(last, latents), nn.Linear(last, latents)
-    decoder = nn.Sequential(*layers((latents, *work.hidden_units[::-1])), nn.Linear(work.hidden_units[0], PIXELS))
-    parts = nn.ModuleList([encoder, to_mean, to_log_variance, decoder])
-    optimizer = torch.optim.Adam(parts.parameters(), lr=1e-3)
+    encoder, decoder = Encoder(work), make_decoder(work)
+    parts = nn.ModuleList([encoder, decoder])
+    if channels_last:
+        parts.to(memory_format=torch.channels_last)
+    # fused, for convolutional networks have two million weights in their dense layers
+    optimizer = torch.optim.Adam(parts.parameters(), lr=1e-3, fused=bool(work.filters))
     data = torch.from_numpy(images.reshape(-1, PIXELS).astype(np.float32) / 255)
 
     def epoch() -> float:
@@ -104,8 +117,7 @@ def pytorch(work: Work, images: np.ndarray) -> Epoch:
             if work.stochastic:
                 x = torch.bernoulli(x)
             optimizer.zero_grad()
-            h = encoder(x)
-            mean, log_variance = to_mean(h), to_log_variance(h)
+            mean, log_variance = encoder(x)
             logits = decoder(mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean))
             loss = nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="sum")
             loss = (loss - 0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())) / work.batch_size
@@ -115,6 +127,10 @@ def pytorch(work: Work, images: np.ndarray) -> Epoch:
         return -total / steps
 
     return epoch
+
+
+def pytorch_channels_last(work: Work, images: np.ndarray) -> Epoch:
+    return pytorch(work, images, channels_last=True)
 
 
 def jax_scan(work: Work, images: np.ndarray) -> Epoch:
@@ -215,7 +231,8 @@ def products(work: Work, images: np.ndarray) -> Epoch:
     return epoch
 
 
-CONTENDERS = {f.__name__: f for f in (tfvae, tfvae_bfloat16, keras_fit, tutorial, pytorch, jax_scan, products)}
+ALL = (tfvae, tfvae_bfloat16, keras_fit, tutorial, pytorch, pytorch_channels_last, jax_scan, products)
+CONTENDERS = {contender.__name__: contender for contender in ALL}
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ class Work(NamedTuple):
     filters: tuple[int, ...] = ()  # of convolutions with stride 2, before the hidden units
     images: int = 60_000  # of an epoch
     contenders: tuple[str, ...] = ("tfvae", "keras_fit", "tutorial", "pytorch", "jax_scan", "products")
+    residual_blocks: int = 0  # behind each convolution: tfvae's --network=resnet
 
 
 def to_unit(images: np.ndarray) -> np.ndarray:

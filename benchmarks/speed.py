@@ -32,10 +32,11 @@ NAMES = {
     "keras_fit": "Keras `fit`, custom `train_step`",
     "tutorial": "TensorFlow tutorial's loop",
     "pytorch": "PyTorch",
+    "pytorch_channels_last": "PyTorch, `channels_last`",
     "jax_scan": "JAX, an epoch in a `lax.scan`",
     "products": "bare matrix products (the floor)",
 }
-NEEDS = {"pytorch": "torch", "jax_scan": "jax"}
+NEEDS = {"pytorch": "torch", "pytorch_channels_last": "torch", "jax_scan": "jax"}
 
 
 def images(given: dict[str, str], path: Path) -> str:
