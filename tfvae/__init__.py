@@ -23,19 +23,26 @@ from tfvae.config import Config as Config
 from tfvae.errors import InputError as InputError
 from tfvae.errors import RunError as RunError
 from tfvae.runtime.registration import register_with_keras
+from tfvae.runtime.tensorflow import import_tensorflow
 
 if TYPE_CHECKING:
+    from tfvae.core.dropout import Dropout as Dropout
     from tfvae.front_door import Run as Run
     from tfvae.front_door import Scores as Scores
     from tfvae.front_door import fit as fit
     from tfvae.front_door import load as load
     from tfvae.front_door import load_model as load_model
 
-__all__ = ["Config", "InputError", "RunError", "Run", "Scores", "fit", "load", "load_model"]
+__all__ = ["Config", "Dropout", "InputError", "RunError", "Run", "Scores", "fit", "load", "load_model"]
 
 
 def __getattr__(name: str) -> Any:
     """The front door's names, without making `import tfvae` read more than the settings."""
+    if name == "Dropout":  # a layer of Keras
+        import_tensorflow()
+        from tfvae.core.dropout import Dropout
+
+        return Dropout
     if name in __all__:
         from tfvae import front_door
 

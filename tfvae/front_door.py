@@ -26,6 +26,8 @@ from tfvae.scores import Scores
 from tfvae.trained import load_model as load_model
 
 if TYPE_CHECKING:
+    import keras
+
     from tfvae.analysis.imputation import Imputed, Imputer
     from tfvae.analysis.latents import Latents
     from tfvae.core.vae import VAE
@@ -41,6 +43,8 @@ def fit(
     validation: Any = None,
     test: Any = None,
     labels: Any = None,
+    encoder: "keras.Layer | None" = None,
+    decoder: "keras.Layer | None" = None,
 ) -> "Run":
     """Trains a VAE, evaluates it on the test images and exports it, as `tfvae.train` does; returns the run.
 
@@ -52,6 +56,10 @@ def fit(
         validation: likewise; without it a tenth of `images` is held out, the same tenth in every run.
         test: likewise.
         labels: whole numbers or words [N] or [N, 1] of `images`; only tasks that need them look at them.
+        encoder: a layer or model of Keras, x [B, H, W, C] -> features [B, F] or [B, h, w, F], in the place of
+            `config.network`. The run keeps its config, and makes its weights anew, by `config.seed`: those that the
+            layer has are not taken, and training leaves it as it is.
+        decoder: likewise, z [B, L] -> [B, F], or [B, h, w, F] with h >= H and w >= W; both are given, or none.
 
     Called again with the same settings and images it goes on where the run stopped, and a finished run is read. The
     run directory records the settings and the fingerprint of arrays, not the arrays. A tf.data.Dataset must give the
@@ -67,7 +75,8 @@ def fit(
         if config.dataset not in ("auto", ARRAYS):
             raise InputError(f"images: must not be given beside --dataset={config.dataset}")
         config = dataclasses.replace(config, dataset=ARRAYS)
-    config, _ = run.train_on(config, arrays)
+    config, layers = handed_in.network(config, encoder, decoder)
+    config, _ = run.train_on(config, arrays, layers=layers)
     return Run(_saved(config.directory)._replace(config=config), arrays)
 
 

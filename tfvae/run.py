@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tfvae.config import Config, left_to_data
 from tfvae.config.data_names import ARRAYS
 from tfvae.config.flagfile import check_resumable, config_of_run
+from tfvae.config.network_name import LAYERS
 from tfvae.config.run_name import run_name
 from tfvae.runtime.failures import told_plainly
 from tfvae.runtime.files import locked, require_writable
@@ -20,6 +21,9 @@ from tfvae.runtime.tensorflow import import_tensorflow
 from tfvae.serving import ownership
 
 if TYPE_CHECKING:
+    import keras
+
+    from tfvae.core.own_network import Trunks
     from tfvae.core.vae import VAE
     from tfvae.data.sources import Parts
     from tfvae.data.splits import Dataset, Split
@@ -54,8 +58,11 @@ def train_on(
     on_workers_met: Callable[[], None] = lambda: None,
     profile_steps: tuple[int, int] | None = None,
     is_command: bool = False,
+    layers: "tuple[keras.Layer, keras.Layer] | None" = None,
 ) -> tuple[Config, dict[str, Any]]:
     """`train`, on the parts that Python hands in (`memory.load`) in the place of a data set, if these are given.
+
+    So are the encoder's and the decoder's `layers`, in the place of a network.
 
     Only where it `is_command` it ends with the commands to type next: Python has a `Run` to go on with.
 
@@ -65,7 +72,8 @@ def train_on(
     Raises:
         InputError, RunError: as `train`.
     """
-    config, dataset, placement, data_line, initial = _start(config, arrays, on_workers_met)
+    start = _start(config, arrays, on_workers_met, layers)
+    config, dataset, placement, data_line, _, _ = start
     from tfvae.data import place
     from tfvae.training import checkpoints, profile, report
 
@@ -77,14 +85,14 @@ def train_on(
             place.record(config)
         placement.say(f"{run_dir} is finished: {report.describe_end(config, results)}")
     else:
-        _check(config, dataset, placement, initial)
+        _check(start)
         if profile_steps:
             profile.require_steps(profile_steps, config, len(dataset.train.images))
             done = checkpoints.read_notes(run_dir).get("step", 0)
             if profile_steps[0] < done:  # the same command must go on with a run that was stopped
                 placement.say(f"no profile of steps {profile_steps[0]:,} to {profile_steps[1]:,}: {done:,} are done")
                 profile_steps = None
-        results = _train_in(run_dir, config, dataset, placement, initial, profile_steps)
+        results = _train_in(run_dir, start, profile_steps)
     placement.say(report.table(results))
     if is_command:
         placement.log(report.next_commands(run_dir, Path(results["export"])))
@@ -97,7 +105,8 @@ def dry_run(config: Config) -> None:
     Raises:
         InputError: what `train` would refuse.
     """
-    config, dataset, placement, data_line, initial = _start(config, None, lambda: None)
+    start = _start(config, None, lambda: None)
+    config, dataset, placement, data_line, _, trunks = start
     from tfvae.training import report
     from tfvae.training.dry_run import DryRun
 
@@ -105,24 +114,26 @@ def dry_run(config: Config) -> None:
     if report.finished_results(config, dataset.fingerprint()):
         placement.say(f"{config.directory} is finished: nothing is left to do")
         return
-    _check(config, dataset, placement, initial)
-    for line in DryRun(config, dataset, placement).lines():
+    _check(start)
+    for line in DryRun(config, dataset, placement, trunks).lines():
         placement.say(line)
     placement.say(f"{config.directory}: nothing is written: --dry_run")
 
 
-def _check(config: Config, dataset: "Dataset", placement: "Placement", initial: "InitialWeights | None") -> None:
+def _check(start: "_Start") -> None:
     """Refuses what can't be trained here, and says what is not advisable; raises InputError."""
+    config, dataset, placement, _, initial, trunks = start
     from tfvae.data import provenance
     from tfvae.training import memory
 
     _check_places(config, dataset.fingerprint())
-    memory.require_fitting(config, dataset.image_shape, placement.local_replicas)
+    facts = (placement.local_replicas, dataset.columns, trunks)
+    memory.require_fitting(config, dataset.image_shape, *facts)
     advice = None if dataset.columns else provenance.likelihood_advice(config, dataset.test.array)
     if advice:
         placement.say(advice)
     if initial is not None:
-        initial.require_architecture(config, dataset)
+        initial.require_architecture(config, dataset, trunks)
 
 
 class _Start(NamedTuple):
@@ -133,16 +144,22 @@ class _Start(NamedTuple):
     placement: "Placement"
     data_line: str  # which data are taken, and why
     initial: "InitialWeights | None"  # another run's, where training starts from these
+    trunks: "Trunks | None"  # of a network of the user's own
 
 
-def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Callable[[], None]) -> _Start:
+def _start(
+    config: Config,
+    arrays: "dict[str, Split] | None",
+    on_workers_met: Callable[[], None],
+    layers: "tuple[keras.Layer, keras.Layer] | None" = None,
+) -> _Start:
     """Loads the images, meets the other workers, and checks the run directory.
 
     What NumPy alone can refuse is refused before TensorFlow is imported, which takes seconds. The images as they were
     read are freed at the end, when the splits have been made of them.
     """
     from tfvae.data import place, sources
-    from tfvae.training import initial
+    from tfvae.training import initial, network_file
 
     config = initial.with_recorded(place.absolute(config))
     if arrays is None:
@@ -152,6 +169,7 @@ def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Ca
         config = _with_what_data_tell(config, parts)
     _check_run_dir(config)
     initial.check_early(config)
+    network_file.check_early(config, layers)
     import_tensorflow()
     from tfvae.data import dataset as data
     from tfvae.training import strategy
@@ -166,9 +184,10 @@ def _start(config: Config, arrays: "dict[str, Split] | None", on_workers_met: Ca
         config = _with_what_data_tell(config, parts)
     lines = (data_line, *parts.notes, *left_to_data.choices(config, parts.kind))
     dataset = data.divide(config, parts)
-    config = _with_run_dir(left_to_data.with_filters(config, dataset.image_shape), dataset)
+    config = _with_run_dir(left_to_data.with_filters(config, dataset.image_shape), dataset, layers)
     _check_run_dir(config)
-    return _Start(config, dataset, placement, "; ".join(lines), weights)
+    trunks = network_file.network_of(config, dataset, layers, placement.say)
+    return _Start(config, dataset, placement, "; ".join(lines), weights, trunks)
 
 
 def _with_what_data_tell(config: Config, parts: "Parts") -> Config:
@@ -177,11 +196,15 @@ def _with_what_data_tell(config: Config, parts: "Parts") -> Config:
     return left_to_data.with_epochs(config, parts.sizes.train, parts.sizes.validation, parts.kind)
 
 
-def _with_run_dir(config: Config, dataset: "Dataset") -> Config:
+def _with_run_dir(config: Config, dataset: "Dataset", layers: "tuple[keras.Layer, keras.Layer] | None") -> Config:
     """`config` with its run directory, which is named by all other settings where none is given."""
     name = run_name(config)
     if config.dataset == ARRAYS:  # other arrays are another run
         name += f"-{dataset.fingerprint()}"
+    if layers is not None:  # and so are other layers
+        from tfvae.core.own_network import as_trunks
+
+        name += f"-{as_trunks(LAYERS, layers).fingerprint}"
     return dataclasses.replace(config, run_dir=str(Path(config.run_dir or RUNS / name)))
 
 
@@ -212,15 +235,9 @@ def _check_places(config: Config, fingerprint: str) -> None:
     ownership.require_own(config, fingerprint)
 
 
-def _train_in(
-    run_dir: Path,
-    config: Config,
-    dataset: "Dataset",
-    placement: "Placement",
-    initial: "InitialWeights | None",
-    profile_steps: tuple[int, int] | None,
-) -> dict[str, Any]:
+def _train_in(run_dir: Path, start: "_Start", profile_steps: tuple[int, int] | None) -> dict[str, Any]:
     """Trains in a run directory that no other process uses; says what is safe where that fails."""
+    config, dataset, placement, _, initial, trunks = start
     from tfvae.analysis.pictures import draw_pictures
     from tfvae.training import checkpoints
     from tfvae.training.trainer import Trainer
@@ -230,7 +247,8 @@ def _train_in(
     safe = functools.partial(checkpoints.safe_on_disk, run_dir)
     with locked(run_dir) if placement.chief else contextlib.nullcontext():
         with told_plainly_of(config), placement.together(safe):
-            return Trainer(config, dataset, run_dir, placement, draw, export_trained, initial, profile_steps).train()
+            facts = (initial, profile_steps, trunks)
+            return Trainer(config, dataset, run_dir, placement, draw, export_trained, *facts).train()
 
 
 def export_models(config: Config, fingerprint: str, vae: "VAE", step: int, results: dict[str, Any]) -> Path:

@@ -236,7 +236,7 @@ def test_what_networks_and_priors_refuse_is_in_their_rows(monkeypatch):
 
 def test_the_rows_are_the_flags_values_and_name_one_another():
     tables = {"posterior": POSTERIORS, "prior": PRIORS, "likelihood": LIKELIHOODS, "objective": OBJECTIVES}
-    tables["network"] = NETWORKS
+    assert FIELDS["network"].metadata["kind"].names == tuple(NETWORKS)
     for name, table in tables.items():
         assert FIELDS[name].metadata["kind"].allowed.removeprefix("auto or ") == f"one of {', '.join(table)}"
     for row in POSTERIORS.values():

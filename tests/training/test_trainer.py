@@ -137,7 +137,7 @@ def test_workers_must_bring_the_same_images_and_flags(tmp_path, monkeypatch):
     made = make_trainer(tmp_path)
     made.restore()
     flags = {**made.config.settings(), "validate_every": 1}
-    assert facts == {"step": 0, "images": make_dataset().fingerprint(), "flags": flags}
+    assert facts == {"step": 0, "images": make_dataset().fingerprint(), "flags": flags, "network": None}
 
 
 # A signal in a validation.

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from tfvae.config.capabilities import LIKELIHOODS, NETWORKS, PRIORS
+from tfvae.config.capabilities import LIKELIHOODS, PRIORS
 from tfvae.config.config import Config
+from tfvae.config.network_name import network_row
 from tfvae.config.rules import has_filters
 
 A_NUMBER = "a number"  # any: no weight belongs to a deviation that is one
@@ -17,7 +18,7 @@ def architecture(config: Config, part: str) -> dict[str, Any]:
     names = ["network", "activation", "latent_dim"]
     if has_filters(config.network):
         names.append("filters")
-    if config.network is not None and NETWORKS[config.network].has_blocks:
+    if config.network is not None and network_row(config.network).has_blocks:
         names.append("residual_blocks")
     if part != "decoder" or not has_filters(config.network):  # a decoder of convolutions has no hidden units
         names.append("hidden_units")

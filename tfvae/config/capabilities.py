@@ -127,6 +127,8 @@ NETWORKS = {
     "resnet": Network(has_filters=True, has_blocks=True),
 }
 
+OWN_NETWORK = Network(in_explorer=False)  # of the user's own: `network_name.py`
+
 ACTIVATIONS = ("relu", "tanh", "elu", "gelu", "softplus", "silu")  # of Keras, which the explorer's page has too
 
 TASKS = {

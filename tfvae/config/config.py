@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tfvae.config.capabilities import ACTIVATIONS, LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
+from tfvae.config.capabilities import ACTIVATIONS, LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS
 from tfvae.config.data_names import data_set_name
 from tfvae.config.fields import (
     SIGMA_RANGE,
@@ -26,6 +26,7 @@ from tfvae.config.fields import (
     whole_numbers,
 )
 from tfvae.config.fields import sigma as sigma_kind
+from tfvae.config.network_name import network_name
 from tfvae.config.rules import check_combinations, has_closed_kl
 from tfvae.config.schedule import learning_rate_schedule
 from tfvae.config.usual import USUAL
@@ -122,8 +123,9 @@ class Config:
     )
     network: str | None = field(
         None,
-        or_auto(choice(*NETWORKS)),
-        "dense layers; convolutions; resnet: with residual blocks; auto: mlp, and of a folder of images conv",
+        or_auto(network_name()),
+        "dense layers; convolutions; resnet: with residual blocks; or your own package.module:function; auto: mlp, of a "
+        "folder of images conv",
     )
     hidden_units: tuple[int, ...] = field(
         (512,),
@@ -149,8 +151,7 @@ class Config:
         None,
         or_auto(choice(*LIKELIHOODS)),
         "p(x|z); continuous_bernoulli is a density of values in [0, 1]; discretized_logistic, logistic_mixture and "
-        "categorical are probabilities of 8-bit pixels, in bits; auto: bernoulli, and of vectors and of a folder of "
-        "images gaussian",
+        "categorical are probabilities of 8-bit pixels, in bits; auto: bernoulli, of vectors and a folder gaussian",
     )
     likelihood_components: int = field(10, whole(1, 1_000), "of --likelihood=logistic_mixture: K, of each pixel")
     sigma: float | str | None = field(

@@ -19,6 +19,7 @@ from tfvae.config.capabilities import (
     Task,
 )
 from tfvae.config.fields import to_python, to_text
+from tfvae.config.network_name import is_own, network_row
 from tfvae.config.usual import USUAL
 from tfvae.errors import InputError, as_arguments
 
@@ -33,7 +34,7 @@ def has_closed_kl(posterior: str, prior: str) -> bool:
 
 def has_filters(network: str | None) -> bool:
     """Whether a network is one of convolutions; one that is left to the data, None, is not yet."""
-    return network is not None and NETWORKS[network].has_filters
+    return network is not None and network_row(network).has_filters
 
 
 def asks_for_levels(config: "Config") -> str | None:
@@ -70,6 +71,8 @@ def refusals(config: "Config") -> Iterator[tuple[str, str]]:
     if config.optimizer != "adam" and config.adam_epsilon != 1e-7:
         yield "adam_epsilon", f"must not be set with --optimizer={config.optimizer!r}"
     yield from _of_sigma(config)
+    if config.dtype != "float32" and is_own(config.network):
+        yield "dtype", f"must be 'float32' with --network={config.network!r}, whose layers bring dtypes of their own"
     if config.value_range is not None and config.scale != "unit":
         yield "value_range", "must not be set without --scale='unit'"
     yield from _of_selecting(config)
@@ -229,7 +232,7 @@ def _of_kind(config: "Config", kind: str) -> Iterator[tuple[str, str]]:
 def check_explorer(config: "Config") -> None:
     """Refuses the latent explorer of a network or likelihood that its page can't compute; raises InputError."""
     network = config.network or USUAL["network"]
-    if not NETWORKS[network].in_explorer:
+    if not network_row(network).in_explorer:
         raise InputError(
             f"--explorer=true: must be false for --network={network}, whose decoder the page can't compute"
         )

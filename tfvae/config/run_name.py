@@ -7,6 +7,7 @@ from pathlib import Path
 from tfvae.config.config import FIELDS, Config
 from tfvae.config.data_names import is_file_name
 from tfvae.config.fields import to_text
+from tfvae.config.network_name import is_own
 from tfvae.config.rules import has_filters
 from tfvae.config.usual import USUAL
 
@@ -14,7 +15,9 @@ from tfvae.config.usual import USUAL
 def run_name(config: Config) -> str:
     """A short name for the run, different for other settings (`dataset` resolved): digits-512-2-212c6024."""
     dataset = Path(config.dataset).stem if is_file_name(config.dataset) else config.dataset
-    sizes = (config.network,) if has_filters(config.network) else config.hidden_units
+    sizes: tuple[str | int, ...] = config.hidden_units
+    if config.network is not None and (has_filters(config.network) or is_own(config.network)):
+        sizes = tuple(config.network.split(":"))
     settings = config.settings()
     settings |= {name: usual for name, usual in USUAL.items() if settings[name] is None}
     defaults = {name: described.default for name, described in FIELDS.items()} | USUAL

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import keras
 
 from tfvae.core.models import Decoder, Encoder
+from tfvae.core.own_trunk import OwnTrunk
 from tfvae.core.posteriors import POSTERIORS
 from tfvae.core.residual import GroupNorm
+from tfvae.core.traced_cost import trace
 from tfvae.core.vae import VAE
 
 _ARRAYS = 8  # of an image's size that a density takes for each z: its mean, differences, squares, ...
@@ -27,7 +29,9 @@ class Cost(NamedTuple):
 
 def of_encoder(encoder: Encoder) -> Cost:
     """Of the way from x to q(z|x)."""
-    cost, features = _of_layers(encoder.trunk, encoder.input_shape)
+    # the plan of an evaluation, hence its last digits, depend on the numbers of built-in networks
+    shape = encoder.features_shape if encoder.own_trunk else encoder.input_shape
+    cost, features = _of_layers(encoder.trunk, shape)
     size = sum(POSTERIORS[encoder.posterior].head_sizes(encoder.latent_dim).values())
     return _plus_dense(cost, _numbers(features[1:]), size)
 
@@ -36,7 +40,7 @@ def of_decoder(decoder: Decoder) -> Cost:
     """Of the way from z to the numbers that make p(x|z)."""
     cost, features = _of_layers(decoder.trunk, decoder.input_shape)
     last, _ = _of_layers((decoder.new_output_layer(features),), features)
-    return Cost(*(a + b for a, b in zip(cost, last)))
+    return _plus(cost, last)
 
 
 def rows_within(vae: VAE, memory: float) -> int:
@@ -44,6 +48,17 @@ def rows_within(vae: VAE, memory: float) -> int:
     outputs = max(of_encoder(vae.encoder).outputs, of_decoder(vae.decoder).outputs)
     values = outputs + _ARRAYS * math.prod(vae.encoder.image_shape)
     return max(1, int(memory // (_FLOAT_BYTES * values)))
+
+
+def _plus(cost: Cost, other: Cost) -> Cost:
+    return Cost(*(a + b for a, b in zip(cost, other)))
+
+
+def _of_own(trunk: OwnTrunk, shape: Shape) -> Cost:
+    """Of a trunk that the user has made; one that is not built is built for this alone."""
+    built = trunk.built_copy(shape)
+    traced = trace(built, shape)
+    return Cost(built.count_params(), traced.outputs, traced.multiply_adds)
 
 
 def _plus_dense(cost: Cost, inputs: int, outputs: int) -> Cost:
@@ -56,6 +71,9 @@ def _of_layers(layers: Iterable[keras.layers.Layer], shape: Shape) -> tuple[Cost
     cost = Cost(0, 0, 0)
     for layer in layers:
         next_shape = layer.compute_output_shape(shape)
+        if isinstance(layer, OwnTrunk):
+            cost, shape = _plus(cost, _of_own(layer, shape)), next_shape
+            continue
         inner, _ = _of_layers(getattr(layer, "trunk", ()), shape)  # of a layer that is made of others
         kernel, biases = _kernel_and_biases(layer, shape)
         # a kernel of a convolution is applied at each place of the smaller of its two images

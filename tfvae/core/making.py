@@ -7,6 +7,7 @@ from tfvae.config.left_to_data import default_filters
 from tfvae.core.columns import Columns
 from tfvae.core.likelihoods import sigma_pace
 from tfvae.core.models import Decoder, Encoder
+from tfvae.core.own_network import Trunks
 from tfvae.core.vae import OBJECTIVE_SETTINGS, VAE
 
 
@@ -17,6 +18,7 @@ def make_networks(
     start_stddev: float | None = None,
     columns: Columns | None = None,
     value_range: tuple[float, float] | None = None,
+    trunks: Trunks | None = None,
 ) -> tuple[Encoder, Decoder]:
     """The encoder and the decoder of `make_vae`, not built: no weight is there yet."""
     config = config.as_usual()
@@ -25,9 +27,11 @@ def make_networks(
     filters = config.filters or default_filters(image_shape)
     options |= {"image_shape": image_shape, "filters": filters, "layer_dtype": config.dtype, "columns": columns}
     options["value_range"] = value_range
-    encoder = Encoder(**options, posterior=config.posterior, white=white, name="encoder")
+    of_encoder, of_decoder = trunks or (None, None)
+    encoder = Encoder(**options, own_trunk=of_encoder, posterior=config.posterior, white=white, name="encoder")
     decoder = Decoder(
         **options,
+        own_trunk=of_decoder,
         likelihood=config.likelihood_name,
         sigma=cast(float | str, config.sigma),
         sigma_floor=config.sigma_floor,
@@ -46,14 +50,16 @@ def make_vae(
     start_stddev: float | None = None,
     columns: Columns | None = None,
     value_range: tuple[float, float] | None = None,
+    trunks: Trunks | None = None,
 ) -> VAE:
     """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C].
 
     `white` is that of `inputs.InputRule`. A learned deviation starts from `start_stddev`: that of the training images,
     in x; None makes the model as older runs have it. `columns` are those of vectors, whose shape is [1, 1, D].
-    `value_range` is what the user's images have in the place of [0, 1].
+    `value_range` is what the user's images have in the place of [0, 1]. `trunks` are those of a network of the user's
+    own.
     """
-    encoder, decoder = make_networks(config, image_shape, white, start_stddev, columns, value_range)
+    encoder, decoder = make_networks(config, image_shape, white, start_stddev, columns, value_range, trunks)
     # Keras's own names would count the models of the process
     objective = {name: getattr(config, name) for name in OBJECTIVE_SETTINGS}
     vae = VAE(encoder, decoder, prior=config.prior, components=config.prior_components, objective=objective, name="vae")

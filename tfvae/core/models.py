@@ -18,9 +18,10 @@ from tfvae.core.inputs import InputRule, as_latents, is_from_outside, require_la
 from tfvae.core.keras_globals import DATA_FORMAT
 from tfvae.core.likelihoods import make_family, optimal_log_variance
 from tfvae.core.networks import NETWORKS, Architecture, Trunk
+from tfvae.core.own_trunk import OwnTrunk
 from tfvae.core.posteriors import PosteriorHead
 from tfvae.core.protocols import Density, HasVariance, Posterior
-from tfvae.core.vectors import VectorRule, as_features, in_their_units
+from tfvae.core.vectors import VectorRule, as_features, features_shape, in_their_units
 
 
 def seed_of(layer: keras.Layer, seed: int, name: str) -> int:
@@ -34,7 +35,8 @@ class _EncoderOrDecoder(keras.Model):
     Without a `get_config` of its own a subclassed keras.Model silently saves the default arguments. `layer_dtype` is
     the dtype of the layers' products; their weights are of float32 in any case, and so are inputs and outputs.
     `columns` are those of vectors, which are kept as images [1, 1, D]; None of images. `value_range` is what the
-    user's images have in the place of [0, 1], where that is neither.
+    user's images have in the place of [0, 1], where that is neither. `own_trunk` is the JSON of a network of the user's
+    own, which `network` is the name of: see `OwnTrunk`.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class _EncoderOrDecoder(keras.Model):
         layer_dtype: str = "float32",
         columns: Columns | dict[str, Any] | None = None,
         value_range: tuple[float, float] | None = None,
+        own_trunk: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -61,6 +64,7 @@ class _EncoderOrDecoder(keras.Model):
         self.seed, self.layer_dtype = seed, layer_dtype
         self.value_range = None if value_range is None else (value_range[0], value_range[1])
         self.columns = columns if isinstance(columns, Columns) else Columns.from_json(columns)
+        self.own_trunk = own_trunk
         self.architecture = Architecture(self.image_shape, self.hidden_units, self.filters, activation, residual_blocks)
 
     def layer_options(self, name: str) -> dict[str, Any]:
@@ -79,7 +83,13 @@ class _EncoderOrDecoder(keras.Model):
             config["columns"] = self.columns.to_json()
         if self.value_range:
             config["value_range"] = self.value_range
+        if self.own_trunk:
+            config["own_trunk"] = self.own_trunk
         return config
+
+    def make_own_trunk(self, serialized: str) -> OwnTrunk:
+        """The trunk that the user has made."""
+        return OwnTrunk(serialized, seed_of(self, self.seed, "network"), name="network")
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -124,7 +134,11 @@ class Encoder(_EncoderOrDecoder):
         super().__init__(*args, **kwargs)
         self.posterior = posterior
         self.white = white
-        self.trunk = NETWORKS[self.network].encoder(self.architecture, self.layer_options)
+        if self.own_trunk:
+            flatten = keras.layers.Flatten(data_format=DATA_FORMAT, dtype="float32")
+            self.trunk: Trunk = (self.make_own_trunk(self.own_trunk), flatten)
+        else:
+            self.trunk = NETWORKS[self.network].encoder(self.architecture, self.layer_options)
         self.head = PosteriorHead(
             posterior, self.latent_dim, seed_of(self, self.seed, "mean"), name="head", dtype="float32"
         )
@@ -145,9 +159,7 @@ class Encoder(_EncoderOrDecoder):
     @property
     def features_shape(self) -> tuple[int | None, ...]:
         """Of what the trunk takes: [B, H, W, C], or [B, 1, 1, 2 D] where values may be missing."""
-        if self.columns and self.columns.missing:
-            return (None, 1, 1, 2 * len(self.columns.names))
-        return self.input_shape
+        return (None, *features_shape(self.image_shape, self.columns))
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -202,7 +214,10 @@ class Decoder(_EncoderOrDecoder):
         self.start_stddev, self.sigma_pace = start_stddev, sigma_pace
         self.likelihood_components = likelihood_components
         self.family = make_family(likelihood, sigma, sigma_floor, start_stddev, sigma_pace, likelihood_components)
-        self.trunk = NETWORKS[self.network].decoder(self.architecture, self.layer_options)
+        if self.own_trunk:
+            self.trunk: Trunk = (self.make_own_trunk(self.own_trunk),)
+        else:
+            self.trunk = NETWORKS[self.network].decoder(self.architecture, self.layer_options)
         self.output_layer: keras.layers.Layer | None = None  # `build` makes it, when it knows the features' shape
         self.learned: tuple[keras.Variable, ...] = ()
 

@@ -34,6 +34,7 @@ class Stream(enum.IntEnum):
     VARIANCE = 7  # of the final pass of --sigma=optimal
     LIKELIHOOD = 8  # x drawn from p(x|z)
     AGGREGATE = 9  # in the picture of the aggregate posterior
+    DROPOUT = 10  # in networks of the user's own
 
 
 def seed_for(seed: int | tf.Tensor, stream: Stream, step: int | tf.Tensor = 0) -> tf.Tensor:

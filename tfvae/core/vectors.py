@@ -19,6 +19,11 @@ from tfvae.core.protocols import Density, HasVariance
 from tfvae.errors import InputError
 
 
+def features_shape(image_shape: tuple[int, int, int], columns: Columns | None) -> tuple[int, int, int]:
+    """Of what the encoder's first layer sees of x: [H, W, C], or [1, 1, 2 D] where values may be missing."""
+    return (1, 1, 2 * len(columns.names)) if columns and columns.missing else image_shape
+
+
 def as_features(columns: Columns, x: tf.Tensor) -> tf.Tensor:
     """What the encoder's first layer sees of x: u [B, 1, 1, D], or [B, 1, 1, 2 D] where values may be missing."""
     u = (

@@ -1,12 +1,16 @@
-"""The images, or vectors, that Python hands in, as the parts of a data set."""
+"""What Python hands in: images, or vectors, as the parts of a data set, and the two layers of a network."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from tfvae.config import Config
+from tfvae.config.network_name import LAYERS
 from tfvae.errors import InputError
 from tfvae.runtime.tensorflow import import_tensorflow
 
 if TYPE_CHECKING:
+    import keras
+
     from tfvae.data.splits import Split
 
 
@@ -21,3 +25,21 @@ def parts(config: Config, images: Any, validation: Any, test: Any, labels: Any) 
     from tfvae.data import memory, sources
 
     return memory.load(images, validation, test, labels, sources.memory_bytes(config), config.labels == "auto")
+
+
+def network(
+    config: Config, encoder: "keras.Layer | None", decoder: "keras.Layer | None"
+) -> "tuple[Config, tuple[keras.Layer, keras.Layer] | None]":
+    """`config` with the name of a network that was handed in, and its layers; None where nothing was.
+
+    Raises:
+        InputError: only one of them is given, or they are beside a network that `config` names.
+    """
+    if encoder is None and decoder is None:
+        return config, None
+    for name, value, other in (("encoder", encoder, "decoder"), ("decoder", decoder, "encoder")):
+        if value is None:
+            raise InputError(f"{name}: must be given with {other}: a layer or model of Keras")
+    if config.network not in (None, LAYERS):
+        raise InputError(f"encoder, decoder: must not be given beside --network={config.network}")
+    return dataclasses.replace(config, network=LAYERS), (encoder, decoder)

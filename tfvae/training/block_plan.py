@@ -40,6 +40,19 @@ def first_steps(config: Config, vae: VAE) -> int:
     return max(1, min(_FIRST_STEPS, int(_CALL_MULTIPLY_ADDS // of_step)))
 
 
+def next_steps(config: Config, step: int, epoch_steps: int, chunk: int) -> int:
+    """How many steps are made together after `step`: up to `chunk`, but not beyond the next validation.
+
+    They end within an epoch only where they reach no epoch's end.
+    """
+    epoch = step // epoch_steps
+    interval = config.epochs_a_validation
+    next_stop = min((epoch // interval + 1) * interval, config.epoch_count)  # an epoch
+    count = min(chunk, next_stop * epoch_steps - step)
+    to_epoch_end = (step + count) // epoch_steps * epoch_steps - step
+    return to_epoch_end if to_epoch_end > 0 else count
+
+
 def plan_blocks(vae: VAE, memory_gb: float) -> BlockPlan:
     """The largest blocks whose activations take at most `memory_gb`, and whose calls are not too long."""
     rows = cost.rows_within(vae, memory_gb * 1e9)

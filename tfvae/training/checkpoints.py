@@ -24,11 +24,14 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.config.checkpoint_choice import AUTO, BEST, LAST, Choice
 from tfvae.config.flagfile import read_config
+from tfvae.config.network_name import is_own
 from tfvae.core.columns import Columns
 from tfvae.core.making import make_vae
 from tfvae.core.vae import VAE
 from tfvae.errors import InputError, RunError
+from tfvae.runtime import verbosity
 from tfvae.runtime.files import move_into_place, no_checkpoint, numbered_directories
+from tfvae.training import network_file
 
 _MOST_CHECKPOINTS = 3
 BEST_FOLDER = "best"  # of a run
@@ -260,13 +263,14 @@ def load_run(run_dir: str | os.PathLike[str], checkpoint: Choice = AUTO) -> Save
     """
     config = read_config(run_dir).as_usual()
     folders = _chosen_folders(config, checkpoint)
+    trunks = network_file.read(config.directory, verbosity.log) if is_own(config.network) else None
     vaes: list[VAE] = []  # of the checkpoints that were tried
 
     def make(notes: dict[str, Any]) -> Variables:
         shape = tuple(notes["image_shape"])
         columns = Columns.from_json(notes.get("columns"))
         facts = (notes.get("white", 255), notes.get("start_stddev"), columns, notes.get("value_range"))
-        vaes.append(make_vae(config, shape, *facts))
+        vaes.append(make_vae(config, shape, *facts, trunks))
         return {v.path: v.value for v in vaes[-1].variables}
 
     notes = restore_first(folders, make, prefix="vae/")

@@ -6,6 +6,7 @@ import time
 import tensorflow as tf
 
 from tfvae.config import Config
+from tfvae.core.own_network import Trunks
 from tfvae.core.vae import VAE
 from tfvae.data.provenance import examples
 from tfvae.data.splits import Dataset
@@ -25,15 +26,16 @@ _WORTH_TELLING = 30.0  # seconds
 class DryRun:
     """A training of which a few steps are made, on weights that are thrown away; nothing is written."""
 
-    def __init__(self, config: Config, dataset: Dataset, placement: Placement) -> None:
-        self.config, self.dataset, self.placement = config, dataset, placement
+    def __init__(self, config: Config, dataset: Dataset, placement: Placement, trunks: Trunks | None = None) -> None:
+        self.config, self.dataset, self.placement, self.trunks = config, dataset, placement, trunks
         self.word = examples(dataset.columns)
         self.epoch_steps = steps_per_epoch(config, len(dataset.train.images))
         self.total_steps = config.epoch_count * self.epoch_steps
         self.done_steps = checkpoints.read_notes(config.directory).get("step", 0)
         with placement.strategy.scope():
             shape, white = dataset.image_shape, dataset.white
-            self.state: TrainState = create_state(config, shape, len(dataset.train.images), white, None, *dataset.units)
+            facts = (white, None, *dataset.units, trunks)
+            self.state: TrainState = create_state(config, shape, len(dataset.train.images), *facts)
 
     def lines(self) -> list[str]:
         """All that is told, a line each."""
@@ -41,7 +43,8 @@ class DryRun:
 
     def memory(self) -> str:
         """What the network takes, as far as it can be known, and the training images."""
-        needs = memory.needs_of(self.config, self.dataset.image_shape, self.placement.local_replicas)
+        facts = (self.placement.local_replicas, self.dataset.columns, self.trunks)
+        needs = memory.needs_of(self.config, self.dataset.image_shape, *facts)
         network = needs.state_bytes + max(needs.gradient_bytes, needs.batch_bytes)
         images = self.dataset.train.images.nbytes
         return (

@@ -31,6 +31,7 @@ from tfvae.runtime.files import numbered_directories
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from tfvae.core.own_network import Trunks
     from tfvae.core.vae import VAE
     from tfvae.data.splits import Dataset
 
@@ -111,6 +112,7 @@ class InitialWeights(NamedTuple):
     start_stddev: float | None  # from which a learned sigma counts
     sigma_pace: float  # in which it counts
     checksum: str
+    own_trunks: dict[str, str | None]  # of each part, where it is a network of the user's own
 
     @property
     def has_decoder(self) -> bool:
@@ -122,7 +124,7 @@ class InitialWeights(NamedTuple):
         of_run = f"{self.config.run_dir}, step {self.step:,}, trained on {self.config.dataset}"
         return f"{_WORDS[self.part]} of {of_run} (checksum {self.checksum})"
 
-    def require_architecture(self, config: Config, dataset: "Dataset") -> None:
+    def require_architecture(self, config: Config, dataset: "Dataset", trunks: "Trunks | None" = None) -> None:
         """Refuses them for a run with these settings, nothing of which is auto, on these data; nothing is written.
 
         Raises:
@@ -132,7 +134,8 @@ class InitialWeights(NamedTuple):
 
         _require_same_settings(config, self.config)
         self._require_same_columns(config, dataset.columns)
-        vae = make_vae(config, dataset.image_shape, dataset.white, self.start_stddev, *dataset.units)
+        vae = make_vae(config, dataset.image_shape, dataset.white, self.start_stddev, *dataset.units, trunks)
+        self._require_same_trunks(config, vae)
         variables = _variables(vae, self.part)
         for name in {**variables, **self.values}:
             here = variables[name].shape.as_list() if name in variables else None
@@ -142,6 +145,14 @@ class InitialWeights(NamedTuple):
                     f"--dataset={config.dataset}: must have images of the shape {list(self.image_shape)}, as those of "
                     f"the run of --init_from={config.init_from}, and has {list(dataset.image_shape)}: {name} has the "
                     f"shape {there} there, {here} here"
+                )
+
+    def _require_same_trunks(self, config: Config, vae: "VAE") -> None:
+        for part, there in self.own_trunks.items():
+            if self.part in ("all", part) and getattr(vae, part).own_trunk != there:
+                raise InputError(
+                    f"--network={config.network}: must be the network of the run of --init_from={config.init_from}, "
+                    f"and its {part} is another one there"
                 )
 
     def _require_same_columns(self, config: Config, columns: Columns | None) -> None:
@@ -216,6 +227,7 @@ def read(config: Config) -> tuple[Config, InitialWeights | None]:
         vae.decoder.start_stddev,
         vae.decoder.sigma_pace,
         checksum,
+        {"encoder": vae.encoder.own_trunk, "decoder": vae.decoder.own_trunk},
     )
     if config.init_checksum not in (None, checksum):
         way = f"--init_checksum=auto takes these, of --init_part={config.init_part}"

@@ -5,7 +5,9 @@ from typing import NamedTuple
 from tfvae.config import Config
 from tfvae.config.rules import has_filters
 from tfvae.core import cost, fast
+from tfvae.core.columns import Columns
 from tfvae.core.making import make_networks
+from tfvae.core.own_network import Trunks
 from tfvae.errors import InputError
 from tfvae.runtime.memory import machine_bytes
 
@@ -22,9 +24,15 @@ class Needs(NamedTuple):
     batch_bytes: int  # what the layers put out for a batch, which the backward pass frees on its way to the gradients
 
 
-def needs_of(config: Config, image_shape: tuple[int, int, int], local_replicas: int) -> Needs:
-    """What a network of `config` needs; it is not built."""
-    encoder, decoder = make_networks(config, image_shape)
+def needs_of(
+    config: Config,
+    image_shape: tuple[int, int, int],
+    local_replicas: int,
+    columns: Columns | None = None,
+    trunks: Trunks | None = None,
+) -> Needs:
+    """What a network of `config` needs; it is not built. `columns` and `trunks` are those of `make_networks`."""
+    encoder, decoder = make_networks(config, image_shape, columns=columns, trunks=trunks)
     of_encoder, of_decoder = cost.of_encoder(encoder), cost.of_decoder(decoder)
     weights = of_encoder.weights + of_decoder.weights
     outputs = of_encoder.outputs + config.num_samples * of_decoder.outputs
@@ -33,7 +41,13 @@ def needs_of(config: Config, image_shape: tuple[int, int, int], local_replicas: 
     return Needs(weights, state_bytes, gradient_bytes, config.batch_size * outputs * _FLOAT_BYTES)
 
 
-def require_fitting(config: Config, image_shape: tuple[int, int, int], local_replicas: int) -> None:
+def require_fitting(
+    config: Config,
+    image_shape: tuple[int, int, int],
+    local_replicas: int,
+    columns: Columns | None = None,
+    trunks: Trunks | None = None,
+) -> None:
     """Refuses a network whose training can't fit into this machine's memory; a GPU's own is not looked at.
 
     What is counted is there for certain: the weights and the optimizer's variables on each replica, and beside them
@@ -44,7 +58,7 @@ def require_fitting(config: Config, image_shape: tuple[int, int, int], local_rep
     """
     if fast.computes_on_gpu():
         return
-    weights, state_bytes, gradient_bytes, batch_bytes = needs_of(config, image_shape, local_replicas)
+    weights, state_bytes, gradient_bytes, batch_bytes = needs_of(config, image_shape, local_replicas, columns, trunks)
     total = machine_bytes()
     if state_bytes + max(gradient_bytes, batch_bytes) <= total:
         return
@@ -54,6 +68,8 @@ def require_fitting(config: Config, image_shape: tuple[int, int, int], local_rep
         flag, way = f"--network={config.network}", "smaller --hidden_units"
         if has_filters(config.network):
             way = "--filters=auto, or smaller --hidden_units"
+        if trunks is not None:
+            way = "smaller layers"
     raise InputError(
         f"{flag}: must fit into this machine's {total / 1e9:.1f} GB: {weights:,} weights with {config.optimizer}'s "
         f"variables take {state_bytes / 1e9:.1f} GB, their gradients {gradient_bytes / 1e9:.1f} GB, and what the "

@@ -10,6 +10,7 @@ from tfvae.config.schedule import read_steps
 from tfvae.core.columns import Columns
 from tfvae.core.keras_globals import Float32Schedule, float32_by_default
 from tfvae.core.making import make_vae
+from tfvae.core.own_network import Trunks
 from tfvae.core.vae import VAE
 
 
@@ -70,9 +71,10 @@ def create_state(
     start_stddev: float | None = None,
     columns: Columns | None = None,
     value_range: tuple[float, float] | None = None,
+    trunks: Trunks | None = None,
 ) -> TrainState:
     """A new VAE and its optimizer, at step 0; the arguments after `examples` are those of `make_vae`."""
-    vae = make_vae(config, image_shape, white, start_stddev, columns, value_range)
+    vae = make_vae(config, image_shape, white, start_stddev, columns, value_range, trunks)
     optimizer = make_optimizer(config, steps_per_epoch(config, examples))
     with float32_by_default():
         optimizer.build(vae.trainable_variables)

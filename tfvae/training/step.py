@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.config import Config
-from tfvae.core import fast, noise, objectives
+from tfvae.core import dropout, fast, noise, objectives
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.repeatable import sums_in_order
@@ -150,7 +150,8 @@ class TrainStep:
         """A replica's share of the global batch's mean squared error a value, at the z of step t."""
         rows = self.rows(replica)
         x = self.batch(images, order, start, t, rows)
-        squared_errors = objectives.mean_squared_error(self.state.vae, x, self.epsilon(t, rows))
+        with dropout.in_step(self.config.seed, t, rows, self.config.batch_size):
+            squared_errors = objectives.mean_squared_error(self.state.vae, x, self.epsilon(t, rows))
         return tf.reduce_sum(squared_errors) / self.config.batch_size
 
     def set_variance(self, share: tf.Tensor) -> None:
@@ -170,7 +171,7 @@ class TrainStep:
         x = self.batch(images, order, start, t, rows)
         epsilon = self.epsilon(t, rows)
         beta = self.beta(t)
-        with tf.GradientTape() as tape:
+        with dropout.in_step(self.config.seed, t, rows, batch_size), tf.GradientTape() as tape:
             losses, terms = objectives.training_loss(self.config, self.state.vae, x, epsilon, beta)
             loss = tf.reduce_sum(losses) / batch_size
         # of the plain autoencoder, the posterior's variance has no gradient

@@ -18,15 +18,16 @@ from tfvae.config import Config
 from tfvae.config.capabilities import OBJECTIVES
 from tfvae.config.flagfile import FILE_NAME, to_flagfile
 from tfvae.core.making import make_vae
+from tfvae.core.own_network import Trunks
 from tfvae.data.dataset import changed
 from tfvae.data.provenance import examples
 from tfvae.data.splits import Dataset
 from tfvae.errors import RunError
 from tfvae.runtime import files
 from tfvae.runtime.signals import signals_held
-from tfvae.training import checkpoints, evaluation, history, report
+from tfvae.training import checkpoints, evaluation, history, network_file, report
 from tfvae.training.best import Selection
-from tfvae.training.block_plan import first_steps, plan_blocks
+from tfvae.training.block_plan import first_steps, next_steps, plan_blocks
 from tfvae.training.ending import Ending, Export
 from tfvae.training.initial import InitialWeights
 from tfvae.training.latent_watch import LatentWatch
@@ -59,13 +60,15 @@ class Trainer:
         export: Export,
         initial: InitialWeights | None = None,
         profile_steps: tuple[int, int] | None = None,
+        trunks: Trunks | None = None,
     ) -> None:
         self.config, self.dataset, self.run_dir, self.placement = config, dataset, run_dir, placement
-        self.draw_pictures, self.export = draw_pictures, export
+        self.draw_pictures, self.export, self.trunks = draw_pictures, export, trunks
         images = len(dataset.train.images)
         start = start_stddev(config, dataset, run_dir, initial)
         with placement.strategy.scope():
-            self.state = create_state(config, dataset.image_shape, images, dataset.white, start, *dataset.units)
+            facts = (dataset.white, start, *dataset.units, trunks)
+            self.state = create_state(config, dataset.image_shape, images, *facts)
             if initial is not None:
                 initial.assign(self.state.vae)
         self.epoch_steps = steps_per_epoch(config, images)
@@ -110,6 +113,7 @@ class Trainer:
         self.start_clock()
         with signals_held() as self.signals, contextlib.ExitStack() as stack:
             if self.placement.chief:
+                network_file.write_once(self.run_dir, self.config, self.trunks)
                 files.write_atomically(self.run_dir / FILE_NAME, to_flagfile(self.config))
                 self.monitor = stack.enter_context(self.make_monitor())
                 self.history = history.History(self.run_dir, self.step)
@@ -146,7 +150,7 @@ class Trainer:
     def make_monitor(self) -> Monitor:
         """What shows this run."""
         facts = (self.dataset.image_shape, self.dataset.white, self.notes.start_stddev, *self.dataset.units)
-        drawing = (functools.partial(make_vae, self.config, *facts), self.draw_pictures, self.is_stopping)
+        drawing = (functools.partial(make_vae, self.config, *facts, self.trunks), self.draw_pictures, self.is_stopping)
         word = examples(self.dataset.columns)
         return Monitor(self.run_dir, self.config, self.step, self.total_steps, *drawing, word, self._latent_watch())
 
@@ -178,7 +182,7 @@ class Trainer:
         self.saved_step = self.step or None
         # of the free flags, this one alone says when workers meet
         flags = {**self.config.settings(), "validate_every": self.config.epochs_a_validation}
-        facts = {"step": self.step, "images": self.notes.fingerprint, "flags": flags}
+        facts = {"step": self.step, "images": self.notes.fingerprint, "flags": flags, "network": self.trunks}
         self.placement.agree(self.run_dir, facts)
 
     def announce(self) -> None:
@@ -254,13 +258,8 @@ class Trainer:
         return notes[1:]
 
     def _next_count(self) -> int:
-        """Steps of the next chunk: it ends within an epoch only where it reaches no epoch's end."""
-        epoch = self.step // self.epoch_steps
-        interval = self.config.epochs_a_validation
-        next_stop = min((epoch // interval + 1) * interval, self.config.epoch_count)  # an epoch
-        count = min(self.chunk, next_stop * self.epoch_steps - self.step)
-        to_epoch_end = (self.step + count) // self.epoch_steps * self.epoch_steps - self.step
-        return to_epoch_end if to_epoch_end > 0 else count
+        """Steps of the next chunk."""
+        return next_steps(self.config, self.step, self.epoch_steps, self.chunk)
 
     def end_epochs(self, ends: list[Notes]) -> None:
         """Writes what some epochs came to; after the last it validates, prints, draws and saves, where it is time."""
