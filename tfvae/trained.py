@@ -195,7 +195,8 @@ def _write_explorer(trained: "SavedRun", config: Config, dataset: "Dataset", fol
     page = explorer.page(trained.vae, config, dataset, title)
     for folder in folders:
         write_atomically(folder / "explorer.html", page)
-        print(f"{folder / 'explorer.html'}: open it in a browser")
+        how = "tfvae serve shows it, and decodes for it" if trained.vae.decoder.own_trunk else "open it in a browser"
+        print(f"{folder / 'explorer.html'}: {how}")
 
 
 def load_model(path: str | os.PathLike[str]) -> "keras.Model":

@@ -3,9 +3,11 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from tfvae.serving import app
 from tfvae.serving.app import Application, ExplorerPage, Limits, Target, make_app, parse_path
 from tfvae.serving.contract import Refused
 
@@ -177,6 +179,10 @@ def test_the_explorer_s_page_is_read_anew_and_html_is_escaped(tmp_path):
     (tmp_path / "a&b" / "explorer.html").write_text("<title>latent space</title>")
     response = page.get()
     assert response.body == b"<title>latent space</title>" and response.media_type == "text/html"
+    unserved = (Path(app.__file__).parents[1] / "analysis" / "explorer.html").read_text()
+    assert unserved.count('<meta name="served" content="">') == 1
+    (tmp_path / "a&b" / "explorer.html").write_text(unserved)
+    assert b'<meta name="served" content="/v1/models/a%26b:predict">' in page.get().body
 
 
 def test_only_get_of_the_root_is_the_explorer_s(tmp_path):

@@ -1,4 +1,7 @@
-"""The latent explorer: one HTML page that decodes in the reader's browser, without a server or a network."""
+"""The latent explorer: one HTML page that decodes in the reader's browser, without a server or a network.
+
+A network of the user's own is one that the page can't compute: it asks `tfvae.serve`, of which it is then a page.
+"""
 
 import base64
 import hashlib
@@ -34,14 +37,15 @@ _FACTS = ("dataset", "pixels", "likelihood", "prior", "posterior", "objective", 
 def page(vae: VAE, config: Config, dataset: Dataset, title: str) -> str:
     """The whole page, weights and up to 500 test images inside: about 4/3 * (4 bytes a weight + 1 a pixel).
 
-    Its content security policy allows its own script and style, by their hashes, and nothing from anywhere else.
-    `title` says what was trained, and for how many steps. Paths stay out of the page.
+    Its content security policy allows its own script and style, by their hashes, and nothing from anywhere else, but
+    for the server that it comes from where that must decode. `title` says what was trained, and for how many steps.
+    Paths stay out of the page.
     """
     template = _TEMPLATE.read_text("utf-8")
     script, style = _hash_of_element(template, "script"), _hash_of_element(template, "style")
     parts = {
         "policy": f"default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'",
+        "base-uri 'none'; form-action 'none'" + ("; connect-src 'self'" if vae.decoder.own_trunk else ""),
         "title": html.escape(title),
         "model": json.dumps(_model(vae, config, dataset)).replace("<", "\\u003c"),  # no class name ends the element
     }
@@ -67,7 +71,8 @@ def _model(vae: VAE, config: Config, dataset: Dataset) -> dict[str, Any]:
         "shown": shown_channels(dataset.image_shape[-1])[1],
         "latents": config.latent_dim,
         "small": _size_of_first_features(decoder),
-        "layers": _layers(decoder),
+        "layers": None if decoder.own_trunk else _layers(decoder),  # None: a server decodes
+        "range": decoder.value_range or (0, 1),  # of the server's images
         "prior": _prior(vae, config, means),
         "images": _base64(np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)),
         "means": _base64(means),

@@ -230,8 +230,13 @@ def _of_kind(config: "Config", kind: str) -> Iterator[tuple[str, str]]:
 
 
 def check_explorer(config: "Config") -> None:
-    """Refuses the latent explorer of a network or likelihood that its page can't compute; raises InputError."""
+    """Refuses the latent explorer of a network or likelihood that its page can't compute; raises InputError.
+
+    The page of a network of the user's own asks a server to decode.
+    """
     network = config.network or USUAL["network"]
+    if is_own(network):
+        return
     if not network_row(network).in_explorer:
         raise InputError(
             f"--explorer=true: must be false for --network={network}, whose decoder the page can't compute"

@@ -22,6 +22,7 @@ _PREDICT = re.compile(rf"/v1/models/([^/:]+){_NUMBER_OR_LABEL}:(classify|regress
 _STATUS = re.compile(rf"/v1/models(?:/([^/:]+))?{_NUMBER_OR_LABEL}(?:/(metadata))?", re.IGNORECASE | re.ASCII)
 _PATHS = {"POST": _PREDICT, "GET": _STATUS, "HEAD": _STATUS}  # the groups of both: name, version, label, method
 _TOO_SLOW = 408
+_NOT_SERVED = b'<meta name="served" content="">'  # in the explorer's page: it may ask the model there, to decode
 _NO_EXPLORER = """<!doctype html><title>{name}</title><h1>{name}</h1>
 <p>There is no explorer yet: <code>python -m tfvae.export --run_dir=runs/{name} --explorer</code> makes one.
 <p>The model's <a href="/v1/models/{link}">versions</a> and <a href="/v1/models/{link}/metadata">signatures</a>."""
@@ -122,14 +123,18 @@ class Application:
 
 
 class ExplorerPage:
-    """`<base>/explorer.html`, read for each request, or how to make one."""
+    """`<base>/explorer.html`, read for each request, or how to make one; the page is told where the model answers."""
 
     def __init__(self, base: Path) -> None:
         self.path = base / "explorer.html"
+        address = html.escape(f"/v1/models/{quote(base.name, safe='')}:predict")
+        self.served = f'<meta name="served" content="{address}">'.encode()
         self.placeholder = _NO_EXPLORER.format(name=html.escape(base.name), link=quote(base.name))
 
     def get(self) -> Response:
-        content = self.path.read_bytes() if self.path.is_file() else self.placeholder
+        if not self.path.is_file():
+            return Response(self.placeholder, media_type="text/html")
+        content = self.path.read_bytes().replace(_NOT_SERVED, self.served, 1)
         return Response(content, media_type="text/html")
 
 
