@@ -124,8 +124,8 @@ class Config:
     network: str | None = field(
         None,
         or_auto(network_name()),
-        "dense layers; convolutions; resnet: with residual blocks; or your own package.module:function; auto: mlp, of a "
-        "folder of images conv",
+        "dense layers; convolutions; resnet: with residual blocks; your own package.module:function; auto: mlp, and of "
+        "a folder of images conv",
     )
     hidden_units: tuple[int, ...] = field(
         (512,),
