@@ -74,7 +74,7 @@ def _halvings(work: Work) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for size, filters in zip((1, *work.filters), work.filters):
         layers += [nn.Conv2d(size, filters, 3, stride=2, padding=1), *_behind(work, filters)]
-    return [*layers, *_end(work, work.filters[-1])]
+    return [*layers, *_end(work)]
 
 
 def _doublings(work: Work) -> list[nn.Module]:
@@ -84,7 +84,7 @@ def _doublings(work: Work) -> list[nn.Module]:
     if work.residual_blocks:
         for filters, narrower in zip(work.filters[::-1], (*work.filters[-2::-1], work.filters[0])):
             layers += [*_behind(work, filters), nn.ConvTranspose2d(filters, narrower, 3, **options)]
-        return [*layers, *_end(work, work.filters[0])]
+        return [*layers, *_end(work)]
     for size, filters in zip((work.filters[-1], *work.filters[::-1]), work.filters[::-1]):
         layers += [nn.ConvTranspose2d(size, filters, 3, **options), *_behind(work, filters)]
     return layers
@@ -95,6 +95,6 @@ def _behind(work: Work, filters: int) -> list[nn.Module]:
     return [Block(filters) for _ in range(work.residual_blocks)] or [_ACTIVATIONS[work.activation]()]
 
 
-def _end(work: Work, filters: int) -> list[nn.Module]:
-    """A resnet's last norm."""
-    return [nn.GroupNorm(_GROUPS, filters), nn.SiLU()] if work.residual_blocks else []
+def _end(work: Work) -> list[nn.Module]:
+    """What stands behind a resnet's last stage."""
+    return [nn.SiLU()] if work.residual_blocks else []

@@ -84,8 +84,8 @@ NAMES = {  # of the encoder's trunk, of the decoder
     "mlp": (["hidden_0", "hidden_1"], ["hidden_0", "hidden_1", "pixels"]),
     "conv": (["convolution_0", "convolution_1", "hidden_0"], ["hidden_0", "convolution_0", "convolution_1", "pixels"]),
     "resnet": (
-        [*stage(0), *stage(1), "norm", "hidden_0"],
-        ["hidden_0", *stage(0), *stage(1), "norm", "pixels"],
+        [*stage(0), *stage(1), "hidden_0"],
+        ["hidden_0", *stage(0), *stage(1), "pixels"],
     ),
     "linear": ([], ["pixels"]),
 }

@@ -71,22 +71,21 @@ def test_conv_trunks_halve_and_double_the_image():
 
 def test_resnet_trunks_are_stages_of_a_halving_and_blocks_and_the_decoder_mirrors_them():
     encoder = NETWORKS["resnet"].encoder(sizes_of(residual_blocks=2), options)
-    names = ["convolution_0", "block_0_0", "block_0_1", "convolution_1", "block_1_0", "block_1_1", "norm"]
+    names = ["convolution_0", "block_0_0", "block_0_1", "convolution_1", "block_1_0", "block_1_1", "silu"]
     assert [layer.name for layer in encoder][:7] == names
     assert features(encoder[:7], np.ones((5, 9, 7, 3), "f")).shape == (5, 3, 2, 6)
     assert features(encoder, np.ones((5, 9, 7, 3), "f")).shape == (5, 8)
     decoder = NETWORKS["resnet"].decoder(sizes_of(residual_blocks=2), options)
-    names = ["block_1_0", "block_1_1", "convolution_1", "block_0_0", "block_0_1", "convolution_0", "norm"]
+    names = ["block_1_0", "block_1_1", "convolution_1", "block_0_0", "block_0_1", "convolution_0"]
     assert [layer.name for layer in decoder[2:]] == names
     assert features(decoder[:2], np.ones((5, 2), "f")).shape == (5, 3, 2, 6)
     assert features(decoder, np.ones((5, 2), "f")).shape == (5, 12, 8, 4)  # rounded up from 9 x 7
-    assert [layer.filters for layer in decoder[2:-1]] == [6, 6, 4, 4, 4, 4]
+    assert [layer.filters for layer in decoder[2:]] == [6, 6, 4, 4, 4, 4]
     convolutions = [layer for layer in (*encoder, *decoder) if layer.name.startswith("convolution")]
-    assert {(c.kernel_size, c.strides, c.padding, c.activation.__name__) for c in convolutions} == {
-        ((3, 3), (2, 2), "same", "linear")
-    }
+    assert {(c.kernel_size, c.strides, c.padding) for c in convolutions} == {((3, 3), (2, 2), "same")}
+    assert [c.activation.__name__ for c in convolutions] == ["linear", "linear", "linear", "silu"]
     assert decoder[0].activation.__name__ == "linear" and encoder[-1].activation.__name__ == "tanh"
-    assert encoder[6].activation.__name__ == decoder[-1].activation.__name__ == "silu"
+    assert encoder[6].activation.__name__ == "silu"
 
 
 def flat(trunk):
@@ -106,7 +105,7 @@ def test_layers_are_made_with_the_options_of_their_names(network):
             return {"name": name, "kernel_initializer": keras.initializers.Constant(len(requested)), "dtype": "float32"}
 
         layers = [layer for layer in flat(trunk(sizes_of(), recording)) if hasattr(layer, "kernel_initializer")]
-        weighted = [name for name in requested if name not in ("reshape", "norm")]
+        weighted = [name for name in requested if name not in ("reshape", "silu")]
         assert sorted(layer.name for layer in layers) == sorted(weighted) and len(set(requested)) == len(requested)
         for layer in layers:
             assert layer.kernel_initializer.value == requested.index(layer.name) + 1

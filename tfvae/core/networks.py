@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import keras
 
 from tfvae.core.keras_globals import DATA_FORMAT
-from tfvae.core.residual import GroupNorm, ResidualBlock
+from tfvae.core.residual import ResidualBlock
 
 Trunk = tuple[keras.layers.Layer, ...]
 
@@ -67,20 +67,22 @@ def conv_decoder(sizes: Architecture, options: LayerOptions) -> Trunk:
 
 
 def resnet_encoder(sizes: Architecture, options: LayerOptions) -> Trunk:
-    """Stages, each a 3x3 convolution of stride 2 and `residual_blocks`; a norm; then dense layers of `hidden_units`.
+    """Stages, each a 3x3 convolution of stride 2 and `residual_blocks`; SiLU; then dense layers of `hidden_units`.
 
-    The first convolution is the stem as well: another before it, with nothing between, would be one with it.
+    The first convolution is the stem as well: another before it, with nothing between, would be one with it. Norms are
+    within the blocks alone: one behind the last would take an image's brightness and contrast out of its features.
     """
     common = {"strides": 2, "padding": "same", "data_format": DATA_FORMAT}
     layers: list[keras.layers.Layer] = []
     for i, filters in enumerate(sizes.filters):
         layers.append(keras.layers.Conv2D(filters, 3, **common, **options(f"convolution_{i}")))
         layers += _blocks(i, filters, sizes, options)
-    return (*layers, _norm(options), _flatten(), *_dense_layers(sizes.hidden_units, sizes.activation, options))
+    silu = keras.layers.Activation("silu", name="silu", dtype=options("silu")["dtype"])
+    return (*layers, silu, _flatten(), *_dense_layers(sizes.hidden_units, sizes.activation, options))
 
 
 def resnet_decoder(sizes: Architecture, options: LayerOptions) -> Trunk:
-    """`resnet_encoder` mirrored: stages of `residual_blocks` and a 3x3 transposed convolution of stride 2; a norm.
+    """`resnet_encoder` mirrored: stages of `residual_blocks` and a 3x3 transposed convolution of stride 2; then SiLU.
 
     The smallest image is rounded up, as in `conv_decoder`; the dense layer before it is linear, as blocks begin with a
     norm.
@@ -90,16 +92,15 @@ def resnet_decoder(sizes: Architecture, options: LayerOptions) -> Trunk:
     narrower = (sizes.filters[0], *sizes.filters[:-1])  # what each stage hands on to the one with larger images
     for i in reversed(range(len(sizes.filters))):
         layers += _blocks(i, sizes.filters[i], sizes, options)
-        layers.append(keras.layers.Conv2DTranspose(narrower[i], 3, **common, **options(f"convolution_{i}")))
-    return (*_smallest_image(sizes, "linear", options), *layers, _norm(options))
+        activation = "linear" if i else "silu"
+        layers.append(
+            keras.layers.Conv2DTranspose(narrower[i], 3, activation=activation, **common, **options(f"convolution_{i}"))
+        )
+    return (*_smallest_image(sizes, "linear", options), *layers)
 
 
 def _blocks(stage: int, filters: int, sizes: Architecture, options: LayerOptions) -> Trunk:
     return tuple(ResidualBlock(filters, **options(f"block_{stage}_{i}")) for i in range(sizes.residual_blocks))
-
-
-def _norm(options: LayerOptions) -> GroupNorm:
-    return GroupNorm("silu", name="norm", dtype=options("norm")["dtype"])
 
 
 def _smallest_image(sizes: Architecture, activation: str, options: LayerOptions) -> Trunk:
