@@ -91,6 +91,10 @@ REFUSED = {  # a pair of layers, and what is said
         lambda: (FLAT(), keras.Sequential([layers.Dense(3), layers.Dropout(0.5)])),
         r"its decoder must draw no random numbers .* dropout \(Dropout\) does: tfvae.Dropout draws",
     ),
+    "dropout of a recurrent layer": (
+        lambda: (keras.Sequential([layers.Reshape((6, 5)), layers.LSTM(3, dropout=0.1)]), layers.Dense(3)),
+        r"its encoder must draw no random numbers .* lstm_cell \(LSTMCell\) does",
+    ),
     "noise of Keras's global state": (lambda: (FLAT(), Noisy()), "its decoder must use no variable but the weights"),
     "three axes": (
         lambda: (layers.Reshape((-1, 1)), layers.Dense(3)),

@@ -95,6 +95,11 @@ def test_the_trunk_computes_what_the_users_layer_does():
     assert vae(X).shape == X.shape  # the decoder's images are 6 x 6
 
 
+def test_recurrent_layers_without_dropout_are_taken():
+    pair = (keras.Sequential([layers.Reshape((6, 5)), layers.GRU(3)]), layers.Dense(3))
+    own_checks.check_network("layers", own_network.as_trunks("layers", pair), pair, (None, *SHAPE), 2, SHAPE)
+
+
 def test_a_saved_vae_is_the_same(tmp_path):
     config = config_of("networks")
     vae = make_vae(config, SHAPE, trunks=trunks_of(config))

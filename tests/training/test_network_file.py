@@ -11,10 +11,12 @@ from runs import IMAGES, assert_same_values
 
 from tfvae.config import Config
 from tfvae.core import own_network
+from tfvae.core.making import make_vae
 from tfvae.errors import InputError
 from tfvae.training import checkpoints, network_file
+from tfvae.training.feeds import epoch_order
 from tfvae.training.state import create_state
-from tfvae.training.step import TrainProgram
+from tfvae.training.step import TrainProgram, mean_of_parts
 
 NETS = """import keras
 from keras import layers
@@ -84,6 +86,23 @@ def test_masks_change_from_step_to_step(config, without_xla):
     program.train_step.batch = lambda images, order, start, t, rows: np.float32(IMAGES[:16] / 255)  # the same images
     elbos = [program.run(t, 1)[0][0].terms["elbo"] for t in (0, 1, 0)]
     assert elbos[0] == elbos[2] != elbos[1]  # no other noise is drawn
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("settings", [{}, {"likelihood": "gaussian", "sigma": "optimal", "optimizer": "adam"}])
+def test_keras_fit_makes_the_same_steps_and_drops_out_the_same(config, settings, without_xla):
+    config = Config(**{**vars(config), **settings})
+    trunks = kept(config)
+    state, program = program_of(config, trunks)
+    means = mean_of_parts(program.run(0, 9)[0])  # 3 epochs of 3 batches of 16, of 50 images
+    order = np.concatenate([epoch_order(config.seed, epoch, len(IMAGES))[:48] for epoch in range(3)])
+    vae = make_vae(config, IMAGES.shape[1:], trunks=trunks)
+    vae.compile("adam", num_samples=2)
+    logs = vae.fit(IMAGES[order], batch_size=16, shuffle=False, verbose=0).history
+    for ours, theirs in zip(vae.variables, state.vae.variables):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5, err_msg=ours.path)
+    for name, mean in means.items():
+        np.testing.assert_allclose(logs[name][0], mean, rtol=1e-4)
 
 
 def test_the_file_names_the_code_and_a_change_of_it_is_told(config):

@@ -98,7 +98,9 @@ class _Part:
 
     def check_randomness(self) -> None:
         for layer in inner_layers(self.trunk):
-            if getattr(layer, "_seed_generators", None):
+            # cells of recurrent layers have a generator in any case, and draw where they drop out alone
+            rates = [getattr(layer, name, None) for name in ("dropout", "recurrent_dropout")]
+            if getattr(layer, "_seed_generators", None) and rates != [0, 0]:
                 raise InputError(
                     f"{self.argument} must draw no random numbers by a state of its own, which no checkpoint has, and "
                     f"its layer {_named(layer)} does: tfvae.Dropout draws by the run's seed and step"

@@ -11,6 +11,7 @@ import numpy as np
 
 from tfvae.config import Config
 from tfvae.config.capabilities import OBJECTIVES
+from tfvae.config.network_name import is_own
 from tfvae.config.rules import has_filters
 from tfvae.errors import InputError
 
@@ -121,6 +122,8 @@ def _overfitting(config: Config, validations: list[_Validation]) -> str | None:
     if not (has_fallen and has_risen):
         return None
     size = "--filters" if has_filters(config.network) else "--hidden_units"
+    if is_own(config.network):
+        size = "its layers"
     ways = ["fewer --epochs", f"a smaller network ({size}, --latent_dim)", "more training data"]
     if not config.keep_best and _allows(config, keep_best=True):
         ways.insert(0, "--keep_best")
