@@ -30,6 +30,19 @@ def trunks_of(config):
     return trunks
 
 
+def made_by(config):
+    """The trunks, unchecked."""
+    return own_network.as_trunks(
+        config.network, own_network.call_function(config.network, SHAPE, config.latent_dim, config)
+    )
+
+
+@pytest.fixture(scope="module")
+def vae():
+    config = config_of("networks")
+    return make_vae(config, SHAPE, trunks=made_by(config))
+
+
 def weights_of(vae):
     return {v.path: v.numpy() for v in vae.variables}
 
@@ -40,7 +53,7 @@ def assert_same(ours, theirs):
         np.testing.assert_array_equal(value, theirs[path], err_msg=path)
 
 
-@pytest.mark.parametrize("name", ["networks", "dense"])
+@pytest.mark.parametrize("name", [pytest.param("networks", marks=pytest.mark.nightly), "dense"])
 def test_weights_are_a_function_of_the_seed_and_of_the_config_alone(name):
     config = config_of(name, seed=3)
     trunks = trunks_of(config)
@@ -52,7 +65,7 @@ def test_weights_are_a_function_of_the_seed_and_of_the_config_alone(name):
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        assert trunks_of(config) == trunks
+        assert made_by(config) == trunks
         state = random.getstate()
         assert_same(weights_of(make_vae(config, SHAPE, trunks=trunks)), first)
         assert random.getstate() == state and layers.Dense(2).name not in ("dense", "dense_1")
@@ -83,10 +96,8 @@ def test_the_json_of_layers_does_not_depend_on_what_was_made_before_or_on_calls(
     assert own_network.as_trunks("layers", another).fingerprint != called.fingerprint
 
 
-def test_the_trunk_computes_what_the_users_layer_does():
-    config = config_of("networks")
-    encoder, _ = own_network.call_function(config.network, SHAPE, 2, config)
-    vae = make_vae(config, SHAPE, trunks=trunks_of(config))
+def test_the_trunk_computes_what_the_users_layer_does(vae):
+    encoder, _ = own_layers.networks(SHAPE, 2, Config())
     encoder.set_weights(vae.encoder.trunk[0].get_weights())
     features = encoder(X)
     np.testing.assert_allclose(vae.encoder.trunk[1](vae.encoder.trunk[0](X)), features, rtol=1e-6)
@@ -95,14 +106,13 @@ def test_the_trunk_computes_what_the_users_layer_does():
     assert vae(X).shape == X.shape  # the decoder's images are 6 x 6
 
 
+@pytest.mark.nightly
 def test_recurrent_layers_without_dropout_are_taken():
     pair = (keras.Sequential([layers.Reshape((6, 5)), layers.GRU(3)]), layers.Dense(3))
     own_checks.check_network("layers", own_network.as_trunks("layers", pair), pair, (None, *SHAPE), 2, SHAPE)
 
 
-def test_a_saved_vae_is_the_same(tmp_path):
-    config = config_of("networks")
-    vae = make_vae(config, SHAPE, trunks=trunks_of(config))
+def test_a_saved_vae_is_the_same(tmp_path, vae):
     vae.save(tmp_path / "vae.keras")
     loaded = tfvae.load_model(tmp_path / "vae.keras")
     np.testing.assert_array_equal(loaded(X), vae(X))
@@ -142,11 +152,9 @@ def test_a_function_that_fails_or_is_not_there_is_told_with_its_place(tmp_path, 
 
 def test_classes_of_a_notebook_are_known_in_its_process_alone(monkeypatch):
     monkeypatch.setattr(own_layers.Block, "__module__", "__main__")
-    block = own_layers.Block(3)
-    trunks = own_network.as_trunks("layers", (layers.Flatten(), block))
+    trunks = own_network.as_trunks("layers", (layers.Flatten(), own_layers.Block(3)))
     assert trunks.modules == []
-    pair = (layers.Flatten(), block)
-    own_checks.check_network("layers", trunks, (pair[0], own_layers.Block(3)), (None, *SHAPE), 3, SHAPE)
+    make_vae(Config(network="layers", latent_dim=3), SHAPE, trunks=trunks)
     monkeypatch.setattr(keras.saving, "get_registered_object", lambda name: None)  # as in another process
     with pytest.raises(InputError, match="Block: must be in a module .* defined in a notebook or a script, __main__"):
         make_vae(Config(network="layers", latent_dim=3), SHAPE, trunks=trunks)

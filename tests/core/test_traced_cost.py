@@ -25,7 +25,10 @@ def test_products_are_those_of_the_layers_by_hand():
     assert trace(model, (None, *SHAPE)).multiply_adds == convolutions + attention + 192 * 7
 
 
-@pytest.mark.parametrize("settings", [{"hidden_units": (7, 5)}, {"network": "conv", "filters": (4, 6)}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"hidden_units": (7, 5)}, pytest.param({"network": "conv", "filters": (4, 6)}, marks=pytest.mark.nightly)],
+)
 def test_a_built_in_network_costs_the_same_as_a_network_of_the_users_own(settings):
     config = Config(latent_dim=3, **settings)
     encoder, decoder = make_networks(config, SHAPE)

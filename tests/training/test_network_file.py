@@ -64,6 +64,7 @@ def program_of(config, trunks):
     return state, TrainProgram(state, config, IMAGES)
 
 
+@pytest.mark.slow
 def test_steps_with_dropout_go_on_to_the_bit_from_what_is_kept(config, without_xla):
     trunks = kept(config)
     state, program = program_of(config, trunks)
