@@ -35,6 +35,12 @@ class Forgetful(keras.Model):
         return self.layer(x)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Mistaken(layers.Layer):
+    def call(self, x):
+        return x @ x  # which fits a batch of one size alone
+
+
 class Unregistered(layers.Layer):
     def call(self, x):
         return 2 * x
@@ -105,6 +111,10 @@ REFUSED = {  # a pair of layers, and what is said
         r"its decoder must give \[B, F\], or \[B, h, w, F\] with h >= 6 and w >= 5, and gives \[B, 2, 2, 1\]$",
     ),
     "another input": (lambda: (FLAT(), layers.Conv2D(2, 3)), r"its decoder must take \[B, 2\], and raises ValueError"),
+    "another batch": (
+        lambda: (FLAT(), Mistaken()),
+        r"its decoder must take \[B, 2\], and raises \w+: .*own_layers.py, line \d+\)$",
+    ),
     "two outputs": (
         lambda: (FLAT(), keras.Model(z := keras.Input((2,)), [z, z])),
         "its decoder must give one array of features, and gives a list",

@@ -5,6 +5,8 @@ keep nothing else that training changes, and draw no random numbers by itself.
 """
 
 import collections
+import contextlib
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -76,13 +78,19 @@ class _Part:
             raise InputError(f"{self.argument}: {error}") from None
         except Exception as error:  # the user's code runs
             raise InputError(f"{self.argument} must be made of its config again, and raises {reason(error)}") from error
-        try:
+        with self.calls():
             self.trunk.build(self.input_shape)
             with as_in_new_process(0):
                 original(keras.KerasTensor(self.input_shape, "float32"))
+
+    @contextlib.contextmanager
+    def calls(self) -> Iterator[None]:
+        """Within it the layers take an input: what they raise is told in a line, with its place."""
+        try:
+            yield
         except InputError as error:
             raise InputError(f"{self.argument} {error}") from None
-        except Exception as error:
+        except Exception as error:  # the user's code runs
             raise InputError(
                 f"{self.argument} must take {_words(self.input_shape)}, and raises {reason(error)}"
             ) from error
@@ -132,7 +140,8 @@ class _Part:
                 )
 
     def check_graph(self) -> None:
-        traced = trace(self.trunk, self.input_shape)
+        with self.calls():
+            traced = trace(self.trunk, self.input_shape)
         if traced.random_operation is not None:
             raise InputError(
                 f"{self.argument} must draw no random numbers by a state of its own, and has the operation "
@@ -148,13 +157,15 @@ class _Part:
 
     def check_config(self, original: keras.Layer) -> None:
         """The layer that is made of the config must compute the same: a class may forget some of its arguments."""
-        there, here = ([tuple(w.shape) for w in layer.weights] for layer in (original, self.trunk))
-        is_same = there == here
+        shapes_here, shapes_there = ([tuple(w.shape) for w in layer.weights] for layer in (self.trunk, original))
+        is_same = shapes_here == shapes_there
         if is_same:
             shape = [2, *(length or 1 for length in self.input_shape[1:])]
             x = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
             self.trunk.set_weights(original.get_weights())
-            is_same = np.allclose(self.trunk(x), original(x), rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True)
+            with self.calls():
+                here, there = self.trunk(x), original(x)
+            is_same = np.allclose(here, there, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True)
         if not is_same:
             raise InputError(
                 f"{self.argument} must be the same when it is made of its config again, and is another network: the "

@@ -7,6 +7,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import os
+import re
 import sys
 import traceback
 import types
@@ -15,6 +16,7 @@ from pathlib import Path
 from tfvae.errors import InputError
 
 _NOT_THE_USERS = ("keras", "tensorflow", "tfvae", "importlib")  # packages whose lines are no place of a user's mistake
+_OF_KERAS = "Exception encountered when calling"  # how its first line begins, where the second has the reason
 
 
 def find_file(module: str) -> str | None:
@@ -59,7 +61,9 @@ def import_module(argument: str, module: str) -> types.ModuleType:
 
 def reason(error: Exception) -> str:
     """What went wrong in the user's code, in a line, and where: ValueError: ... (nets.py, line 12)."""
-    lines = str(error).strip().splitlines()
+    lines = [line for line in re.sub("\x1b\\[[0-9]*m", "", str(error)).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith(_OF_KERAS):
+        del lines[0]
     text = f"{type(error).__name__}: {lines[0].strip() if lines else ''}"
     if isinstance(error, SyntaxError):  # whose text has the place
         return text
