@@ -182,8 +182,8 @@ def _start(
     if parts is None:
         parts = sources.read(config)
         config = _with_what_data_tell(config, parts)
-    lines = (data_line, *parts.notes, *left_to_data.choices(config, parts.kind))
     dataset = data.divide(config, parts)
+    lines = (data_line, *parts.notes, *left_to_data.choices(config, parts.kind, dataset.image_shape[-1]))
     config = _with_run_dir(left_to_data.with_filters(config, dataset.image_shape), dataset, layers)
     _check_run_dir(config)
     trunks = network_file.network_of(config, dataset, layers, placement.say)

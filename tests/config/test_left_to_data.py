@@ -4,7 +4,7 @@ import pytest
 
 from tfvae.config import Config
 from tfvae.config.flagfile import FILE_NAME, check_resumable, to_flagfile
-from tfvae.config.left_to_data import with_epochs, with_filters
+from tfvae.config.left_to_data import choices, with_epochs, with_filters
 from tfvae.config.run_name import run_name
 from tfvae.errors import InputError
 
@@ -39,3 +39,14 @@ def test_a_run_has_the_name_that_it_had_before_filters_could_be_auto():
     assert name == "mnist-conv-2-61abd148"
     assert run_name(Config(dataset="mnist", network="conv", epochs=3, filters=(32, 64))) == name
     assert run_name(Config(dataset="mnist", network="conv", epochs=3, filters=(32, 64, 128))) != name
+
+
+def test_of_a_folder_of_colour_images_the_network_for_photographs_is_named():
+    conv = Config(network="conv", likelihood="gaussian", sigma="learned", epochs=3)
+    resnet = Config(network="resnet", likelihood="gaussian", sigma="learned", epochs=3)
+    rest = ", --likelihood=gaussian, --sigma=learned, --epochs=3"
+    advice = " (of photographs resnet learns more an epoch, and takes longer)"
+    assert choices(conv, "folder", 3) == (f"--network=conv{advice}{rest}",)
+    assert choices(conv, "folder", 1) == (f"--network=conv{rest}",)
+    assert choices(resnet, "folder", 3) == (f"--network=resnet{rest}",)
+    assert choices(conv, "images", 3) == ()

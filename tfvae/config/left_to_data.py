@@ -32,11 +32,17 @@ def with_models(config: Config, kind: str) -> Config:
     return dataclasses.replace(config, **{name: values[name] for name in left}).as_usual()
 
 
-def choices(config: Config, kind: str) -> tuple[str, ...]:
-    """What `with_models` and `with_epochs` have chosen of vectors or of a folder, in words; of other images nothing."""
+def choices(config: Config, kind: str, channels: int) -> tuple[str, ...]:
+    """What `with_models` and `with_epochs` have chosen of vectors or of a folder, in words; of other images nothing.
+
+    `channels` are those of the images; of colour ones the network for photographs is named.
+    """
     if kind == "images":
         return ()
-    words = f"--network={config.network}, --likelihood={config.likelihood}"
+    words = f"--network={config.network}"
+    if kind == "folder" and channels == 3 and config.network == "conv":
+        words += " (of photographs resnet learns more an epoch, and takes longer)"
+    words += f", --likelihood={config.likelihood}"
     if config.likelihood is not None and LIKELIHOODS[config.likelihood].has_sigma:
         words += f", --sigma={to_text(config.sigma)}"
     if kind == "vectors":
