@@ -80,11 +80,11 @@ def _halvings(work: Work) -> list[nn.Module]:
 def _doublings(work: Work) -> list[nn.Module]:
     """The decoder's transposed ones: tfvae's conv keeps the width where resnet goes on to the next stage's."""
     layers: list[nn.Module] = []
-    options = {"stride": 2, "padding": 1, "output_padding": 1}
     if work.residual_blocks:
         for filters, narrower in zip(work.filters[::-1], (*work.filters[-2::-1], work.filters[0])):
-            layers += [*_behind(work, filters), nn.ConvTranspose2d(filters, narrower, 3, **options)]
+            layers += [*_behind(work, filters), nn.ConvTranspose2d(filters, narrower, 4, stride=2, padding=1)]
         return [*layers, *_end(work)]
+    options = {"stride": 2, "padding": 1, "output_padding": 1}
     for size, filters in zip((work.filters[-1], *work.filters[::-1]), work.filters[::-1]):
         layers += [nn.ConvTranspose2d(size, filters, 3, **options), *_behind(work, filters)]
     return layers

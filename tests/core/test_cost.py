@@ -51,7 +51,7 @@ def test_outputs_and_products_of_a_resnet_are_those_of_the_layers_by_hand():
     assert cost.of_encoder(encoder).multiply_adds == 16 * 9 * 4 + 2 * block + 64 * 5 + 5 * 4
     large = 8 * 8 * 4
     assert cost.of_decoder(decoder).outputs == 64 + 64 + 2 * 5 * image + large + 64
-    assert cost.of_decoder(decoder).multiply_adds == 2 * 64 + 2 * block + 16 * 9 * 4 * 4 + 64 * 9 * 4
+    assert cost.of_decoder(decoder).multiply_adds == 2 * 64 + 2 * block + 16 * 16 * 4 * 4 + 64 * 9 * 4
 
 
 class Twice(keras.layers.Layer):

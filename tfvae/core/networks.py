@@ -82,10 +82,10 @@ def resnet_encoder(sizes: Architecture, options: LayerOptions) -> Trunk:
 
 
 def resnet_decoder(sizes: Architecture, options: LayerOptions) -> Trunk:
-    """`resnet_encoder` mirrored: stages of `residual_blocks` and a 3x3 transposed convolution of stride 2; then SiLU.
+    """`resnet_encoder` mirrored: stages of `residual_blocks` and a 4x4 transposed convolution of stride 2; then SiLU.
 
-    The smallest image is rounded up, as in `conv_decoder`; the dense layer before it is linear, as blocks begin with a
-    norm.
+    Kernels of 3x3 overlap unevenly at this stride, which leaves a checkerboard in images (Odena et al. 2016). The
+    smallest image is rounded up, as in `conv_decoder`. The dense layer before it is linear: blocks begin with a norm.
     """
     common = {"strides": 2, "padding": "same", "data_format": DATA_FORMAT}
     layers: list[keras.layers.Layer] = []
@@ -94,7 +94,7 @@ def resnet_decoder(sizes: Architecture, options: LayerOptions) -> Trunk:
         layers += _blocks(i, sizes.filters[i], sizes, options)
         activation = "linear" if i else "silu"
         layers.append(
-            keras.layers.Conv2DTranspose(narrower[i], 3, activation=activation, **common, **options(f"convolution_{i}"))
+            keras.layers.Conv2DTranspose(narrower[i], 4, activation=activation, **common, **options(f"convolution_{i}"))
         )
     return (*_smallest_image(sizes, "linear", options), *layers)
 
