@@ -69,7 +69,7 @@ def test_to_flagfile_names_every_field_but_those_of_the_machine():
 
 
 LATER_FLAGS = [
-    "residual_blocks=2",
+    "residual_blocks=1",
     "likelihood_components=10",
     "validate_every=auto",
     "keep_best=False",

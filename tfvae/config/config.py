@@ -138,7 +138,7 @@ class Config:
         "filters of the convolutions of a --network of images, each of which halves them; the decoder mirrors them; "
         "auto: 32,64,128,256,256,... until the image is at most 8x8 (28x28: 32,64)",
     )
-    residual_blocks: int = field(2, whole(1, 100), "of --network=resnet: blocks of two convolutions for each halving")
+    residual_blocks: int = field(1, whole(1, 100), "of --network=resnet: blocks of two convolutions for each halving")
     activation: str = field("relu", choice(*ACTIVATIONS), "of the hidden layers; a resnet's blocks have silu")
     dtype: str = field(
         "float32",

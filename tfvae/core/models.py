@@ -47,7 +47,7 @@ class _EncoderOrDecoder(keras.Model):
         hidden_units: tuple[int, ...] = (512,),
         filters: tuple[int, ...] = (32, 64),
         activation: str = "relu",
-        residual_blocks: int = 2,
+        residual_blocks: int = 1,
         seed: int = 0,
         layer_dtype: str = "float32",
         columns: Columns | dict[str, Any] | None = None,
