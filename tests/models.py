@@ -15,7 +15,7 @@ from tfvae.core.likelihoods import Gaussian
 
 
 def draw_z(posterior, epsilon, with_log_prob=False):
-    """The `sampling` of these models, as `tfvae.core.models.Sampling` has it."""
+    """The `sampling` of these models, as `tfvae.core.sampling.Sampling` has it."""
     return posterior.sample_and_log_prob(epsilon) if with_log_prob else posterior.sample(epsilon)
 
 

@@ -56,6 +56,7 @@ OTHER = {  # field: the value as text, and as it must be read
     "posterior": ("full", "full"),
     "prior": ("mixture", "mixture"),
     "prior_components": ("3", 3),
+    "condition": ("label", "label"),
     "objective": ("iwae", "iwae"),
     "kl": ("monte_carlo", "monte_carlo"),
     "estimator": ("score_function", "score_function"),

@@ -11,8 +11,8 @@ from tfvae.config.architecture import other_setting
 MLP = Config(likelihood="gaussian", sigma="learned", prior="mixture").as_usual()
 CONV = dataclasses.replace(MLP, network="conv")
 RESNET = dataclasses.replace(MLP, network="resnet")
-OF_ENCODER = {"network", "activation", "latent_dim", "hidden_units", "posterior", "missing"}
-OF_DECODER = {"network", "activation", "latent_dim", "hidden_units", "likelihood", "sigma"}
+OF_ENCODER = {"network", "activation", "latent_dim", "condition", "hidden_units", "posterior", "missing"}
+OF_DECODER = {"network", "activation", "latent_dim", "condition", "hidden_units", "likelihood", "sigma"}
 OF_ALL = OF_ENCODER | OF_DECODER | {"prior", "prior_components"}
 
 

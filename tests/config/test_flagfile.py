@@ -48,7 +48,8 @@ WRITTEN_BEFORE = """\
 --checkpoint_every=10.0
 --export_dir=out=put
 """  # by version 0.1.0, whose runs must go on
-TOGETHER = {k: v for k, (_, v) in OTHER.items() if k not in ("objective", "free_bits", "adam_epsilon")}  # others
+APART = ("objective", "free_bits", "adam_epsilon", "labels")  # which don't go with others
+TOGETHER = {name: value for name, (_, value) in OTHER.items() if name not in APART}
 
 
 @pytest.mark.parametrize("other", [{}, TOGETHER, {"objective": "iwae"}, {"free_bits": 0.25}, {"hidden_units": ()}])
@@ -70,6 +71,7 @@ def test_to_flagfile_names_every_field_but_those_of_the_machine():
 
 LATER_FLAGS = [
     "residual_blocks=1",
+    "condition=none",
     "likelihood_components=10",
     "validate_every=auto",
     "keep_best=False",

@@ -8,7 +8,8 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.core.likelihoods import Gaussian
 from tfvae.core.making import make_vae
-from tfvae.core.models import Decoder, Encoder, Sampling
+from tfvae.core.models import Decoder, Encoder
+from tfvae.core.sampling import Sampling
 from tfvae.core.vae import VAE
 
 SHAPES = [(8, 8, 1), (28, 20, 1), (9, 7, 3), (5, 4, 2)]

@@ -15,7 +15,7 @@ def architecture(config: Config, part: str) -> dict[str, Any]:
 
     `part` is that of `--init_part`. A deviation that is a number is A_NUMBER.
     """
-    names = ["network", "activation", "latent_dim"]
+    names = ["network", "activation", "latent_dim", "condition"]
     if has_filters(config.network):
         names.append("filters")
     if config.network is not None and network_row(config.network).has_blocks:

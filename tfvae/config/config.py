@@ -98,9 +98,8 @@ class Config:
     labels: str = field(
         "auto",
         choice("auto", "none"),
-        "auto: the whole numbers, or words, that come with the images, or the names of a folder's subfolders, which "
-        "colour pictures and are needed by some tasks of tfvae.explore; none: they are not looked at, and may be "
-        "anything",
+        "auto: the whole numbers or words that come with the images, or a folder's subfolders, for pictures, tasks "
+        "of tfvae.explore and --condition; none: they are not looked at, and may be anything",
         free=True,
     )
     binarize: str = field(
@@ -170,6 +169,7 @@ class Config:
     posterior: str = field("diagonal", choice(*POSTERIORS), "the family of q(z|x)")
     prior: str = field("standard", choice(*PRIORS), "p(z): N(0, I), or learned")
     prior_components: int = field(10, whole(1, 10_000), "of a mixture as --prior")
+    condition: str = field("none", choice("none", "label"), "label: q(z|x, y) and p(x|z, y), y the label of an example")
     objective: str = field(
         "elbo",
         choice(*OBJECTIVES),

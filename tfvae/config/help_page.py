@@ -45,6 +45,7 @@ SUBJECTS = {  # each setting of `Config` is in one
         "posterior",
         "prior",
         "prior_components",
+        "condition",
     ),
     "objective": (
         "objective",

@@ -73,6 +73,8 @@ def refusals(config: "Config") -> Iterator[tuple[str, str]]:
     yield from _of_sigma(config)
     if config.dtype != "float32" and is_own(config.network):
         yield "dtype", f"must be 'float32' with --network={config.network!r}, whose layers bring dtypes of their own"
+    if config.condition == "label" and config.labels == "none":
+        yield "labels", "must be 'auto' with --condition='label'"
     if config.value_range is not None and config.scale != "unit":
         yield "value_range", "must not be set without --scale='unit'"
     yield from _of_selecting(config)

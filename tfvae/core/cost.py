@@ -30,15 +30,18 @@ class Cost(NamedTuple):
 def of_encoder(encoder: Encoder) -> Cost:
     """Of the way from x to q(z|x)."""
     # the plan of an evaluation, hence its last digits, depend on the numbers of built-in networks
-    shape = encoder.features_shape if encoder.own_trunk else encoder.input_shape
+    shape = encoder.features_shape if encoder.own_trunk or encoder.classes else encoder.input_shape
     cost, features = _of_layers(encoder.trunk, shape)
+    if encoder.label and encoder.label.picture:
+        picture, _ = _of_layers((encoder.label.picture,), (None, len(encoder.classes)))
+        cost = _plus(cost, picture)
     size = sum(POSTERIORS[encoder.posterior].head_sizes(encoder.latent_dim).values())
     return _plus_dense(cost, _numbers(features[1:]), size)
 
 
 def of_decoder(decoder: Decoder) -> Cost:
     """Of the way from z to the numbers that make p(x|z)."""
-    cost, features = _of_layers(decoder.trunk, decoder.input_shape)
+    cost, features = _of_layers(decoder.trunk, decoder.features_shape)
     last, _ = _of_layers((decoder.new_output_layer(features),), features)
     return _plus(cost, last)
 
@@ -91,7 +94,7 @@ def _kernel_and_biases(layer: keras.layers.Layer, shape: Shape) -> tuple[int, in
     """The numbers of a layer's weights, for inputs of this shape."""
     channels = shape[-1] or 1
     if isinstance(layer, keras.layers.Dense):
-        return channels * layer.units, layer.units
+        return channels * layer.units, layer.units if layer.use_bias else 0
     if isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose):
         return math.prod(layer.kernel_size) * channels * layer.filters, layer.filters
     if isinstance(layer, GroupNorm):

@@ -1,10 +1,12 @@
-"""The parts of a VAE: `Encoder` x -> q(z|x), `Sampling` of z, `Decoder` z -> p(x|z). `core/vae.py` puts them together.
+"""The parts of a VAE: `Encoder` x -> q(z|x) and `Decoder` z -> p(x|z). `core/vae.py` puts them together.
 
 Called eagerly, encoder and decoder check what they are given; in a graph (training, evaluation, an export) they take x
 and z as they come: `inputs.is_from_outside`.
 
+A conditional model, one with `classes`, takes labels too: q(z|x, y) and p(x|z, y). See `core/given.py`.
+
 Shapes: x [B, H, W, C] in [0, 1]; z and epsilon [..., L], any leading axes; q(z|x) over [B, L]; p(x|z) over
-[..., H, W, C].
+[..., H, W, C]; y int32 [B], places in `classes`.
 """
 
 import zlib
@@ -14,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from tfvae.core.columns import Columns
+from tfvae.core.given import Label, as_places, one_hot, require_condition
 from tfvae.core.inputs import InputRule, as_latents, is_from_outside, require_latents, to_unit
 from tfvae.core.keras_globals import DATA_FORMAT
 from tfvae.core.likelihoods import make_family, optimal_log_variance
@@ -36,7 +39,8 @@ class _EncoderOrDecoder(keras.Model):
     the dtype of the layers' products; their weights are of float32 in any case, and so are inputs and outputs.
     `columns` are those of vectors, which are kept as images [1, 1, D]; None of images. `value_range` is what the
     user's images have in the place of [0, 1], where that is neither. `own_trunk` is the JSON of a network of the user's
-    own, which `network` is the name of: see `OwnTrunk`.
+    own, which `network` is the name of: see `OwnTrunk`. `classes` are the names of a conditional model's classes; none
+    of one that has no condition.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class _EncoderOrDecoder(keras.Model):
         columns: Columns | dict[str, Any] | None = None,
         value_range: tuple[float, float] | None = None,
         own_trunk: str | None = None,
+        classes: tuple[str, ...] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -63,6 +68,7 @@ class _EncoderOrDecoder(keras.Model):
         self.residual_blocks = residual_blocks
         self.seed, self.layer_dtype = seed, layer_dtype
         self.value_range = None if value_range is None else (value_range[0], value_range[1])
+        self.classes = tuple(classes)
         self.columns = columns if isinstance(columns, Columns) else Columns.from_json(columns)
         self.own_trunk = own_trunk
         self.architecture = Architecture(self.image_shape, self.hidden_units, self.filters, activation, residual_blocks)
@@ -85,6 +91,8 @@ class _EncoderOrDecoder(keras.Model):
             config["value_range"] = self.value_range
         if self.own_trunk:
             config["own_trunk"] = self.own_trunk
+        if self.classes:
+            config["classes"] = self.classes
         return config
 
     def make_own_trunk(self, serialized: str) -> OwnTrunk:
@@ -127,6 +135,9 @@ def _build_trunk(trunk: Trunk, shape: tuple[int | None, ...]) -> tuple[int | Non
 class Encoder(_EncoderOrDecoder):
     """q(z|x): x [B, H, W, C] -> a distribution over z [B, L] of the family `posterior`.
 
+    A conditional one sees the label of an image as one channel more, a picture that it learns for each class; with a
+    vector the label is one-hot columns more.
+
     Called eagerly it takes images, or vectors [B, D], as `input_rule` says: `white` is that of `inputs.InputRule`.
     """
 
@@ -139,6 +150,10 @@ class Encoder(_EncoderOrDecoder):
             self.trunk: Trunk = (self.make_own_trunk(self.own_trunk), flatten)
         else:
             self.trunk = NETWORKS[self.network].encoder(self.architecture, self.layer_options)
+        self.label: Label | None = None
+        if self.classes:
+            pixels = None if self.columns else self.image_shape[0] * self.image_shape[1]
+            self.label = Label(len(self.classes), pixels, self.layer_options("picture"))
         self.head = PosteriorHead(
             posterior, self.latent_dim, seed_of(self, self.seed, "mean"), name="head", dtype="float32"
         )
@@ -158,8 +173,9 @@ class Encoder(_EncoderOrDecoder):
 
     @property
     def features_shape(self) -> tuple[int | None, ...]:
-        """Of what the trunk takes: [B, H, W, C], or [B, 1, 1, 2 D] where values may be missing."""
-        return (None, *features_shape(self.image_shape, self.columns))
+        """Of what the trunk takes: [B, H, W, C], or [B, 1, 1, 2 D] where values may be missing; with the label's."""
+        shape = (None, *features_shape(self.image_shape, self.columns))
+        return self.label.compute_output_shape(shape) if self.label else shape
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -172,20 +188,30 @@ class Encoder(_EncoderOrDecoder):
         return (None, self.latent_dim)
 
     def build(self, input_shape: Any = None) -> None:
+        if self.label:
+            self.label.build(self.input_shape)
         features = _build_trunk(self.trunk, self.features_shape)
         self.head.build(features)
         self.built = True
 
-    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Posterior:
-        """q(z|x) of images; raises InputError where they don't follow `input_rule`."""
+    def __call__(self, x: Any, y: Any = None, **kwargs: Any) -> Posterior:
+        """q(z|x) of images, of a conditional model q(z|x, y).
+
+        Raises:
+            InputError: x does not follow `input_rule`, or y is not what `given.as_places` takes.
+        """
+        require_condition(self.classes, y)
         if is_from_outside(x):
             x = self.input_rule.to_unit(x)
-        return super().__call__(x, *args, **kwargs)
+            y = None if y is None else as_places(self.classes, y, (len(x),))
+        return super().__call__(x, **({} if y is None else {"y": y}), **kwargs)
 
-    def call(self, x: tf.Tensor) -> Posterior:
+    def call(self, x: tf.Tensor, y: tf.Tensor | None = None) -> Posterior:
         features = to_unit(x)
         if self.columns:
             features = as_features(self.columns, features)
+        if self.label:
+            features = self.label(features, y)
         for layer in self.trunk:
             features = layer(features)
         return self.head(tf.cast(features, tf.float32))
@@ -194,6 +220,8 @@ class Encoder(_EncoderOrDecoder):
 @keras.saving.register_keras_serializable("tfvae")
 class Decoder(_EncoderOrDecoder):
     """p(x|z): z [..., L] -> a density over x [..., H, W, C] of the family `likelihood`.
+
+    The network of a conditional one takes the one-hot label beside z. A y [B] serves each z of [K, B, L].
 
     `sigma`, `sigma_floor`, `start_stddev` and `sigma_pace` are those of a Gaussian likelihood: see `GaussianFamily`.
     """
@@ -231,12 +259,17 @@ class Decoder(_EncoderOrDecoder):
         return (None, self.latent_dim)
 
     @property
+    def features_shape(self) -> tuple[int | None, ...]:
+        """Of what the trunk takes: [B, L], and the one-hot label of a conditional model: [B, L + classes]."""
+        return (None, self.latent_dim + len(self.classes))
+
+    @property
     def output_shape(self) -> tuple[int | None, ...]:
         """[B, H, W, C]: what p(x|z) is over."""
         return (None, *self.image_shape)
 
     def build(self, input_shape: Any = None) -> None:
-        features = _build_trunk(self.trunk, self.input_shape)
+        features = _build_trunk(self.trunk, self.features_shape)
         self.output_layer = self.new_output_layer(features)
         self.output_layer.build(features)
         for variable in self.family.variables(self.image_shape):
@@ -278,17 +311,24 @@ class Decoder(_EncoderOrDecoder):
             return None
         return float(tf.sqrt(cast(HasVariance, density).mean_variance))
 
-    def __call__(self, z: Any, *args: Any, **kwargs: Any) -> Density:
-        """p(x|z); raises InputError where z is not finite numbers [..., L]."""
+    def __call__(self, z: Any, y: Any = None, **kwargs: Any) -> Density:
+        """p(x|z), of a conditional model p(x|z, y).
+
+        Raises:
+            InputError: z is not finite numbers [..., L], or y is not what `given.as_places` takes.
+        """
+        require_condition(self.classes, y)
         if is_from_outside(z):
             z = as_latents(z, self.latent_dim)
+            y = None if y is None else as_places(self.classes, y, tuple(z.shape[:-1]))
         elif hasattr(z, "shape"):
             require_latents(z.shape, self.latent_dim)
-        return super().__call__(z, *args, **kwargs)
+        return super().__call__(z, **({} if y is None else {"y": y}), **kwargs)
 
-    def call(self, z: tf.Tensor) -> Density:
+    def call(self, z: tf.Tensor, y: tf.Tensor | None = None) -> Density:
         height, width, channels = self.image_shape
-        outputs = tf.reshape(z, [-1, self.latent_dim])
+        outputs = z if y is None else tf.concat([z, one_hot(y, len(self.classes), tf.shape(z)[:-1])], axis=-1)
+        outputs = tf.reshape(outputs, [-1, *self.features_shape[1:]])
         for layer in (*self.trunk, self.output_layer):
             outputs = layer(outputs)
         if len(outputs.shape) == 4:
@@ -299,21 +339,3 @@ class Decoder(_EncoderOrDecoder):
         raw.set_shape([*z.shape[:-1], *shape])
         density = self.family.from_parameters(raw, *(tf.convert_to_tensor(variable) for variable in self.learned))
         return in_their_units(self.columns, density) if self.columns else density
-
-
-@keras.saving.register_keras_serializable("tfvae")
-class Sampling(keras.layers.Layer):
-    """z ~ q(z|x) by the reparameterisation z = mean + stddev * epsilon: the one way in which z is drawn."""
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        self.built = True
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """[B, L], as `summary` shows it."""
-        return input_shape
-
-    def call(
-        self, posterior: Posterior, epsilon: tf.Tensor, with_log_prob: bool = False
-    ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
-        """z [..., L] of standard normal epsilon [..., L]; with `with_log_prob` also log q(z|x) in nats [...]."""
-        return posterior.sample_and_log_prob(epsilon) if with_log_prob else posterior.sample(epsilon)

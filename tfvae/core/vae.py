@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.core import dropout, fast, noise, objectives
+from tfvae.core.given import Given, as_places, require_condition
 from tfvae.core.inputs import InputRule, is_from_outside
 from tfvae.core.keras_fit import (
     Means,
@@ -28,11 +29,12 @@ from tfvae.core.keras_fit import (
     uniform_like,
 )
 from tfvae.core.keras_globals import float32_by_default
-from tfvae.core.models import Decoder, Encoder, Sampling, seed_of
+from tfvae.core.models import Decoder, Encoder, seed_of
 from tfvae.core.noise import Stream
 from tfvae.core.priors import PRIORS
 from tfvae.core.protocols import Density, Posterior, Prior
 from tfvae.core.repeatable import sums_in_order
+from tfvae.core.sampling import Sampling
 from tfvae.core.vectors import VectorRule
 from tfvae.errors import InputError
 
@@ -123,30 +125,42 @@ class VAE(keras.Model):
             self.prior_variables += (self.add_weight(**variable._asdict()),)
         self.built = True
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of a conditional model's classes; none of one that has no condition."""
+        return self.decoder.classes
+
+    def given(self, y: Any) -> "VAE | Given":
+        """The model at the labels y [B], places in `classes`; itself where y is None and it is not conditional."""
+        return self if y is None and not self.classes else Given(self, y)
+
     def encode(self, x: tf.Tensor) -> Posterior:
-        """q(z|x) over [B, L]."""
+        """q(z|x) over [B, L]; of a conditional model see `given`, else InputError is raised."""
         return self.encoder(x)
 
     def decode(self, z: tf.Tensor) -> Density:
-        """p(x|z) over [..., H, W, C]."""
+        """p(x|z) over [..., H, W, C]; of a conditional model see `given`, else InputError is raised."""
         return self.decoder(z)
 
     def sample_prior(self, epsilon: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
         """z ~ p(z) [..., L]: epsilon [..., L] standard normal; uniform [...] on [0, 1) picks a mixture's component."""
         return self.prior.sample(epsilon, uniform)
 
-    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
-        """The mean of p(x|z) at the mean of q(z|x) [B, H, W, C], or [B, D] of vectors.
+    def __call__(self, x: Any, y: Any = None, **kwargs: Any) -> tf.Tensor:
+        """The mean of p(x|z) at the mean of q(z|x) [B, H, W, C], or [B, D] of vectors; y: as `given` takes it.
 
         Raises:
-            InputError: x breaks `input_rule`.
+            InputError: x breaks `input_rule`, or y is not what `given.as_places` takes.
         """
+        require_condition(self.classes, y)
         if is_from_outside(x):
             x = self.input_rule.to_unit(x)
-        return super().__call__(x, *args, **kwargs)
+            y = None if y is None else as_places(self.classes, y, (len(x),))
+        return super().__call__(x, **({} if y is None else {"y": y}), **kwargs)
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        mean = self.decode(self.encode(x).mean).mean
+    def call(self, x: tf.Tensor, y: tf.Tensor | None = None) -> tf.Tensor:
+        model = self.given(y)
+        mean = model.decode(model.encode(x).mean).mean
         return tf.reshape(mean, [-1, *self.decoder.example_shape]) if self.decoder.columns else mean
 
     # What Keras's `fit` and `evaluate` do.
@@ -174,6 +188,11 @@ class VAE(keras.Model):
         Raises:
             InputError: a setting is not one of these, or does not go with the others or with the model.
         """
+        if self.classes:
+            raise InputError(
+                "compile: must not be called on a conditional VAE, whose labels Keras's fit does not know: "
+                "tfvae.fit(tfvae.Config(condition='label'), x, labels=y) trains one"
+            )
         if loss is not None:
             settings["loss"] = loss
         for name in settings:
