@@ -1,7 +1,7 @@
 """A REST client of an exported VAE, for tfvae.serve and TensorFlow Serving alike; needs Python alone.
 
 python serving/client.py http://127.0.0.1:8501 NAME writes 64 samples of the model to samples.pgm, of
-colours to samples.ppm.
+colours to samples.ppm. Of a conditional model (`--condition=label`) the place of a class among its classes comes third.
 """
 
 import http.client
@@ -21,24 +21,26 @@ class ServingError(Exception):
 
 
 class Client:
-    """One model, and its encoder NAME-encoder, over one connection; not for several threads at once."""
+    """One model, and its encoder NAME-encoder, over one connection; not for several threads at once.
+
+    `labels` [N] are for a conditional model: places among the classes, which the export's tfvae.json names.
+    """
 
     def __init__(self, url: str, model: str, timeout: float = 30.0) -> None:
         self.model = model
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
 
-    def decode(self, z: list[list[float]]) -> list[Any]:
+    def decode(self, z: list[list[float]], labels: list[int] | None = None) -> list[Any]:
         """The images [N, H, W, C] of the latents [N, L]."""
-        return self._predict(self.model, {"instances": z})["predictions"]
+        return self._predict(self.model, "serving_default", {"z": z}, labels)
 
-    def sample(self, seeds: list[int]) -> list[Any]:
+    def sample(self, seeds: list[int], labels: list[int] | None = None) -> list[Any]:
         """An image for each seed, the same for the same one."""
-        answer = self._predict(self.model, {"signature_name": "sample", "instances": seeds})
-        return [row["image"] for row in answer["predictions"]]
+        return self._predict(self.model, "sample", {"seed": seeds}, labels)["image"]
 
-    def encode(self, x: list[Any]) -> dict[str, list[list[float]]]:
+    def encode(self, x: list[Any], labels: list[int] | None = None) -> dict[str, list[list[float]]]:
         """`mean` and `log_variance` [N, L] of the images [N, H, W, C]."""
-        return self._predict(f"{self.model}-encoder", {"inputs": x})["outputs"]
+        return self._predict(f"{self.model}-encoder", "serving_default", {"x": x}, labels)
 
     def wait(self, seconds: float = 60.0) -> str:
         """Waits until a version is served, and returns it."""
@@ -58,8 +60,12 @@ class Client:
     def close(self) -> None:
         self._connection.close()
 
-    def _predict(self, model: str, request: dict[str, Any]) -> dict[str, Any]:
-        return self._ask("POST", f"/v1/models/{quote(model)}:predict", json.dumps(request).encode())
+    def _predict(self, model: str, signature: str, inputs: dict[str, Any], labels: list[int] | None) -> Any:
+        """The outputs of a signature: {name: rows}, or of a single one its rows."""
+        if labels is not None:
+            inputs = {**inputs, "label": labels}
+        request = json.dumps({"signature_name": signature, "inputs": inputs}).encode()
+        return self._ask("POST", f"/v1/models/{quote(model)}:predict", request)["outputs"]
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
         for attempt in (1, 2):  # a kept connection may have been closed meanwhile; these requests may be repeated
@@ -77,10 +83,10 @@ class Client:
         return answer
 
 
-def main(url: str, model: str) -> None:
+def main(url: str, model: str, label: str | None = None) -> None:
     client = Client(url, model)
     print(f"{model}: version {client.wait()}")
-    images = client.sample(list(range(64)))
+    images = client.sample(list(range(64)), None if label is None else 64 * [int(label)])
     height, width = len(images[0]), len(images[0][0])
     in_colour = len(images[0][0][0]) == 3
     path = "samples.ppm" if in_colour else "samples.pgm"
@@ -96,4 +102,4 @@ def main(url: str, model: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

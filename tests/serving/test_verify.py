@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfvae.errors import RunError
-from tfvae.serving import saved_model, verify
+from tfvae.serving import saved_model, signatures, verify
 
 
 def save(folder, function, inputs, outputs):
@@ -124,7 +124,7 @@ def test_an_output_that_is_not_float32_is_refused(tmp_path):
 
 
 def test_a_warm_up_request_that_fails_is_a_failure(copied):
-    functions = {"decode": saved_model.Signature(None, tf.TensorSpec([None, 4], tf.float32, name="z"))}  # of 3 latents
+    functions = {"decode": signatures.Signature(None, tf.TensorSpec([None, 4], tf.float32, name="z"))}  # of 3 latents
     saved_model._write_warm_up(copied / "assets.extra" / "tf_serving_warmup_requests", "run", functions)
     with pytest.raises(OSError, match="shape"):
         verify.verify(copied)

@@ -109,7 +109,7 @@ def _require_nan_refused(session: Session, signature: str, inputs: dict[str, np.
     if not nans:
         return
     try:
-        session.call(signature, nans)
+        session.call(signature, {**inputs, **nans})
     except OSError as error:
         if error.errno != _INVALID_ARGUMENT:
             raise
