@@ -3,7 +3,6 @@
 Shapes: images [N, H, W, C] (or [N, H, W] of one channel), or vectors [N, D]; z [N, L]. All is NumPy's, in and out.
 """
 
-import dataclasses
 import json
 import os
 from collections.abc import Iterator
@@ -53,17 +52,14 @@ def fit(
         images: the training images, whole numbers 0 to 255, of any type (integers that are all 0 or 1: binary), or
             fractions in [0, 1]: an array, nested lists, a tensor, or a finite tf.data.Dataset of images or of pairs
             (image, label), which is read once. None: the data set that `config` names.
-        validation: likewise; without it a tenth of `images` is held out, the same tenth in every run.
-        test: likewise.
-        labels: whole numbers or words [N] or [N, 1] of `images`; only tasks that need them look at them.
+        validation, test: likewise, or (images, labels). Without one a tenth of `images` is held out, always the same.
+        labels: whole numbers or words [N] or [N, 1] of `images`, for tasks that need them and `condition="label"`.
         encoder: a layer or model of Keras, x [B, H, W, C] -> features [B, F] or [B, h, w, F], in the place of
-            `config.network`. The run keeps its config, and makes its weights anew, by `config.seed`: those that the
-            layer has are not taken, and training leaves it as it is.
+            `config.network`. The run makes its weights anew, by `config.seed`, and leaves it as it is.
         decoder: likewise, z [B, L] -> [B, F], or [B, h, w, F] with h >= H and w >= W; both are given, or none.
 
     Called again with the same settings and images it goes on where the run stopped, and a finished run is read. The
-    run directory records the settings and the fingerprint of arrays, not the arrays. A tf.data.Dataset must give the
-    same order each time: a reshuffled one is another set.
+    run directory records the settings and the fingerprint of arrays, not these. A tf.data.Dataset must keep its order.
 
     Raises:
         InputError: an argument can't be used, or the run directory is that of other settings or images.
@@ -71,10 +67,7 @@ def fit(
     """
     config = config or Config()
     arrays = handed_in.parts(config, images, validation, test, labels)
-    if arrays is not None:
-        if config.dataset not in ("auto", ARRAYS):
-            raise InputError(f"images: must not be given beside --dataset={config.dataset}")
-        config = dataclasses.replace(config, dataset=ARRAYS)
+    config = handed_in.of_arrays(config) if arrays is not None else config
     config, layers = handed_in.network(config, encoder, decoder)
     config, _ = run.train_on(config, arrays, layers=layers)
     return Run(_saved(config.directory)._replace(config=config), arrays)
@@ -112,11 +105,11 @@ class Run:
         results: test figures in nats, and what they are of; empty until the run is finished.
         history: {name: values over the epochs}: `elbo`, `log_likelihood`, `kl`, and `val_elbo` and so on.
 
-    It unpacks into `vae, config, step, fingerprint`.
-
-    Images that its methods take follow the rule that training found: whole numbers 0 to 255 (or 0 and 1, if the
-    training images were so) or fractions in [0, 1]; they are binarized as the test images were. Arrays of any length
-    are computed block by block.
+    It unpacks into `vae, config, step, fingerprint`. Images that its methods take follow the rule that training found:
+    whole numbers 0 to 255 (or 0 and 1, if the training images were so) or fractions in [0, 1]; they are binarized as
+    the test images were. Arrays of any length are computed block by block. A conditional run (`condition="label"`)
+    needs their `labels`, names or numbers as in training, [N] or one for all; all of it is then given the label, as log
+    p(x|y).
     """
 
     vae: "VAE"
@@ -160,49 +153,53 @@ class Run:
         """{name: .png file} of the newest pictures: `reconstructions`, `samples`, of two latents also `manifold`."""
         return {path.stem: path for path in sorted((self.config.directory / "figures").glob("*.png"))}
 
-    def encode(self, x: Any) -> "Latents":
+    def encode(self, x: Any, labels: Any = None) -> "Latents":
         """q(z|x): `mean` and `log_variance`, float32 [N, L] both, of each latent by itself.
 
         Raises:
-            InputError: `x` is not images as the training images were.
+            InputError: `x` is not images as the training images were, or `labels` are missing or too many.
         """
         from tfvae.analysis import latents
 
-        return latents.encode(self.vae, self._images(x))
+        images = self._images(x)
+        return latents.encode(self.vae, images, self._y(labels, len(images)))
 
-    def reconstruct(self, x: Any) -> np.ndarray:
+    def reconstruct(self, x: Any, labels: Any = None) -> np.ndarray:
         """The means of p(x|z) at the means of q(z|x): float32 [N, H, W, C], or [N, D].
 
         Raises:
-            InputError: `x` is not images as the training images were.
+            InputError: as `encode`.
         """
         from tfvae.analysis import latents
 
-        return self._of_user(latents.reconstructions(self.vae, self._images(x)))
+        images = self._images(x)
+        return self._of_user(latents.reconstructions(self.vae, images, self._y(labels, len(images))))
 
-    def sample(self, n: int = 1, seed: int = 0) -> np.ndarray:
+    def sample(self, n: int = 1, seed: int = 0, label: Any = None) -> np.ndarray:
         """The means of p(x|z) for n draws of z from the prior: float32 [n, H, W, C] or [n, D], a function of `seed`.
 
         Raises:
-            InputError: `n` or `seed` is out of range, or the model is a plain autoencoder, which has no prior.
+            InputError: `n` or `seed` is out of range, `label` is missing or too much, or the model is a plain
+                autoencoder, which has no prior.
         """
         from tfvae.analysis import latents
 
         n, seed = whole(1).argument("n", n), whole(0).argument("seed", seed)
         for reason in task_refusals(self.config, "samples"):
             raise InputError(f"sample: {reason}")
-        return self._of_user(latents.samples(self.vae, n, seed))
+        return self._of_user(latents.samples(self.vae, n, seed, self._y(label, n, "label")))
 
-    def score(self, x: Any, samples: int | None = None) -> Scores:
+    def score(self, x: Any, samples: int | None = None, labels: Any = None) -> Scores:
         """How well the model explains each image, by `samples` draws of z (None: `config.eval_samples`).
 
         Of the test images these are the numbers whose means `evaluate` prints. `complexity` is of the pixels that the
         model sees (binarized ones too) at 8 bits, and costs about 0.2 ms for an image of 28 x 28.
 
         Raises:
-            InputError: `x` is not images as the training images were, or `samples` is out of range.
+            InputError: as `encode`, or `samples` is out of range.
         """
-        return self._score(self._images(x), samples)
+        images = self._images(x)
+        return self._score(images, samples, self._y(labels, len(images)))
 
     def score_validation(
         self, images: Any = None, validation: Any = None, test: Any = None, samples: int | None = None
@@ -221,7 +218,7 @@ class Run:
         dataset = load_of_run(self.config, self.fingerprint, place.read_early(self.config, arrays))
         if len(dataset.validation.images) == 0:
             raise InputError("validation_examples=0: must be more: the run has no validation images")
-        return self._score(dataset.validation.array, samples)
+        return self._score(dataset.validation.array, samples, dataset.validation.y)
 
     def impute(
         self, x: Any, observed: Any = None, draws: int = 0, samples: int | None = None, seed: int = 0
@@ -319,18 +316,24 @@ class Run:
         """
         return trained.export(self.config, checkpoint=self.step)
 
-    def _score(self, images: "np.ndarray | NewImages", samples: int | None) -> Scores:
+    def _score(self, images: "np.ndarray | NewImages", samples: int | None, y: np.ndarray | None) -> Scores:
         from tfvae.training.scoring import Scoring
 
         samples = whole(1).argument("samples", self.config.eval_samples if samples is None else samples)
         if self._scoring is None:
             self._scoring = Scoring(self.vae, self.config)
-        columns = self._scoring.of_all(images, samples)
+        columns = self._scoring.of_all(images, samples, y)
         return Scores._make(columns.get(name) for name in Scores._fields)
 
     def _of_user(self, x: np.ndarray) -> np.ndarray:
         """Means of p(x|z) in the user's units: vectors as [N, D], images in the range that `value_range` names."""
         return self.vae.decoder.in_user_units(x)
+
+    def _y(self, labels: Any, count: int, name: str = "labels") -> np.ndarray | None:
+        """The labels of N = `count` examples, for a conditional run."""
+        from tfvae.data import classes
+
+        return classes.places_if_conditional(self.vae.classes, labels, count, name)
 
     def _images(self, x: Any) -> "NewImages":
         from tfvae.data.new_images import NewImages

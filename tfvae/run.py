@@ -127,7 +127,7 @@ def _check(start: "_Start") -> None:
     from tfvae.training import memory
 
     _check_places(config, dataset.fingerprint())
-    facts = (placement.local_replicas, dataset.columns, trunks)
+    facts = (placement.local_replicas, dataset.columns, dataset.classes, trunks)
     memory.require_fitting(config, dataset.image_shape, *facts)
     advice = None if dataset.columns else provenance.likelihood_advice(config, dataset.test.array)
     if advice:

@@ -91,7 +91,7 @@ def evaluate(
     evaluator = evaluation.Evaluator(trained.vae, config.latent_dim, config.seed, config.closed_kl, plan=plan)
     kept_blocks = evaluation.KeptBlocks(run_dir, trained.step, samples, plan.block_size(len(images)))
     with run.told_plainly_of(config):
-        of_images = evaluation.evaluate_run(evaluator, images, samples, kept_blocks, examples(dataset.columns))
+        of_images = evaluation.evaluate_run(evaluator, dataset.test, samples, kept_blocks, examples(dataset.columns))
         summary = of_images.summary()
     notes = checkpoints.read_notes(run_dir)
     of = provenance(config, images, samples, dataset.columns, notes.get("initial_weights"))

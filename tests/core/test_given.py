@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+import test_capabilities
 from models import COVARIANCE, OFFSET, POSTERIOR_VARIANCE, SIGMA, D, L, W, noise_of
 
 from tfvae.config import Config
@@ -14,6 +15,8 @@ from tfvae.core.columns import Columns
 from tfvae.core.given import Given
 from tfvae.core.making import make_vae
 from tfvae.core.networks import NETWORKS
+from tfvae.core.posteriors import POSTERIORS
+from tfvae.core.priors import PRIORS
 from tfvae.errors import InputError
 
 CLASSES = ("ant", "bee", "cat")
@@ -210,3 +213,16 @@ def test_other_labels_are_refused_in_a_line(vae, call, message):
     with pytest.raises(InputError, match=message) as info:
         call(vae)
     assert "\n" not in str(info.value)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("posterior", POSTERIORS)
+@pytest.mark.parametrize(("name", "sigma"), [test_capabilities.LIKELIHOODS[0], test_capabilities.LIKELIHOODS[-1]])
+def test_every_allowed_combination_with_a_condition_has_a_finite_loss_and_gradient(name, sigma, posterior, prior):
+    configs = test_capabilities.allowed_configs(
+        condition="label", posterior=posterior, prior=prior, likelihood=name, sigma=sigma
+    )
+    vae = make_vae(configs[0], test_capabilities.SHAPE, classes=("a", "b"))
+    for config in configs:
+        test_capabilities.assert_finite(config, vae, y=tf.constant([0, 1, 1]))

@@ -38,6 +38,9 @@ SGD = {"optimizer": "sgd", "learning_rate": 0.01}
 GRADIENT = {"optimizer": "sgd", "learning_rate": 1.0}  # one step, which adds the gradient to the weights
 LEAVE_ONE_OUT = {"estimator": "score_function", "baseline": "leave_one_out"}
 NOISY = "conv, stochastic pixels, sgd"  # without XLA, which couldn't tell the noise
+CONDITIONAL = "conditional, sgd"
+CLASSES = ("a", "b", "c")
+LABELS = np.random.default_rng(2).integers(0, 3, 1_000, dtype=np.int32)  # of IMAGES, and of TEST_IMAGES
 
 CORE = {  # options, and numbers of replicas
     "elbo, sgd": (SGD, (1, 2)),
@@ -81,6 +84,7 @@ OTHERS = {
     "optimal deviation, stochastic pixels": {"likelihood": "gaussian", "sigma": "optimal", "binarize": "stochastic"},
     "resnet, gaussian": {"network": "resnet", "filters": (8,), "likelihood": "gaussian", "sigma": "learned"},
     "conv, mixture": {"network": "conv", "prior": "mixture", "prior_components": 3},
+    "conditional": {"condition": "label"},
 }
 OBJECTIVES_OF = {f"{k}, {p}": {**o, "posterior": p} for p in POSTERIORS for k, o in OBJECTIVES.items()} | OTHERS
 ESTIMATORS_OF = {f"{k}, {p}": {**o, "posterior": p} for p in POSTERIORS for k, o in ESTIMATORS.items()}
@@ -93,6 +97,7 @@ ONE_OF_EACH = (
     "autoencoder, adam",
     "free bits, a rising kl, adam",
     "leave one out, full",
+    CONDITIONAL,
 )
 FEWER = {name: (GRID[name][0], (1, 2)) for name in ONE_OF_EACH}
 CASES = {
@@ -156,10 +161,11 @@ def train(case, options, placement, folder):
     """Trains, evaluates and saves; returns the numbers, and what can train on."""
     config = Config(**{**OPTIONS, **options})
     with placement.strategy.scope():
-        state = create_state(config, IMAGES.shape[1:], len(IMAGES))
+        classes = CLASSES if config.condition == "label" else ()
+        state = create_state(config, IMAGES.shape[1:], len(IMAGES), classes=classes)
     if is_gradient(options):
         move_from_the_start(state)
-    program = TrainProgram(state, config, IMAGES, placement)
+    program = TrainProgram(state, config, IMAGES, placement, LABELS[: len(IMAGES)] if classes else None)
     numbers = weights(state, 0)
     for first, count in ((0, 1),) if is_gradient(options) else CALLS:
         means, bad_step = program.run(first, count)
@@ -168,7 +174,7 @@ def train(case, options, placement, folder):
         if case in MOVED and first + count == 10:
             folder.mkdir()
             checkpoints.save(folder, state.variables(), 10, {})
-    if case == NOISY:
+    if case in (NOISY, CONDITIONAL):
         numbers |= evaluate(state, config, placement)
     return numbers, state, program
 
@@ -178,7 +184,8 @@ def evaluate(state, config, placement):
     numbers = {}
     for size in TEST_SIZES:
         counts = []
-        per_image = evaluator.evaluate(TEST_IMAGES[:size], 3, counts.append)
+        y = LABELS[:size] if state.vae.classes else None
+        per_image = evaluator.evaluate(TEST_IMAGES[:size], 3, counts.append, y=y)
         numbers |= {f"test {size} {name}": column for name, column in per_image._asdict().items()}
         numbers |= {f"elbo {size}": per_image.summary()["elbo"], f"counts {size}": counts}
     return numbers

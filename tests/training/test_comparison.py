@@ -54,6 +54,7 @@ OTHER = {
     "likelihood": {"of": {"likelihood": "gaussian, sigma 0.1"}, "likelihood": "gaussian"},
     "scale": {"scale": "unit", "value_range": (-1.0, 1.0)},
     "units": {"of": {"units": "nats per row"}},
+    "condition": {"of": {"condition": "label"}, "condition": "label"},
 }
 
 

@@ -12,7 +12,8 @@ from tfvae.core.making import make_vae
 from tfvae.core.noise import Stream
 from tfvae.training import evaluation
 from tfvae.training.block_plan import BlockPlan, first_steps, plan_blocks
-from tfvae.training.evaluation import Evaluator, KeptBlocks, PerImage, SampleSums
+from tfvae.training.evaluation import Evaluator, KeptBlocks, PerImage
+from tfvae.training.sample_sums import SampleSums
 
 GREY = np.random.default_rng(0).integers(0, 256, (600, 6, 5, 1), dtype=np.uint8)
 USE_XLA = fast.use_xla

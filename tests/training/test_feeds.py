@@ -123,7 +123,7 @@ def test_held_images_are_all_there_in_the_order_of_the_step_s_epoch(monkeypatch,
         assert rows.stop - rows.start <= 3 * epoch_steps
         order = epoch_order(3, step // epoch_steps, 65)[step % epoch_steps * 8 :][:8]
         np.testing.assert_array_equal(rows.order[(step - rows.start) * 8 :][:8], order)
-        np.testing.assert_array_equal(rows.images, GREY[..., None])
+        np.testing.assert_array_equal(rows.stored.images, GREY[..., None])
         shapes.add(tuple(rows.order.shape))
     assert shapes == {(3 * epoch_steps * 8,)}  # else the program would be compiled anew
     fresh = feed.rows_at(80, count)  # the first step of an epoch
@@ -161,12 +161,12 @@ def test_a_worker_reads_its_own_rows_of_each_batch_and_no_others(tmp_path, monke
         feed = StreamedImages(Config(**OPTIONS, seed=3), stored, worker)
         for step in [*range(15), 4, 5, 6, 0, 7, 40]:  # in order, back, to the start and far off
             rows = feed.rows_at(step, 1)
-            assert rows.start <= step < rows.stop and len(rows.images) == worker.local_replicas
+            assert rows.start <= step < rows.stop and len(rows.stored.images) == worker.local_replicas
             assert rows.start // EPOCH_STEPS == (rows.stop - 1) // EPOCH_STEPS
             order = epoch_order(3, step // EPOCH_STEPS, len(stored))
             batch = order[step % EPOCH_STEPS * 8 :][index * share : (index + 1) * share]
             places = rows.order.numpy()[(step - rows.start) * 8 :][index * share : (index + 1) * share]
-            for buffer in rows.images:
+            for buffer in rows.stored.images:
                 np.testing.assert_array_equal(buffer.numpy()[places], expected[batch])
     assert max(reads) == share * min(EPOCH_STEPS, feeds._BUFFER_BYTES // (share * expected[0].nbytes))
 
@@ -178,9 +178,9 @@ def test_a_buffer_as_large_as_an_epoch_or_smaller_than_a_batch(tmp_path, monkeyp
         monkeypatch.setattr(feeds, "_BUFFER_BYTES", size)
         feed = StreamedImages(Config(**{**OPTIONS, "batch_size": batch_size}), stored, one_device())
         rows = feed.rows_at(54 // batch_size, 1)  # the second epoch's first
-        assert rows.stop - rows.start == steps and rows.images.shape == (steps * batch_size, 6, 5, 1)
+        assert rows.stop - rows.start == steps and rows.stored.images.shape == (steps * batch_size, 6, 5, 1)
         order = epoch_order(0, 1, 54)[: steps * batch_size]
-        np.testing.assert_array_equal(rows.images.numpy()[rows.order.numpy()], np.asarray(stored)[order])
+        np.testing.assert_array_equal(rows.stored.images.numpy()[rows.order.numpy()], np.asarray(stored)[order])
 
 
 # What fails.
@@ -236,7 +236,7 @@ def test_a_short_buffer_has_the_shape_and_type_of_a_whole_one(tmp_path):
     """Else the program would be compiled anew for each epoch's end."""
     feed = StreamedImages(Config(**OPTIONS), train_images(tmp_path, GREY), one_device())
     rows = [feed.rows_at(step, 1) for step in (0, 4, 6)]  # whole buffers, and a short one
-    assert {(r.images.dtype, tuple(r.images.shape)) for r in rows} == {(tf.uint8, (32, 6, 5, 1))}
+    assert {(r.stored.images.dtype, tuple(r.stored.images.shape)) for r in rows} == {(tf.uint8, (32, 6, 5, 1))}
     assert {(r.order.dtype, tuple(r.order.shape)) for r in rows} == {(tf.int32, (32,))}
 
 

@@ -38,7 +38,7 @@ def save_run(folder, seed=0, images=DATASET, values=None, start_stddev=SIGMA_OF_
     config = dataclasses.replace(CONFIG, **settings)
     start_stddev = start_stddev if config.learns_sigma else None
     count = len(images.train.images)
-    state = create_state(config, images.image_shape, count, images.white, start_stddev, *images.units)
+    state = create_state(config, images.image_shape, count, images.white, start_stddev, *images.of_model)
     generator = np.random.default_rng(seed)
     for variable in state.vae.variables:
         given = (values or {}).get(variable.path)

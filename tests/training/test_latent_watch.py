@@ -25,11 +25,12 @@ def kl_by_quadrature(mean, log_variance):
 
 
 def test_a_row_is_the_mean_over_the_images_of_each_latents_kl(tmp_path):
-    images = make_dataset(validation=7).validation.array
+    split = make_dataset(validation=7).validation
+    images = split.array
     vae = make_trainer(tmp_path).state.vae
     for variable in vae.trainable_variables:  # else each log-variance is 0
         variable.assign(np.random.default_rng(2).normal(0, 0.5, variable.shape))
-    watch = LatentWatch(tmp_path, CONFIG, vae, images, block_size=3, step=0)  # the last block is short
+    watch = LatentWatch(tmp_path, CONFIG, vae, split, block_size=3, step=0)  # the last block is short
     measured = watch.measure(1, EPOCH)
     q = vae.encode(to_unit(images))
     expected = [
@@ -98,7 +99,7 @@ def test_many_latents_have_the_first_512_columns(tmp_path, monkeypatch):
     monkeypatch.setitem(matplotlib.rcParams, "figure.constrained_layout.use", True)  # of which it must not warn
     vae = make_trainer(tmp_path, latent_dim=600).state.vae
     config = Config(dataset="digits", latent_dim=600, epochs=3)
-    watch = LatentWatch(tmp_path, config, vae, make_dataset().validation.array, 256, 0)
+    watch = LatentWatch(tmp_path, config, vae, make_dataset().validation, 256, 0)
     assert watch.measure(1, EPOCH).shape == (512,)
     picture = kl_per_latent(latent_watch.read(tmp_path, EPOCH))
     assert picture.shape == (480, 660, 3) and picture.std() > 0

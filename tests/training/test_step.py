@@ -13,9 +13,10 @@ from tfvae.core import fast, noise
 from tfvae.core.noise import Stream
 from tfvae.core.objectives import Elbo
 from tfvae.training import feeds, step
-from tfvae.training.feeds import epoch_order
+from tfvae.training.feeds import Stored, epoch_order
+from tfvae.training.running_sums import EpochSums, RunningSums
 from tfvae.training.state import create_state
-from tfvae.training.step import EpochMeans, EpochSums, RunningSums, TrainProgram, mean_of_parts
+from tfvae.training.step import EpochMeans, TrainProgram, mean_of_parts
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,9 @@ def test_a_batch_is_rows_of_the_images_in_their_epoch_s_order(dtype, t, start):
     images = IMAGES if dtype == np.uint8 else (IMAGES / 255).astype(np.float32)
     order = np.random.default_rng(1).permutation(len(images)).astype(np.int32)
     rows = [0, 3, 15]
-    x = make_step(images).batch(images, order, tf.constant(start), tf.constant(t), tf.constant(rows))
+    place = (tf.constant(start), tf.constant(t), tf.constant(rows))
+    x, y = make_step(images).batch(Stored(images, None), order, *place)
+    assert y is None
     expected = IMAGES[order[(t - start) * 16 :][rows]] / np.float32(255)
     assert x.dtype == tf.float32 and x.shape == (3, 6, 5, 1)
     np.testing.assert_allclose(x, expected, rtol=1e-6)
@@ -167,7 +170,8 @@ def test_a_batch_s_noise_is_of_the_global_batch_and_of_the_step(option):
     order = np.arange(len(IMAGES), dtype=np.int32)
     made = make_step(**option)
     everyone = tf.range(16)
-    x = [made.batch(IMAGES, order, tf.constant(0), tf.constant(t), everyone).numpy() for t in (0, 0, 1)]
+    stored = Stored(IMAGES, None)
+    x = [made.batch(stored, order, tf.constant(0), tf.constant(t), everyone)[0].numpy() for t in (0, 0, 1)]
     np.testing.assert_array_equal(x[0], x[1])
     u = noise.step_uniform((16, 6, 5, 1), noise.seed_for(tf.constant(0), Stream.BINARIZE, tf.constant(0))).numpy()
     if "binarize" in option:
@@ -175,7 +179,7 @@ def test_a_batch_s_noise_is_of_the_global_batch_and_of_the_step(option):
     else:
         expected = (IMAGES[:16] + u) / 256
     np.testing.assert_allclose(x[0], expected, atol=1e-6)
-    another_step = made.batch(IMAGES, order, tf.constant(1), tf.constant(1), everyone).numpy()  # the same images
+    another_step = made.batch(stored, order, tf.constant(1), tf.constant(1), everyone)[0].numpy()  # the same images
     assert (another_step != x[0]).mean() > 0.2
 
 
@@ -197,8 +201,9 @@ def test_a_replica_s_noise_is_its_rows_of_the_global_batch_s():
     t, everyone = tf.constant(5), tf.range(16)
     np.testing.assert_array_equal(share.epsilon(t, rows), program.train_step.epsilon(t, everyone).numpy()[:, 12:])
     order, start_of_order = np.arange(50, dtype=np.int32), tf.constant(4)
-    whole = program.train_step.batch(IMAGES, order, start_of_order, t, everyone)
-    np.testing.assert_array_equal(share.batch(IMAGES, order, start_of_order, t, rows), whole[12:])
+    stored = Stored(IMAGES, None)
+    whole, _ = program.train_step.batch(stored, order, start_of_order, t, everyone)
+    np.testing.assert_array_equal(share.batch(stored, order, start_of_order, t, rows)[0], whole[12:])
 
 
 def test_beta_rises_in_a_straight_line_over_the_warm_up():

@@ -16,6 +16,7 @@ from tfvae.core import noise, objectives
 from tfvae.core.making import make_vae
 from tfvae.core.noise import Stream
 from tfvae.data import moments
+from tfvae.data.splits import Split
 from tfvae.training import checkpoints
 from tfvae.training.state import create_state
 from tfvae.training.step import TrainProgram
@@ -83,7 +84,7 @@ def test_a_step_sets_the_optimal_deviation_of_its_batch_before_the_gradient():
     vae, config = state.vae, program.train_step.config
     rows = program.feed.rows_at(0, 1)
     all_rows = tf.range(config.batch_size)
-    x = program.train_step.batch(rows.images, rows.order, tf.constant(0), tf.constant(0), all_rows)
+    x, _ = program.train_step.batch(rows.stored, rows.order, tf.constant(0), tf.constant(0), all_rows)
     epsilon = program.train_step.epsilon(tf.constant(0), all_rows)
     with tf.GradientTape() as tape:
         q = vae.encode(x)
@@ -132,7 +133,7 @@ def test_the_pass_takes_the_mean_over_all_images_the_last_block_short(drawn):
             x = tf.cast(uniform < x, tf.float32)
         mean = vae.decode(vae.encode(x).sample(epsilon)).mean.numpy()
         errors.extend(np.square(mean - x.numpy()).mean(axis=(0, 2, 3, 4)))
-    variance_pass = VariancePass(config, vae, IMAGES, one_device())
+    variance_pass = VariancePass(config, vae, Split(IMAGES, None), one_device())
     np.testing.assert_allclose(variance_pass.mean_squared_error(lambda: False), np.mean(errors), rtol=1e-5)
 
 
@@ -140,7 +141,7 @@ def test_it_ends_a_run_and_is_recorded(tmp_path, capsys):
     made = make_trainer(tmp_path, **OPTIMAL)
     results = made.train()
     assert made.notes.variance_is_final and not made.owes_final_variance()
-    expected = VariancePass(made.config, made.state.vae, made.dataset.train.images, one_device())
+    expected = VariancePass(made.config, made.state.vae, made.dataset.train, one_device())
     stddev = expected.mean_squared_error(lambda: False) ** 0.5
     np.testing.assert_allclose(learned_stddev(made), stddev, rtol=1e-6)
     assert f"sigma {stddev:.4f}: the root mean squared error of all training images" in capsys.readouterr().out

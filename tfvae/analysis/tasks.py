@@ -27,6 +27,8 @@ from tfvae.data.splits import Dataset, Split
 from tfvae.runtime.files import write_atomically
 
 _SAMPLES = 100
+_COLUMNS = 10  # of samples
+_CLASSES = 20  # of samples of a conditional run, a row each
 _PAIRS = 8  # of interpolated images
 _IMPUTED_IMAGES = 1_000
 _IMPUTED_COLUMNS = 15  # of them in the picture
@@ -58,14 +60,22 @@ class TaskResult(NamedTuple):
 
 
 def samples(context: Context) -> TaskResult:
-    """Means of p(x|z) for z from the prior."""
-    drawn = latents.samples(context.vae, _SAMPLES, context.config.seed)
-    description = f"{_SAMPLES} means of p(x|z), z from the prior"
+    """Means of p(x|z) for z from the prior; of a conditional run a row for each class, and a column for each z."""
+    classes = context.vae.classes
+    if classes:
+        shown = classes[:_CLASSES]
+        drawn = latents.samples_of_classes(context.vae, len(shown), _COLUMNS, context.config.seed)
+        description = f"{_COLUMNS} means of p(x|z, y) of each class y, the same z from the prior: {', '.join(shown)}"
+        if len(shown) < len(classes):
+            description += f", the first of {len(classes):,}"
+    else:
+        drawn = latents.samples(context.vae, _SAMPLES, context.config.seed)
+        description = f"{_SAMPLES} means of p(x|z), z from the prior"
     columns = context.vae.decoder.columns
     if columns:
         drawn = drawn[:, 0, 0]
         return TaskResult(None, {}, description, column_figures.histograms(drawn, columns.names, description), drawn)
-    return TaskResult(None, {}, description, figures.tile(drawn, columns=10), drawn)
+    return TaskResult(None, {}, description, figures.tile(drawn, _COLUMNS), drawn)
 
 
 def interpolation(context: Context) -> TaskResult:
@@ -81,7 +91,7 @@ def interpolation(context: Context) -> TaskResult:
 def traversal(context: Context) -> TaskResult:
     """The first test image, with one latent at a time moved through the prior's quantiles."""
     images = context.dataset.test.array
-    result = latents.traversal(context.vae, images, 0, context.config.seed)
+    result = latents.traversal(context.vae, images, 0, context.config.seed, y=context.dataset.test.y)
     rows = {}
     for latent, variance, values in zip(result.latents, result.variances, result.values):
         rows[f"z[{latent}]"] = {"variance": float(variance), "from": float(values[0]), "to": float(values[-1])}

@@ -68,6 +68,7 @@ class Task(NamedTuple):
     needs_labels: bool = False
     needs_element_log_prob: bool = False  # of the likelihood
     needs_log_prob_of_any_z: bool = False  # of the posterior
+    takes_condition: bool = False  # it gives a run of --condition=label the labels
 
 
 class Application(NamedTuple):
@@ -132,9 +133,9 @@ OWN_NETWORK = Network(in_explorer=False)  # of the user's own: `network_name.py`
 ACTIVATIONS = ("relu", "tanh", "elu", "gelu", "softplus", "silu")  # of Keras, which the explorer's page has too
 
 TASKS = {
-    "samples": Task(needs_data=False, needs_prior=True),
+    "samples": Task(needs_data=False, needs_prior=True, takes_condition=True),
     "interpolation": Task(needs_images=True),
-    "traversal": Task(needs_images=True, needs_prior=True),
+    "traversal": Task(needs_images=True, needs_prior=True, takes_condition=True),
     "imputation": Task(needs_images=True, needs_prior=True, needs_element_log_prob=True, needs_log_prob_of_any_z=True),
     "features": Task(needs_labels=True),
     "fine_tuning": Task(needs_labels=True),

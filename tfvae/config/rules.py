@@ -271,6 +271,8 @@ def task_refusals(config: "Config", task: str, has_labels: bool = True, is_of_ve
     if needs.needs_images and is_of_vectors:
         yield "must not be of vectors, which have no pixels to show"
     yield from model_refusals(config, needs)
+    if config.condition != "none" and not needs.takes_condition:
+        yield "must not be of a conditional run, whose labels it does not take"
     if needs.needs_labels and not has_labels:
         without = " with --labels=none" if config.labels == "none" else ""
         yield f"must be of a data set that has labels, and {config.dataset} has none{without}"

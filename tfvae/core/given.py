@@ -100,6 +100,11 @@ def one_hot(y: tf.Tensor, classes: int, leading: tf.Tensor) -> tf.Tensor:
     return tf.broadcast_to(tf.one_hot(y, classes), tf.concat([leading, [classes]], axis=0))
 
 
+def label_channels(classes: int, is_of_vectors: bool) -> int:
+    """What `Label` puts beside x: a picture, or of a vector the one-hot label; nothing where there are no classes."""
+    return classes if is_of_vectors else min(classes, 1)
+
+
 class Label(keras.layers.Layer):
     """Puts the label beside x as channels more, so that any trunk takes it: [B, H, W, C], y [B] -> [B, H, W, C + more].
 
@@ -120,7 +125,7 @@ class Label(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """[B, H, W, C + more]."""
         *places, channels = input_shape
-        return (*places, (channels or 0) + (1 if self.picture else self.classes))
+        return (*places, (channels or 0) + label_channels(self.classes, self.picture is None))
 
     def call(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         channels = one_hot(y, self.classes, tf.shape(x)[:1])  # [B, classes]

@@ -18,8 +18,8 @@ def make_networks(
     start_stddev: float | None = None,
     columns: Columns | None = None,
     value_range: tuple[float, float] | None = None,
-    trunks: Trunks | None = None,
     classes: tuple[str, ...] = (),
+    trunks: Trunks | None = None,
 ) -> tuple[Encoder, Decoder]:
     """The encoder and the decoder of `make_vae`, not built: no weight is there yet.
 
@@ -57,8 +57,8 @@ def make_vae(
     start_stddev: float | None = None,
     columns: Columns | None = None,
     value_range: tuple[float, float] | None = None,
-    trunks: Trunks | None = None,
     classes: tuple[str, ...] = (),
+    trunks: Trunks | None = None,
 ) -> VAE:
     """A new VAE, its weights a function of `config.seed`, for images of this shape [H, W, C].
 
@@ -67,7 +67,7 @@ def make_vae(
     `value_range` is what the user's images have in the place of [0, 1]. `trunks` are those of a network of the user's
     own. `classes` are the names of the classes whose label conditions it (`--condition=label`).
     """
-    encoder, decoder = make_networks(config, image_shape, white, start_stddev, columns, value_range, trunks, classes)
+    encoder, decoder = make_networks(config, image_shape, white, start_stddev, columns, value_range, classes, trunks)
     # Keras's own names would count the models of the process
     objective = {name: getattr(config, name) for name in OBJECTIVE_SETTINGS}
     vae = VAE(encoder, decoder, prior=config.prior, components=config.prior_components, objective=objective, name="vae")

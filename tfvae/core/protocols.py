@@ -200,7 +200,10 @@ class HasVariance(Protocol):
 class Vae(Protocol):
     """What an objective and an evaluation ask of a model."""
 
-    convolutional: bool  # whether it has convolutions, which XLA compiles badly on CPU
+    @property
+    def convolutional(self) -> bool:
+        """Whether it has convolutions, which XLA compiles badly on CPU."""
+        ...
 
     @property
     def prior(self) -> Prior:

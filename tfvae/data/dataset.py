@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.core import noise
 from tfvae.core.noise import Stream
-from tfvae.data import draws, pixels, place, scaling, sources
+from tfvae.data import classes, draws, pixels, place, scaling, sources
 from tfvae.data.disk import DiskImages
 from tfvae.data.sources import Parts
 from tfvae.data.splits import PARTS, Dataset, Split
@@ -34,8 +34,14 @@ def divide(config: Config, parts: Parts) -> Dataset:
     """The three splits of a source: images binarized or dequantized, vectors with their columns, as `config` says.
 
     Raises:
-        InputError: validation or test images, taken off images on disk, have pixels out of range.
+        InputError: validation or test images, taken off images on disk, have pixels out of range; or the labels of a
+            conditional run number no classes.
     """
+    dataset = _divide(config, parts)
+    return dataset if config.condition == "none" else classes.with_classes(config, dataset)
+
+
+def _divide(config: Config, parts: Parts) -> Dataset:
     train, validation, test = _split(parts)
     if parts.kind == "vectors":
         return _vectors(config, (train, validation, test))
@@ -68,9 +74,10 @@ def load_of_run(config: Config, fingerprint: str, parts: Parts | None = None) ->
 
 def changed(config: Config, run_dir: str | os.PathLike[str], here: str, of_run: str) -> InputError:
     """What to raise where the images are not those of a run; `here` and `of_run` are the fingerprints."""
+    labels = "" if config.condition == "none" else ", or have other labels"
     return InputError(
         f"--dataset={config.dataset}: must be the images that {run_dir} was made with, and these are others, or in "
-        f"another order: their checksum is {here}, and that of the run's images {of_run}"
+        f"another order{labels}: their checksum is {here}, and that of the run's images {of_run}"
     )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from tfvae.config import Config
+from tfvae.config.data_names import ARRAYS
 from tfvae.config.network_name import LAYERS
 from tfvae.errors import InputError
 from tfvae.runtime.tensorflow import import_tensorflow
@@ -12,6 +13,13 @@ if TYPE_CHECKING:
     import keras
 
     from tfvae.data.splits import Split
+
+
+def of_arrays(config: Config) -> Config:
+    """`config` of a run that is made of arrays; raises InputError where it names a data set."""
+    if config.dataset not in ("auto", ARRAYS):
+        raise InputError(f"images: must not be given beside --dataset={config.dataset}")
+    return dataclasses.replace(config, dataset=ARRAYS)
 
 
 def parts(config: Config, images: Any, validation: Any, test: Any, labels: Any) -> "dict[str, Split] | None":

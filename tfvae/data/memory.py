@@ -18,9 +18,9 @@ def load(
 ) -> dict[str, Split]:
     """The parts that are handed in; `memory` are the bytes that a dataset of tf.data may take.
 
-    `images` are the training images [N, H, W] or [N, H, W, C], `labels` whole numbers or words, [N] or
-    [N, 1] of them. A tf.data.Dataset has images, or pairs (image, label), one by one or in batches; without
-    `with_labels` the labels of pairs are not looked at.
+    `images` are the training images [N, H, W] or [N, H, W, C], `labels` whole numbers or words, [N] or [N, 1] of them;
+    `validation` and `test` may be pairs (images, labels). A tf.data.Dataset has images, or pairs (image, label), one by
+    one or in batches; without `with_labels` the labels of pairs are not looked at.
 
     Raises:
         InputError: it is no array, or endless, or too large, or its labels are not one for each image.
@@ -50,9 +50,17 @@ def _label_array(labels: Any) -> np.ndarray:
 def _read(argument: str, images: Any, memory: float, with_labels: bool) -> Split:
     if isinstance(images, tf.data.Dataset):
         return _read_dataset(argument, images, memory, with_labels)
+    if _is_pair(images):
+        split = _read(argument, images[0], memory, with_labels)
+        return split._replace(labels=as_labels(f"{argument}: its labels", _label_array(images[1]), len(split.images)))
     array = as_array(images, argument)
     check_plain(argument, array)
     return Split(array, None)
+
+
+def _is_pair(images: Any) -> bool:
+    """Whether they are (images, labels [N]), which no array of images is."""
+    return isinstance(images, tuple) and len(images) == 2 and np.ndim(images[0]) > 1 and np.ndim(images[1]) == 1
 
 
 def _read_dataset(argument: str, dataset: tf.data.Dataset, memory: float, with_labels: bool) -> Split:

@@ -71,6 +71,11 @@ def describe_sigma(config: Config) -> str:
     return f", sigma {config.sigma}" if LIKELIHOODS[config.likelihood_name].has_sigma else ""
 
 
+def given_label(config: Config) -> str:
+    """What figures of a conditional run are given, after a comma; nothing of another."""
+    return ", given the label" if config.condition == "label" else ""
+
+
 def provenance(
     config: Config,
     images: np.ndarray,
@@ -87,6 +92,7 @@ def provenance(
     pixels = describe_pixels(config, images, columns)
     if config.binarize == "stochastic" or config.dequantize:
         pixels += " (once, by a fixed seed)"
+    condition = {} if config.condition == "none" else {"condition": config.condition}
     of_another_run = {} if initial_weights is None else {"initial_weights": initial_weights}
     return {
         "dataset": config.dataset,
@@ -102,5 +108,6 @@ def provenance(
         "samples": samples,
         "seed": config.seed,
         "units": f"nats per {examples(columns).removesuffix('s')}",
+        **condition,
         **of_another_run,
     }

@@ -16,7 +16,7 @@ from tfvae.config.capabilities import LIKELIHOODS, REALS
 from tfvae.config.data_names import ARRAYS, FILES, TABLES, is_file_name
 from tfvae.config.left_to_data import with_models
 from tfvae.config.rules import asks_for_levels, check_kind
-from tfvae.data import arrays, digits, folders, pixels, scaling, tables, tfds, vectors
+from tfvae.data import arrays, classes, digits, folders, pixels, scaling, tables, tfds, vectors
 from tfvae.data.disk import DiskImages
 from tfvae.data.scaling import ValueRange
 from tfvae.data.splits import Split
@@ -123,6 +123,7 @@ def read(config: Config, handed_in: dict[str, Split] | None = None) -> Parts:
     splits, notes, files = read_splits(config) if handed_in is None else _AsTheyCome(handed_in)
     if "train" not in splits:
         raise InputError(f"{_flag(config)}: must have a train split")
+    classes.require(config, splits)
     names = {part: _flag(config) if handed_in is None else _ARGUMENTS[part] for part in splits}
     if len(splits["train"].images.shape) == 2:
         return _vectors(config, splits, names)

@@ -1,6 +1,6 @@
 """`Split`, images with their labels, and `Dataset`, the three splits that a run works on.
 
-Shapes: images [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1]; labels int64 [N], or None.
+Shapes: images [N, H, W, C], uint8 in 0 .. 255 or float32 in [0, 1]; labels int64 [N], or None; y int32 [N], or None.
 """
 
 import dataclasses
@@ -29,12 +29,13 @@ class Split(NamedTuple):
     labels: np.ndarray | None
     label_names: tuple[str, ...] = ()  # of the labels 0, 1, ...; none where the numbers are all that is known
     columns: tuple[str, ...] = ()  # of vectors: the names of their values
+    y: np.ndarray | None = None  # of a conditional run: the labels' places among `Dataset.classes`
 
     def rows(self, rows: np.ndarray | slice) -> "Split":
-        """The images (and labels) of these rows."""
+        """The images (and labels, and their places) of these rows."""
         images = self.images.rows(rows) if isinstance(self.images, DiskImages) else self.images[rows]
         labels = None if self.labels is None else self.labels[rows]
-        return self._replace(images=images, labels=labels)
+        return self._replace(images=images, labels=labels, y=None if self.y is None else self.y[rows])
 
     @property
     def array(self) -> np.ndarray:
@@ -84,6 +85,7 @@ class Dataset:
     `white` is the whole number that stood for x = 1 where the images came from: 1 where all were 0 or 1, else 255.
     `columns` are those of vectors, which are kept as float32 [N, 1, 1, D], in their own units; NaN are missing values.
     `value_range` is what stands for 0 and 1 where the images came from, if it is neither [0, 1] nor 0 to `white`.
+    `classes` are the names of a conditional run's: each example's label is given to the model.
     """
 
     train: Split
@@ -92,14 +94,15 @@ class Dataset:
     white: int = 255
     columns: Columns | None = None
     value_range: tuple[float, float] | None = None
+    classes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Split]:
         return iter((self.train, self.validation, self.test))
 
     @property
-    def units(self) -> tuple[Columns | None, tuple[float, float] | None]:
-        """`columns` and `value_range`: how what a model computes with became of what the user has."""
-        return (self.columns, self.value_range)
+    def of_model(self) -> tuple[Columns | None, tuple[float, float] | None, tuple[str, ...]]:
+        """`columns`, `value_range` and `classes`: what a model is made with, beside its settings and `white`."""
+        return (self.columns, self.value_range, self.classes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -116,13 +119,18 @@ class Dataset:
         """Eight hexadecimal digits that change when an image of a part does.
 
         Of a part larger than 1 GB, they change when its number of images or one of 4,096 of its images does. They are
-        the same for images in memory and on disk.
+        the same for images in memory and on disk. Those of a conditional run change with its labels too.
         """
         return self._fingerprint
 
     @functools.cached_property
     def _fingerprint(self) -> str:  # computed once: a large set takes seconds
-        return fingerprint(self)
+        checksum = int(fingerprint(self), 16)
+        if self.classes:
+            checksum = zlib.crc32(repr(self.classes).encode(), checksum)
+            for split in self:
+                checksum = zlib.crc32(np.asarray(split.y, np.int32).tobytes(), checksum)
+        return f"{checksum:08x}"
 
     def _describe_columns(self, columns: Columns) -> str:
         words = f"rows of {len(columns.names):,} columns"
@@ -131,13 +139,17 @@ class Dataset:
             words += f", {np.isnan(values).mean():.1%} of the values missing"
         return words
 
+    def _count_of_classes(self) -> str:
+        return f" in {len(self.classes):,} classes" if self.classes else ""
+
     def describe(self) -> str:
         """The sizes of the parts and of an image, and what pictures leave away of it, in words."""
         train, validation, test = (f"{len(split.images):,}" for split in self)
         if self.columns:
-            return f"{train} train, {validation} validation, {test} test {self._describe_columns(self.columns)}"
+            rows = self._describe_columns(self.columns)
+            return f"{train} train, {validation} validation, {test} test {rows}{self._count_of_classes()}"
         shape = "x".join(map(str, self.image_shape))
-        sizes = f"{train} train, {validation} validation, {test} test images of {shape}"
+        sizes = f"{train} train, {validation} validation, {test} test images of {shape}{self._count_of_classes()}"
         _, shown = shown_channels(self.image_shape[-1])
         if shown:
             sizes += f"; {shown}"

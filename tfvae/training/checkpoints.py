@@ -270,7 +270,7 @@ def load_run(run_dir: str | os.PathLike[str], checkpoint: Choice = AUTO) -> Save
         shape = tuple(notes["image_shape"])
         columns = Columns.from_json(notes.get("columns"))
         facts = (notes.get("white", 255), notes.get("start_stddev"), columns, notes.get("value_range"))
-        vaes.append(make_vae(config, shape, *facts, trunks))
+        vaes.append(make_vae(config, shape, *facts, tuple(notes.get("classes", ())), trunks))
         return {v.path: v.value for v in vaes[-1].variables}
 
     notes = restore_first(folders, make, prefix="vae/")

@@ -139,6 +139,7 @@ def figures_are_of(record: RunRecord) -> dict[str, str]:
         "likelihood": of["likelihood"].partition(",")[0],
         "scale": "" if of.get("examples") == "rows" else _scale_of_images(record),
         "units": of["units"],
+        "condition": of.get("condition", "none"),
     }
 
 
@@ -159,6 +160,8 @@ def describe(table: Table) -> str:
     likelihoods = {each["likelihood"] for each in all_of}
     likelihood = of["likelihood"] if len(likelihoods) == 1 else of["likelihood"].partition(",")[0]
     words = [of["dataset"], f"{of['images']:,} {of['split']} {examples}", of["pixels"], f"{likelihood} likelihood"]
+    if "condition" in of:
+        words.append("given the label: log p(x|y)")
     for key, text in (("seed", "seed {}"), ("samples", "{:,} samples of z")):
         values = {each[key] for each in all_of}
         if len(values) == 1:

@@ -34,7 +34,7 @@ class DryRun:
         self.done_steps = checkpoints.read_notes(config.directory).get("step", 0)
         with placement.strategy.scope():
             shape, white = dataset.image_shape, dataset.white
-            facts = (white, None, *dataset.units, trunks)
+            facts = (white, None, *dataset.of_model, trunks)
             self.state: TrainState = create_state(config, shape, len(dataset.train.images), *facts)
 
     def lines(self) -> list[str]:
@@ -43,7 +43,7 @@ class DryRun:
 
     def memory(self) -> str:
         """What the network takes, as far as it can be known, and the training images."""
-        facts = (self.placement.local_replicas, self.dataset.columns, self.trunks)
+        facts = (self.placement.local_replicas, self.dataset.columns, self.dataset.classes, self.trunks)
         needs = memory.needs_of(self.config, self.dataset.image_shape, *facts)
         network = needs.state_bytes + max(needs.gradient_bytes, needs.batch_bytes)
         images = self.dataset.train.images.nbytes
@@ -76,7 +76,7 @@ class DryRun:
         )
 
     def _seconds_of_a_step(self) -> float:
-        program = TrainProgram(self.state, self.config, self.dataset.train.images, self.placement)
+        program = TrainProgram(self.state, self.config, self.dataset.train.images, self.placement, self.dataset.train.y)
         count = first_steps(self.config, self.state.vae)
         program.run(0, count)  # compiles
         made, seconds, began = 0, 0.0, time.perf_counter()
@@ -87,16 +87,16 @@ class DryRun:
         return seconds / made
 
     def _seconds_of_evaluation(self) -> float:
-        config, images = self.config, self.dataset.test.array
+        config, test = self.config, self.dataset.test
         plan = plan_blocks(self.state.vae, config.eval_memory_gb)
         evaluator = Evaluator(self.state.vae, config.latent_dim, config.seed, config.closed_kl, self.placement, plan)
-        block = images[: plan.block_size(len(images))]
+        block = test.rows(slice(plan.block_size(len(test.images))))
         samples = min(config.eval_samples, plan.samples_in_call)
-        evaluator.evaluate(block, samples)  # compiles
+        evaluator.evaluate(block.array, samples, y=block.y)  # compiles
         began = time.perf_counter()
-        evaluator.evaluate(block, samples)
+        evaluator.evaluate(block.array, samples, y=block.y)
         of_block = (time.perf_counter() - began) * config.eval_samples / samples
-        return of_block * math.ceil(len(images) / len(block)) / self.placement.strategy.num_replicas_in_sync
+        return of_block * math.ceil(len(test.images) / len(block.images)) / self.placement.strategy.num_replicas_in_sync
 
 
 def layers(vae: VAE) -> list[str]:

@@ -41,10 +41,9 @@ class Ending:
 
         `notes` are those of the last step, `taken` those of the weights that `vae` has.
         """
-        images = self.dataset.test.array
-        block_size = self.evaluator.plan.block_size(len(images))
+        block_size = self.evaluator.plan.block_size(len(self.dataset.test.images))
         kept_blocks = evaluation.KeptBlocks(self.run_dir, taken.step, self.config.eval_samples, block_size)
-        of_images = self._evaluate(images, kept_blocks)
+        of_images = self._evaluate(kept_blocks)
         if self.placement.chief:
             results = report.results(self.config, self.dataset, notes, taken, of_images.summary(), block_size)
             results["warnings"] = health.warnings(self.config, results, history.read(self.run_dir), taken.step)
@@ -57,11 +56,11 @@ class Ending:
         self.placement.all_gather(np.zeros(1))  # all wait for the results
         return json.loads((self.run_dir / "results.json").read_text())
 
-    def _evaluate(self, images: np.ndarray, kept_blocks: evaluation.KeptBlocks) -> PerImage:
+    def _evaluate(self, kept_blocks: evaluation.KeptBlocks) -> PerImage:
         samples, word = self.config.eval_samples, examples(self.dataset.columns)
         try:
             return evaluation.evaluate_run(
-                self.evaluator, images, samples, kept_blocks, word, is_shown=self.placement.chief
+                self.evaluator, self.dataset.test, samples, kept_blocks, word, is_shown=self.placement.chief
             )
         except (SystemExit, KeyboardInterrupt):
             safe = checkpoints.safe_on_disk(self.run_dir)

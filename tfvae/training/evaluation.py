@@ -24,10 +24,13 @@ from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.protocols import ClosedKl, HasVariance, Posterior, Vae
 from tfvae.core.repeatable import sums_in_order
+from tfvae.core.vae import VAE
 from tfvae.data.new_images import NewImages
+from tfvae.data.splits import Split
 from tfvae.runtime import files
 from tfvae.runtime.progress import Progress
 from tfvae.training.block_plan import SAMPLES_AT_ONCE, TILE, WHOLE_TILES, BlockPlan
+from tfvae.training.sample_sums import BlockSums, SampleSums
 from tfvae.training.strategy import Placement, one_device
 
 _WORTH_KEEPING = 1.0  # seconds that a block took, from which on it is kept for a restart
@@ -84,44 +87,6 @@ def active_units(posterior_mean: np.ndarray) -> int:
     return int(np.sum(np.var(posterior_mean, axis=0, dtype=np.float64) > ACTIVE_VARIANCE))
 
 
-class SampleSums(NamedTuple):
-    """Sums over a block's samples; w_s = p(x, z_s) / q(z_s|x), and `largest` is the largest log w_s so far, [B].
-
-    They are the rows of one tensor [4, B], which XLA updates at once: the sums of log p(x|z_s), of log w_s, of
-    w_s / exp(largest), which can't overflow, and of its square.
-    """
-
-    rows: tf.Tensor
-    largest: tf.Tensor
-
-    @classmethod
-    def zero(cls, images: int) -> "SampleSums":
-        """Before the first sample of so many images."""
-        return cls(tf.zeros([4, images]), tf.fill([images], -float("inf")))
-
-    def plus(self, log_likelihood: tf.Tensor, log_w: tf.Tensor) -> "SampleSums":
-        """After more samples, [K, B] each."""
-        largest = tf.maximum(self.largest, tf.reduce_max(log_w, axis=0))
-        scale, w = tf.exp(self.largest - largest), tf.exp(log_w - largest)
-        one = tf.ones_like(scale)  # the first two sums are not relative to the largest weight
-        rows = self.rows * tf.stack([one, one, scale, tf.square(scale)])
-        new = [tf.reduce_sum(values, axis=0) for values in (log_likelihood, log_w, w, tf.square(w))]
-        return SampleSums(rows + tf.stack(new), largest)
-
-
-class BlockSums(NamedTuple):
-    """What one call computes of a block of images, [B] each unless it says otherwise."""
-
-    log_likelihood: np.ndarray  # sum over the call's samples
-    log_w: np.ndarray  # sum of log w
-    log_sum_w: np.ndarray  # log of the sum of w
-    log_sum_squared_w: np.ndarray
-    kl: np.ndarray  # the closed one, or 0
-    squared_error: np.ndarray
-    sigma_squared: np.ndarray
-    mean: np.ndarray  # [B, L]
-
-
 class Evaluator:
     """Evaluation of `vae`, compiled, its noise a function of `seed`; without `closed_kl` the KL is sampled too.
 
@@ -152,11 +117,13 @@ class Evaluator:
         on_block: Callable[[int], Any] | None = None,
         kept_blocks: "KeptBlocks | None" = None,
         blocks: range | None = None,
+        y: np.ndarray | None = None,
     ) -> PerImage:
         """Evaluates images [N, H, W, C] (uint8, or float32 in [0, 1]) with S = `samples` draws of z each.
 
         `on_block` is called with the number of images of each finished block. Slow blocks are put into `kept_blocks`,
         and those that are there are not computed again. With `blocks` only the images of these blocks are evaluated.
+        y [N] are the labels of a conditional VAE, whose figures are then of p(x|y).
         """
         replicas = self.strategy.num_replicas_in_sync
         local_replicas = self.placement.local_replicas
@@ -166,13 +133,20 @@ class Evaluator:
         finished = []  # this worker's blocks
         for first_block in range(blocks.start, blocks.stop, replicas):
             own_first = first_block + self.placement.index * local_replicas
-            finished += self._finish(images, samples, list(range(own_first, own_first + local_replicas)), kept_blocks)
+            finished += self._finish(
+                images, y, samples, list(range(own_first, own_first + local_replicas)), kept_blocks
+            )
             if on_block:
                 on_block(min(replicas * size, end - first_block * size))
         return PerImage(*(self._gather(column, end - blocks.start * size) for column in zip(*finished)))
 
     def _finish(
-        self, images: np.ndarray | NewImages, samples: int, blocks: list[int], kept_blocks: "KeptBlocks | None"
+        self,
+        images: np.ndarray | NewImages,
+        y: np.ndarray | None,
+        samples: int,
+        blocks: list[int],
+        kept_blocks: "KeptBlocks | None",
     ) -> list[PerImage]:
         """These blocks, one on each of this worker's replicas: kept, or computed."""
         if kept_blocks:
@@ -186,10 +160,11 @@ class Evaluator:
         # rows past the end repeat the last image; `_gather` cuts them off
         rows = [np.minimum(first_image + np.arange(size), len(images) - 1) for first_image in first_images]
         images_of_blocks = [images[r] for r in rows]
+        y_of_blocks = None if y is None else [y[r] for r in rows]
         calls = []
         for first in range(0, samples, self.plan.samples_in_call):
             last = min(first + self.plan.samples_in_call, samples)
-            calls.append(self._call(images_of_blocks, first_images, first, last))
+            calls.append(self._call(images_of_blocks, y_of_blocks, first_images, first, last))
         finished = [self._combine(list(calls_of_block), samples) for calls_of_block in zip(*calls)]
         if kept_blocks and time.monotonic() - start >= _WORTH_KEEPING:
             for block, of_block in zip(blocks, finished):
@@ -197,15 +172,19 @@ class Evaluator:
         return finished
 
     @sums_in_order()
-    def _call(self, images: list[np.ndarray], first_images: list[int], first: int, last: int) -> list[BlockSums]:
+    def _call(
+        self, images: list[np.ndarray], y: list[np.ndarray] | None, first_images: list[int], first: int, last: int
+    ) -> list[BlockSums]:
         """Samples first .. last-1 of a block, which begins with this image, on each of this worker's replicas."""
         limits = (tf.constant(first), tf.constant(last))
         if self.strategy.num_replicas_in_sync == 1:
             compiled_block = self._compiled_block(len(images[0]))
-            results = [compiled_block(tf.constant(images[0]), tf.constant(first_images[0]), *limits)]
+            labels = None if y is None else tf.constant(y[0])
+            results = [compiled_block(tf.constant(images[0]), labels, tf.constant(first_images[0]), *limits)]
         else:
             per_replica = self.placement.per_replica
-            results = self._compiled_blocks(per_replica(images), per_replica(first_images), *limits)
+            labels = None if y is None else per_replica(y)
+            results = self._compiled_blocks(per_replica(images), labels, per_replica(first_images), *limits)
         return [BlockSums(*(value.numpy() for value in sums)) for sums in results]
 
     def _compile_block(self, size: int) -> Callable[..., Any]:
@@ -219,18 +198,21 @@ class Evaluator:
         per_replica = self.strategy.run(lambda *own: self._compiled_block(own[0].shape[0])(*own), args=arguments)
         return self.strategy.experimental_local_results(per_replica)
 
-    def _block(self, images: tf.Tensor, first_image: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> BlockSums:
+    def _block(
+        self, images: tf.Tensor, y: tf.Tensor | None, first_image: tf.Tensor, first: tf.Tensor, last: tf.Tensor
+    ) -> BlockSums:
         """Samples first .. last-1 of a block of images, in the graph."""
+        vae = self.vae if y is None else cast(VAE, self.vae).given(y)
         x = to_unit(images)
         size = images.shape[0]
-        q = self.vae.encode(x)
+        q = vae.encode(x)
         s, sums = first, SampleSums.zero(size)
         for count in sorted({self.plan.samples_at_once, 1}, reverse=True):  # as long as five remain, then one at a time
             within = functools.partial(_fits, last, count)
-            add_samples = functools.partial(self._samples, x, q, first_image, count)
+            add_samples = functools.partial(self._samples, vae, x, q, first_image, count)
             s, sums = tf.while_loop(within, add_samples, (s, sums), parallel_iterations=1)  # or some turns' memory
-        kl = cast(ClosedKl, q).kl(self.vae.prior) if self.closed_kl else tf.zeros([size])
-        reconstruction = self.vae.decode(q.mean)
+        kl = cast(ClosedKl, q).kl(vae.prior) if self.closed_kl else tf.zeros([size])
+        reconstruction = vae.decode(q.mean)
         squared_error = tf.reduce_mean(tf.square(reconstruction.residual(x)), axis=(1, 2, 3))
         if hasattr(reconstruction, "observed_share"):  # a missing value has no error
             squared_error /= reconstruction.observed_share(x)
@@ -243,7 +225,7 @@ class Evaluator:
         return BlockSums(log_likelihood, log_w, log_sum_w, log_sum_squared_w, kl, squared_error, sigma_squared, q.mean)
 
     def _samples(
-        self, x: tf.Tensor, q: Posterior, first_image: tf.Tensor, count: int, s: tf.Tensor, sums: SampleSums
+        self, vae: Vae, x: tf.Tensor, q: Posterior, first_image: tf.Tensor, count: int, s: tf.Tensor, sums: SampleSums
     ) -> tuple[tf.Tensor, SampleSums]:
         """Adds samples s .. s+count-1, whose noise is drawn by the tile, whatever their count and the images' is."""
         seed = noise.seed_for(self.seed, Stream.EVALUATION, first_image // TILE)
@@ -253,7 +235,7 @@ class Evaluator:
         size = x.shape[0]
         if size < TILE:
             epsilon = tf.gather(epsilon, first_image % TILE + tf.range(size), axis=1)
-        log_w, log_likelihood = objectives.log_weights(self.vae, q, x, epsilon)
+        log_w, log_likelihood = objectives.log_weights(vae, q, x, epsilon)
         return s + count, sums.plus(log_likelihood, log_w)
 
     def _combine(self, calls: list[BlockSums], samples: int) -> PerImage:
@@ -323,7 +305,7 @@ class KeptBlocks:
 
 def evaluate_run(
     evaluator: Evaluator,
-    images: np.ndarray,
+    test: Split,
     samples: int,
     kept_blocks: KeptBlocks,
     examples: str = "images",
@@ -333,5 +315,5 @@ def evaluate_run(
 
     Killed, it goes on with the next block, until `kept_blocks.forget`.
     """
-    with Progress(f"evaluation, S = {samples:,}", len(images), f"test {examples}", is_shown) as progress:
-        return evaluator.evaluate(images, samples, progress.advance, kept_blocks)
+    with Progress(f"evaluation, S = {samples:,}", len(test.images), f"test {examples}", is_shown) as progress:
+        return evaluator.evaluate(test.array, samples, progress.advance, kept_blocks, y=test.y)

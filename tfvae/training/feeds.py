@@ -23,10 +23,17 @@ _MOST_EPOCHS = 64  # whose orders are made at once
 _ORDER_ROWS = 2**18  # in them, where that is more than one epoch's
 
 
-class Rows(NamedTuple):
-    """Images that serve steps start .. stop-1: the i-th of step t is `images[order[(t - start) * batch_size + i]]`."""
+class Stored(NamedTuple):
+    """Images on each device, and of a conditional run the labels of these: `data.classes`."""
 
-    images: tf.Tensor  # [M, H, W, C] on each device
+    images: tf.Tensor  # [M, H, W, C]
+    y: tf.Tensor | None  # int32 [M]
+
+
+class Rows(NamedTuple):
+    """Images that serve steps start .. stop-1: the i-th of step t is in row `order[(t - start) * batch_size + i]`."""
+
+    stored: Stored
     order: tf.Tensor  # int32 [(stop - start) * batch_size]
     start: int
     stop: int
@@ -45,13 +52,13 @@ def epoch_order(seed: int, epoch: int, examples: int) -> np.ndarray:
 class HeldImages:
     """All images on the device(s): the rows of a step are found through the orders of some epochs."""
 
-    def __init__(self, config: Config, images: np.ndarray, placement: Placement) -> None:
+    def __init__(self, config: Config, images: np.ndarray, placement: Placement, y: np.ndarray | None = None) -> None:
         self.seed, self.examples = config.seed, len(images)
         self.epoch_steps = steps_per_epoch(config, len(images))
         self.epoch_rows = self.epoch_steps * config.batch_size
         self.epochs_at_once = max(1, min(_MOST_EPOCHS, _ORDER_ROWS // len(images)))
-        self.images = placement.per_replica([images] * placement.local_replicas)
-        self.rows = Rows(self.images, tf.zeros([0], tf.int32), 0, 0)
+        self.stored = _on_devices(placement, images, y)
+        self.rows = Rows(self.stored, tf.zeros([0], tf.int32), 0, 0)
 
     def rows_at(self, step: int, count: int) -> Rows:
         """Rows that serve `step`; of the count-1 steps after it as many as it can have at once."""
@@ -65,8 +72,15 @@ class HeldImages:
         padded = np.zeros((self.epochs_at_once, self.epoch_rows), np.int32)
         padded[:epochs] = orders[:, : self.epoch_rows]
         start = first * self.epoch_steps
-        self.rows = Rows(self.images, tf.constant(padded.ravel()), start, start + epochs * self.epoch_steps)
+        self.rows = Rows(self.stored, tf.constant(padded.ravel()), start, start + epochs * self.epoch_steps)
         return self.rows
+
+
+def _on_devices(placement: Placement, images: np.ndarray, y: np.ndarray | None) -> Stored:
+    """Images, and their labels if they have some, on each of this worker's devices."""
+    copies = placement.local_replicas
+    labels = None if y is None else placement.per_replica([y] * copies)
+    return Stored(placement.per_replica([images] * copies), labels)
 
 
 class _DiskReader:
@@ -75,8 +89,9 @@ class _DiskReader:
     A thread of tf.data holds it, so it knows nothing of the feed, which is to end with its last user.
     """
 
-    def __init__(self, config: Config, images: DiskImages, placement: Placement) -> None:
+    def __init__(self, config: Config, images: DiskImages, placement: Placement, y: np.ndarray | None) -> None:
         self.images, self.batch_size = images, config.batch_size
+        self.y = np.zeros(len(images), np.int32) if y is None else y
         self.epoch_steps = steps_per_epoch(config, len(images))
         self.worker_rows = config.batch_size // placement.workers  # of each batch
         self.first_row = placement.index * self.worker_rows
@@ -101,8 +116,8 @@ class _DiskReader:
             self.newest_order = (epoch, epoch_order(self.seed, epoch, len(self.images)))
         return self.newest_order[1]
 
-    def buffers(self, step: int) -> Iterator[tuple[int, int, np.ndarray]]:
-        """From `step` on: the first step of a buffer, the step after its last, its images."""
+    def buffers(self, step: int) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+        """From `step` on: the first step of a buffer, the step after its last, its images and their labels."""
         while True:
             epoch, first = divmod(step, self.epoch_steps)
             count = min(self.steps, self.epoch_steps - first)
@@ -110,6 +125,8 @@ class _DiskReader:
             batches = batches.reshape(count, self.batch_size)
             own = batches[:, self.first_row : self.first_row + self.worker_rows].ravel()
             buffer = np.zeros(self.buffer_shape, self.images.dtype)
+            labels = np.zeros(len(buffer), np.int32)
+            labels[: len(own)] = self.y[own]
             try:
                 buffer[: len(own)] = self.images.read(own)
             except InputError as error:
@@ -118,7 +135,7 @@ class _DiskReader:
             except OSError as error:
                 self.error = str(error)
                 return
-            yield step, step + count, buffer
+            yield step, step + count, buffer, labels
             step += count
 
 
@@ -127,11 +144,11 @@ class StreamedImages:
 
     epochs_at_once = 1
 
-    def __init__(self, config: Config, images: DiskImages, placement: Placement) -> None:
-        self.placement = placement
-        self.reader = _DiskReader(config, images, placement)
+    def __init__(self, config: Config, images: DiskImages, placement: Placement, y: np.ndarray | None = None) -> None:
+        self.placement, self.has_labels = placement, y is not None
+        self.reader = _DiskReader(config, images, placement, y)
         self.order = self.reader.order()
-        self.rows = Rows(tf.zeros([]), self.order, 0, 0)
+        self.rows = Rows(Stored(tf.zeros([]), None), self.order, 0, 0)
         self.coming: list[Iterator[tuple[tf.Tensor, ...]]] = []  # at most one; a list, which `finalize` clears
         # else the interpreter's end and the thread that reads would wait for each other
         weakref.finalize(self, self.coming.clear)
@@ -145,21 +162,25 @@ class StreamedImages:
         buffer = next(self.coming[0], None)
         if buffer is None:
             raise RunError(self.reader.error)
-        start, stop, images = buffer
-        on_devices = self.placement.per_replica([images] * self.placement.local_replicas)
-        self.rows = Rows(on_devices, self.order, int(start), int(stop))
+        start, stop, images, y = buffer
+        stored = _on_devices(self.placement, images, y if self.has_labels else None)
+        self.rows = Rows(stored, self.order, int(start), int(stop))
         return self.rows
 
     def _read_from(self, step: int) -> Iterator[tuple[tf.Tensor, ...]]:
         number = tf.TensorSpec([], tf.int32)
-        signature = (number, number, tf.TensorSpec(self.reader.buffer_shape, self.reader.images.dtype))
+        shape = self.reader.buffer_shape
+        images, labels = tf.TensorSpec(shape, self.reader.images.dtype), tf.TensorSpec(shape[:1], tf.int32)
+        signature = (number, number, images, labels)
         reader = self.reader
         data = tf.data.Dataset.from_generator(lambda: reader.buffers(step), output_signature=signature)
         return iter(data.prefetch(2))
 
 
-def make_feed(config: Config, images: np.ndarray | DiskImages, placement: Placement) -> HeldImages | StreamedImages:
-    """The feed for training images that are in memory, or on disk."""
+def make_feed(
+    config: Config, images: np.ndarray | DiskImages, placement: Placement, y: np.ndarray | None = None
+) -> HeldImages | StreamedImages:
+    """The feed for training images that are in memory, or on disk; y are their labels, of a conditional run."""
     if isinstance(images, DiskImages):
-        return StreamedImages(config, images, placement)
-    return HeldImages(config, images, placement)
+        return StreamedImages(config, images, placement, y)
+    return HeldImages(config, images, placement, y)

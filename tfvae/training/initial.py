@@ -111,6 +111,7 @@ class InitialWeights(NamedTuple):
     columns: Columns | None  # of vectors
     start_stddev: float | None  # from which a learned sigma counts
     sigma_pace: float  # in which it counts
+    classes: tuple[str, ...]  # of a conditional run
     checksum: str
     own_trunks: dict[str, str | None]  # of each part, where it is a network of the user's own
 
@@ -134,7 +135,12 @@ class InitialWeights(NamedTuple):
 
         _require_same_settings(config, self.config)
         self._require_same_columns(config, dataset.columns)
-        vae = make_vae(config, dataset.image_shape, dataset.white, self.start_stddev, *dataset.units, trunks)
+        if dataset.classes != self.classes:
+            raise InputError(
+                f"--dataset={config.dataset}: must have the classes of the run of --init_from={config.init_from}, "
+                f"{', '.join(self.classes)}, and has {', '.join(dataset.classes)}"
+            )
+        vae = make_vae(config, dataset.image_shape, dataset.white, self.start_stddev, *dataset.of_model, trunks)
         self._require_same_trunks(config, vae)
         variables = _variables(vae, self.part)
         for name in {**variables, **self.values}:
@@ -226,6 +232,7 @@ def read(config: Config) -> tuple[Config, InitialWeights | None]:
         vae.encoder.columns,
         vae.decoder.start_stddev,
         vae.decoder.sigma_pace,
+        vae.classes,
         checksum,
         {"encoder": vae.encoder.own_trunk, "decoder": vae.decoder.own_trunk},
     )

@@ -15,7 +15,8 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.core.distributions import DiagonalNormal, NormalMixture
 from tfvae.core.inputs import to_unit
-from tfvae.core.protocols import Vae
+from tfvae.core.vae import VAE
+from tfvae.data.splits import Split
 from tfvae.runtime import files
 
 FILE_NAME = "kl_per_latent.csv"
@@ -39,10 +40,12 @@ class LatentWatch:
     distributions' means and variances, so it is exact where both are normal, as by default.
     """
 
-    def __init__(self, run_dir: Path, config: Config, vae: Vae, images: np.ndarray, block_size: int, step: int) -> None:
+    def __init__(self, run_dir: Path, config: Config, vae: VAE, split: Split, block_size: int, step: int) -> None:
         self.vae = vae
-        places = np.linspace(0, len(images) - 1, min(len(images), _MOST_IMAGES)).astype(int)
-        self.images, self.block_size = images[places], min(block_size, len(places))
+        count = len(split.images)
+        places = np.linspace(0, count - 1, min(count, _MOST_IMAGES)).astype(int)
+        chosen = split.rows(places)
+        self.images, self.y, self.block_size = chosen.array, chosen.y, min(block_size, len(places))
         self.interval = rows_interval(config)
         self.epochs = config.epoch_count
         self.path = run_dir / FILE_NAME
@@ -63,17 +66,18 @@ class LatentWatch:
         total = np.zeros(1)
         for first in range(0, len(self.images), size):
             rows = np.arange(first, first + size)
-            x = self.images[np.minimum(rows, len(self.images) - 1)]  # one shape, for which it is compiled once
-            kl = self._compiled_block(tf.constant(x)).numpy()[rows < len(self.images)]
+            filled_up = np.minimum(rows, len(self.images) - 1)  # to one shape, for which it is compiled once
+            y = None if self.y is None else tf.constant(self.y[filled_up])
+            kl = self._compiled_block(tf.constant(self.images[filled_up]), y).numpy()[rows < len(self.images)]
             total = total + kl.sum(axis=0, dtype=np.float64)
         means = total[:MOST_LATENTS] / len(self.images)
         with open(self.path, "a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow([epoch, step, *(f"{value:.6g}" for value in means)])
         return means
 
-    def _block(self, images: tf.Tensor) -> tf.Tensor:
+    def _block(self, images: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
         """[B, L], in the graph."""
-        q = self.vae.encode(to_unit(images))
+        q = self.vae.given(y).encode(to_unit(images))
         marginals = DiagonalNormal(q.mean, q.marginal_log_variance())
         return marginals.kl_per_latent(normal_with_moments(cast(NormalMixture, self.vae.prior.as_mixture())))
 

@@ -29,10 +29,11 @@ def needs_of(
     image_shape: tuple[int, int, int],
     local_replicas: int,
     columns: Columns | None = None,
+    classes: tuple[str, ...] = (),
     trunks: Trunks | None = None,
 ) -> Needs:
-    """What a network of `config` needs; it is not built. `columns` and `trunks` are those of `make_networks`."""
-    encoder, decoder = make_networks(config, image_shape, columns=columns, trunks=trunks)
+    """What a network of `config` needs; it is not built. What follows `local_replicas` is that of `make_networks`."""
+    encoder, decoder = make_networks(config, image_shape, columns=columns, classes=classes, trunks=trunks)
     of_encoder, of_decoder = cost.of_encoder(encoder), cost.of_decoder(decoder)
     weights = of_encoder.weights + of_decoder.weights
     outputs = of_encoder.outputs + config.num_samples * of_decoder.outputs
@@ -46,6 +47,7 @@ def require_fitting(
     image_shape: tuple[int, int, int],
     local_replicas: int,
     columns: Columns | None = None,
+    classes: tuple[str, ...] = (),
     trunks: Trunks | None = None,
 ) -> None:
     """Refuses a network whose training can't fit into this machine's memory; a GPU's own is not looked at.
@@ -58,7 +60,8 @@ def require_fitting(
     """
     if fast.computes_on_gpu():
         return
-    weights, state_bytes, gradient_bytes, batch_bytes = needs_of(config, image_shape, local_replicas, columns, trunks)
+    needs = needs_of(config, image_shape, local_replicas, columns, classes, trunks)
+    weights, state_bytes, gradient_bytes, batch_bytes = needs
     total = machine_bytes()
     if state_bytes + max(gradient_bytes, batch_bytes) <= total:
         return

@@ -51,21 +51,25 @@ def network_of(
     if not is_own(config.network):
         return None
     from tfvae.core import own_checks, own_network
+    from tfvae.core.given import label_channels
     from tfvae.core.vectors import features_shape
 
     network = str(config.network)
     kept = read(config.directory, say) if (config.directory / FILE_NAME).is_file() else None
     if kept is not None and layers is None:
         return kept
-    of_encoder = features_shape(dataset.image_shape, dataset.columns)
+    height, width, channels = features_shape(dataset.image_shape, dataset.columns)
+    classes = len(dataset.classes)
+    of_encoder = (height, width, channels + label_channels(classes, dataset.columns is not None))
+    latents = config.latent_dim + classes  # the label is beside z
     if layers is None:
-        layers = own_network.call_function(network, of_encoder, config.latent_dim, config)
+        layers = own_network.call_function(network, of_encoder, latents, config)
     trunks = own_network.as_trunks(network, layers)
     if kept is not None and trunks != kept:
         raise InputError(
             f"encoder, decoder: must be those that {config.directory} was made with, and its {FILE_NAME} has others"
         )
-    own_checks.check_network(network, trunks, layers, (None, *of_encoder), config.latent_dim, dataset.image_shape)
+    own_checks.check_network(network, trunks, layers, (None, *of_encoder), latents, dataset.image_shape)
     return trunks
 
 

@@ -32,6 +32,7 @@ class Notes(NamedTuple):
     best_elbo: float | None = None  # of that validation, in nats
     stopped_early: bool = False  # by --patience
     variance_is_final: bool = False  # whether --sigma=optimal is set to that of all training images
+    classes: tuple[str, ...] = ()  # of a conditional run: `data.classes`
     initial_weights: str | None = None  # that the run started from, in words, where they were another run's
 
     @classmethod
@@ -45,8 +46,14 @@ class Notes(NamedTuple):
             start_stddev=start_stddev,
             columns=columns,
             value_range=dataset.value_range,
+            classes=dataset.classes,
             initial_weights=initial.describe() if initial is not None else None,
         )
+
+    def taken_up(self, saved: dict[str, Any]) -> "Notes":
+        """Those of a checkpoint, of which these are the beginning; JSON has lists for what are tuples here."""
+        older = {"clock_seconds": saved["seconds"]}  # checkpoints that know no other time
+        return self._replace(**{**older, **saved, "image_shape": self.image_shape, "classes": self.classes})
 
     def terms(self) -> dict[str, float]:
         """The ELBO and its terms by name."""

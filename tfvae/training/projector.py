@@ -41,7 +41,7 @@ def write(run_dir: Path, vae: VAE, dataset: Dataset, block_size: int) -> None:
     folder = run_dir / "tensorboard" / part / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["embeddings {", '  tensor_name: "latents"', f'  tensor_path: "{_FOLDER}/latents.tsv"']
-    files.write_atomically(folder / "latents.tsv", _table(_means(vae, shown.array, block_size)))
+    files.write_atomically(folder / "latents.tsv", _table(_means(vae, shown, block_size)))
     lines.append(f'  metadata_path: "{_FOLDER}/metadata.tsv"')
     files.write_atomically(folder / "metadata.tsv", _metadata(shown, places))
     if not dataset.columns:
@@ -54,10 +54,10 @@ def write(run_dir: Path, vae: VAE, dataset: Dataset, block_size: int) -> None:
     files.write_atomically(folder.parent / _CONFIG, "\n".join([*lines, "}", ""]))
 
 
-def _means(vae: VAE, images: np.ndarray, block_size: int) -> np.ndarray:
+def _means(vae: VAE, split: Split, block_size: int) -> np.ndarray:
     """Means of q(z|x): [N, L]; of a single latent [N, 2], with zeros, for the projector draws no line."""
-    blocks = [tf.constant(images[first : first + block_size]) for first in range(0, len(images), block_size)]
-    means = np.concatenate([vae.encode(to_unit(block)).mean.numpy() for block in blocks])
+    blocks = [split.rows(slice(first, first + block_size)) for first in range(0, len(split.images), block_size)]
+    means = np.concatenate([vae.given(b.y).encode(to_unit(tf.constant(b.array))).mean.numpy() for b in blocks])
     return means if means.shape[1] > 1 else np.pad(means, ((0, 0), (0, 1)))
 
 

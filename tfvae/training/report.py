@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.config.capabilities import OBJECTIVES
 from tfvae.config.rules import asks_for_levels
-from tfvae.data.provenance import describe_pixels, describe_sigma, provenance
+from tfvae.data.provenance import describe_pixels, describe_sigma, given_label, provenance
 from tfvae.data.splits import Dataset
 from tfvae.training.evaluation import has_few_effective_samples
 from tfvae.training.notes import Notes
@@ -87,7 +87,7 @@ def _of_training_figures(config: Config, dataset: Dataset, notes: Notes) -> str:
         likelihood += f" (from {notes.start_stddev:.3f}, the training {own} own deviation)"
     an_example = "an image" if columns is None else "a row"
     pixels = describe_pixels(config, dataset.test.array, columns)
-    return f"{pixels}, {likelihood}, seed {config.seed}; ELBO in nats {an_example}"
+    return f"{pixels}, {likelihood}, seed {config.seed}; ELBO in nats {an_example}{given_label(config)}"
 
 
 def results(
@@ -174,19 +174,22 @@ def table(results: dict[str, Any]) -> str:
     error, other_draws = test.get("log_px_monte_carlo_error"), "its standard error over other draws of z"
     if error is not None and has_few_effective_samples(error**2 * of["images"]):
         other_draws = "too small an error: fewer than 2 effective samples of z"
+    x, x_given_z, z_given_x, given = "x", "x|z", "z|x", ""
+    if "condition" in of:
+        x, x_given_z, z_given_x, given = "x|y", "x|z, y", "z|x, y", ", given the label y"
     a_value = "a pixel" if examples == "images" else "a value, as the network scales it"
     rows = [
-        ("ELBO", "elbo", "10.2f", f"mean over {of['samples']:,} samples of z"),
+        ("ELBO", "elbo", "10.2f", f"mean over {of['samples']:,} samples of z{given}"),
         (f"  over {examples}", "elbo_standard_error", "10.2f", f"its standard error as a mean over these {examples}"),
-        ("  log p(x|z)", "log_likelihood", "10.2f", "log-likelihood: minus the reconstruction error"),
-        ("  KL", "kl", "10.2f", f"KL(q(z|x) || p(z)), {of['kl']}; {of['posterior']} q, {of['prior']} p"),
-        ("log p(x)", "log_px", "10.2f", f"by {of['samples']:,} importance samples"),
+        (f"  log p({x_given_z})", "log_likelihood", "10.2f", "log-likelihood: minus the reconstruction error"),
+        ("  KL", "kl", "10.2f", f"KL(q({z_given_x}) || p(z)), {of['kl']}; {of['posterior']} q, {of['prior']} p"),
+        (f"log p({x})", "log_px", "10.2f", f"by {of['samples']:,} importance samples{given}"),
         (f"  over {examples}", "log_px_standard_error", "10.2f", f"its standard error as a mean over these {examples}"),
         ("  Monte-Carlo", "log_px_monte_carlo_error", "12.4f", other_draws),
-        ("bits per dim", "bits_per_dimension", "12.4f", "minus log2 p(x) of the 256 levels, a channel of a pixel"),
-        ("squared error", "squared_error", "12.4f", f"of the reconstruction at the mean of q(z|x), {a_value}"),
+        ("bits per dim", "bits_per_dimension", "12.4f", f"minus log2 p({x}) of the 256 levels, a channel of a pixel"),
+        ("squared error", "squared_error", "12.4f", f"of the reconstruction at the mean of q({z_given_x}), {a_value}"),
         ("  its root", "rmse", "12.4f", "beside the likelihood's deviation:"),
-        ("  sigma", "sigma", "12.4f", "root of the mean variance of p(x|z) at the mean of q(z|x)"),
+        ("  sigma", "sigma", "12.4f", f"root of the mean variance of p({x_given_z}) at the mean of q({z_given_x})"),
         ("active units", "active_units", "7d", "latents whose posterior mean varies by more than 0.01"),
     ]
     weights = f", {of['weights']}" if "weights" in of else ""

@@ -36,9 +36,12 @@ class Scoring:
         own = images[np.arange(first, last)]
         return scores(of_images, own, self.vae, self.config, self.samples)
 
-    def of_all(self, images: np.ndarray | NewImages, samples: int) -> dict[str, np.ndarray]:
-        """The columns of `scores`, [N] each, of all images, by so many samples."""
-        return scores(self.evaluator.evaluate(images, samples), images, self.vae, self.config, samples)
+    def of_all(
+        self, images: np.ndarray | NewImages, samples: int, y: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """The columns of `scores`, [N] each, of all images, by so many samples; y are those of `data.classes`."""
+        of_images = self.evaluator.evaluate(images, samples, y=y)
+        return scores(of_images, images, self.vae, self.config, samples)
 
     def summary(self, column: Callable[[str], np.ndarray]) -> dict[str, float]:
         """Means over a part, and their standard errors; `column(name)` is a column of `columns` of the whole part."""

@@ -18,52 +18,11 @@ from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.repeatable import sums_in_order
 from tfvae.data.disk import DiskImages
-from tfvae.training.feeds import make_feed
+from tfvae.training.feeds import Stored, make_feed
 from tfvae.training.norms import StepNorms, norms_after
+from tfvae.training.running_sums import EpochSums, RunningSums
 from tfvae.training.state import TrainState, steps_per_epoch
 from tfvae.training.strategy import Placement, one_device
-
-
-class RunningSums(NamedTuple):
-    """What the loop over an epoch's steps carries: the sums of the batches' mean terms, in nats."""
-
-    elbo: tf.Tensor
-    log_likelihood: tf.Tensor
-    kl: tf.Tensor
-    bad_step: tf.Tensor  # int32: the first step whose loss or gradient was not finite, or -1
-    norms: tf.Tensor  # [3]: `StepNorms` of the loop's last step, 0 before it
-
-    @classmethod
-    def zero(cls) -> "RunningSums":
-        """Before the first step."""
-        return cls(tf.zeros([]), tf.zeros([]), tf.zeros([]), tf.constant(-1), tf.zeros([3]))
-
-    def plus(self, terms: objectives.Elbo, finite: tf.Tensor, step: tf.Tensor, norms: tf.Tensor) -> "RunningSums":
-        """After a step with these mean terms."""
-        bad_step = tf.where((self.bad_step < 0) & ~finite, step, self.bad_step)
-        return RunningSums(
-            self.elbo + terms.elbo, self.log_likelihood + terms.log_likelihood, self.kl + terms.kl, bad_step, norms
-        )
-
-
-class EpochSums(NamedTuple):
-    """What the loop over E epochs carries."""
-
-    terms: tf.Tensor  # [3, E] nats: each epoch's sums, in the order of `Elbo`
-    bad_step: tf.Tensor  # as that of `RunningSums`
-    norms: tf.Tensor  # as that of `RunningSums`: of the last epoch's last step
-
-    @classmethod
-    def zero(cls, epochs: int) -> "EpochSums":
-        """Before the first epoch."""
-        return cls(tf.zeros([len(objectives.Elbo._fields), epochs]), tf.constant(-1), tf.zeros([3]))
-
-    def plus(self, sums: RunningSums, place: tf.Tensor) -> "EpochSums":
-        """After the epoch at this place, which came to these sums."""
-        is_here = tf.range(self.terms.shape[1]) == place
-        column = tf.stack([sums.elbo, sums.log_likelihood, sums.kl])[:, None]
-        bad_step = tf.where(self.bad_step < 0, sums.bad_step, self.bad_step)
-        return EpochSums(tf.where(is_here, column, self.terms), bad_step, sums.norms)
 
 
 class TrainStep:
@@ -88,7 +47,7 @@ class TrainStep:
 
     def run_in_replica(
         self,
-        images: tf.Tensor,
+        stored: Stored,
         order: tf.Tensor,
         start: tf.Tensor,
         t: tf.Tensor,
@@ -101,8 +60,8 @@ class TrainStep:
         """
         replica = tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group)
         if self.sets_variance:
-            self.set_variance(self.compiled_squared_error(images, order, start, t, replica))
-        gradients, terms, finite = self.compiled_gradients(images, order, start, t, replica)
+            self.set_variance(self.compiled_squared_error(stored, order, start, t, replica))
+        gradients, terms, finite = self.compiled_gradients(stored, order, start, t, replica)
         optimizer = self.state.optimizer
         learning_rate = tf.convert_to_tensor(optimizer.learning_rate)  # of this step: a schedule's changes with it
         applied = self.update(gradients)
@@ -113,14 +72,20 @@ class TrainStep:
         norms = tf.cond(is_last, measure, lambda: sums.norms)
         return sums.plus(terms, finite, t, norms)
 
-    def batch(self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """x [B / R, H, W, C] in [0, 1]: the images of these rows of batch t, binarized or dequantized anew."""
+    def batch(
+        self, stored: Stored, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, rows: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """x [B / R, H, W, C] in [0, 1]: the images of these rows of batch t, binarized or dequantized anew; y [B / R].
+
+        y are the labels of a conditional run, and None of another.
+        """
         # not a slice: XLA would need its start as a constant, and compile again for each call
         places = tf.gather(order, (t - start) * self.config.batch_size + rows)
-        x = to_unit(tf.gather(images, places))
+        x = to_unit(tf.gather(stored.images, places))
         seed = noise.seed_for(self.config.seed, Stream.BINARIZE, t)
         draw = functools.partial(self._uniform, rows)
-        return noise.drawn_pixels(x, self.config.binarize, self.config.dequantize, seed, draw)
+        x = noise.drawn_pixels(x, self.config.binarize, self.config.dequantize, seed, draw)
+        return x, None if stored.y is None else tf.gather(stored.y, places)
 
     def _uniform(self, rows: tf.Tensor, shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
         """Uniform noise of `shape`, [B / R, ...]: these rows of the global batch's."""
@@ -145,13 +110,13 @@ class TrainStep:
         return replica * self.per_replica_batch_size + tf.range(self.per_replica_batch_size)
 
     def squared_error(
-        self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, replica: tf.Tensor
+        self, stored: Stored, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, replica: tf.Tensor
     ) -> tf.Tensor:
         """A replica's share of the global batch's mean squared error a value, at the z of step t."""
         rows = self.rows(replica)
-        x = self.batch(images, order, start, t, rows)
+        x, y = self.batch(stored, order, start, t, rows)
         with dropout.in_step(self.config.seed, t, rows, self.config.batch_size):
-            squared_errors = objectives.mean_squared_error(self.state.vae, x, self.epsilon(t, rows))
+            squared_errors = objectives.mean_squared_error(self.state.vae.given(y), x, self.epsilon(t, rows))
         return tf.reduce_sum(squared_errors) / self.config.batch_size
 
     def set_variance(self, share: tf.Tensor) -> None:
@@ -163,16 +128,16 @@ class TrainStep:
         self.state.vae.decoder.set_variance(share)
 
     def gradients(
-        self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, replica: tf.Tensor
+        self, stored: Stored, order: tf.Tensor, start: tf.Tensor, t: tf.Tensor, replica: tf.Tensor
     ) -> tuple[list[tf.Tensor], objectives.Elbo, tf.Tensor]:
         """A replica's shares of the global mean loss's gradient and of the mean terms; whether they are finite."""
         batch_size = self.config.batch_size
         rows = self.rows(replica)
-        x = self.batch(images, order, start, t, rows)
+        x, y = self.batch(stored, order, start, t, rows)
         epsilon = self.epsilon(t, rows)
         beta = self.beta(t)
         with dropout.in_step(self.config.seed, t, rows, batch_size), tf.GradientTape() as tape:
-            losses, terms = objectives.training_loss(self.config, self.state.vae, x, epsilon, beta)
+            losses, terms = objectives.training_loss(self.config, self.state.vae.given(y), x, epsilon, beta)
             loss = tf.reduce_sum(losses) / batch_size
         # of the plain autoencoder, the posterior's variance has no gradient
         gradients = tape.gradient(loss, self.variables, unconnected_gradients="zero")
@@ -257,16 +222,21 @@ class _CallSums(NamedTuple):
 class TrainProgram:
     """Training, compiled, on images [N, H, W, C] (uint8, or float32 in [0, 1]), by the replicas of `placement`.
 
-    Without a `placement` it is one replica.
+    Without a `placement` it is one replica. y [N] are the labels of a conditional run.
     """
 
     def __init__(
-        self, state: TrainState, config: Config, images: np.ndarray | DiskImages, placement: Placement | None = None
+        self,
+        state: TrainState,
+        config: Config,
+        images: np.ndarray | DiskImages,
+        placement: Placement | None = None,
+        y: np.ndarray | None = None,
     ) -> None:
         self.state = state
         self.placement = placement or one_device()
         self.strategy = self.placement.strategy
-        self.feed = make_feed(config, images, self.placement)
+        self.feed = make_feed(config, images, self.placement, y)
         replicas = self.strategy.num_replicas_in_sync
         self.train_step = TrainStep(state, config, len(images), replicas)
         self.epoch_steps = self.train_step.epoch_steps
@@ -291,7 +261,7 @@ class TrainProgram:
             rows = self.feed.rows_at(done, last - done)
             part = min(last, rows.stop) - done
             sums = self._compiled_steps(
-                rows.images, rows.order, tf.constant(rows.start), tf.constant(done), tf.constant(part)
+                rows.stored, rows.order, tf.constant(rows.start), tf.constant(done), tf.constant(part)
             )
             calls.append(_CallSums(rows.start // self.epoch_steps, sums))
             done += part
@@ -300,7 +270,7 @@ class TrainProgram:
         return self._over_workers(calls, first, count)
 
     def _steps(
-        self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, first: tf.Tensor, count: tf.Tensor
+        self, stored: Stored, order: tf.Tensor, start: tf.Tensor, first: tf.Tensor, count: tf.Tensor
     ) -> list[EpochSums]:
         """The loop over epochs, in the graph: the sums of each of this worker's replicas."""
         last = first + count
@@ -308,7 +278,7 @@ class TrainProgram:
         def epoch(t: tf.Tensor, sums: EpochSums) -> tuple[tf.Tensor, EpochSums]:
             epoch_end = (t // self.epoch_steps + 1) * self.epoch_steps
             place = t // self.epoch_steps - start // self.epoch_steps
-            t, of_epoch = self._steps_of_epoch(images, order, start, t, tf.minimum(epoch_end, last))
+            t, of_epoch = self._steps_of_epoch(stored, order, start, t, tf.minimum(epoch_end, last))
             return t, self.strategy.run(EpochSums.plus, args=(sums, of_epoch, place))
 
         zero = self.strategy.run(EpochSums.zero, args=(self.feed.epochs_at_once,))
@@ -317,12 +287,12 @@ class TrainProgram:
         return self.strategy.experimental_local_results(sums)
 
     def _steps_of_epoch(
-        self, images: tf.Tensor, order: tf.Tensor, start: tf.Tensor, first: tf.Tensor, last: tf.Tensor
+        self, stored: Stored, order: tf.Tensor, start: tf.Tensor, first: tf.Tensor, last: tf.Tensor
     ) -> tuple[tf.Tensor, RunningSums]:
         """The loop over an epoch's steps first .. last-1, in the graph: last, and each replica's sums."""
 
         def step(t: tf.Tensor, sums: RunningSums) -> tuple[tf.Tensor, RunningSums]:
-            arguments = (images, order, start, t, t + 1 == last, sums)
+            arguments = (stored, order, start, t, t + 1 == last, sums)
             return t + 1, self.strategy.run(self.train_step.run_in_replica, args=arguments)
 
         zero = self.strategy.run(RunningSums.zero)

@@ -67,14 +67,14 @@ class Trainer:
         images = len(dataset.train.images)
         start = start_stddev(config, dataset, run_dir, initial)
         with placement.strategy.scope():
-            facts = (dataset.white, start, *dataset.units, trunks)
+            facts = (dataset.white, start, *dataset.of_model, trunks)
             self.state = create_state(config, dataset.image_shape, images, *facts)
             if initial is not None:
                 initial.assign(self.state.vae)
         self.epoch_steps = steps_per_epoch(config, images)
         self.total_steps = config.epoch_count * self.epoch_steps
         self.notes = Notes.of(dataset, start, initial)
-        self.program = TrainProgram(self.state, config, dataset.train.images, placement)
+        self.program = TrainProgram(self.state, config, dataset.train.images, placement, dataset.train.y)
         plan = plan_blocks(self.state.vae, config.eval_memory_gb)
         self.evaluator = evaluation.Evaluator(
             self.state.vae, config.latent_dim, config.seed, config.closed_kl, placement, plan
@@ -149,18 +149,18 @@ class Trainer:
 
     def make_monitor(self) -> Monitor:
         """What shows this run."""
-        facts = (self.dataset.image_shape, self.dataset.white, self.notes.start_stddev, *self.dataset.units)
+        facts = (self.dataset.image_shape, self.dataset.white, self.notes.start_stddev, *self.dataset.of_model)
         drawing = (functools.partial(make_vae, self.config, *facts, self.trunks), self.draw_pictures, self.is_stopping)
         word = examples(self.dataset.columns)
         return Monitor(self.run_dir, self.config, self.step, self.total_steps, *drawing, word, self._latent_watch())
 
     def _latent_watch(self) -> LatentWatch | None:
         """What follows each latent's KL, where there are a KL and validation images."""
-        images = self.dataset.validation.array
-        if not (len(images) and OBJECTIVES[self.config.objective].has_prior):
+        split = self.dataset.validation
+        if not (len(split.images) and OBJECTIVES[self.config.objective].has_prior):
             return None
-        block_size = self.evaluator.plan.block_size(len(images))
-        return LatentWatch(self.run_dir, self.config, self.state.vae, images, block_size, self.step)
+        block_size = self.evaluator.plan.block_size(len(split.images))
+        return LatentWatch(self.run_dir, self.config, self.state.vae, split, block_size, self.step)
 
     def is_stopping(self) -> bool:
         """Whether the training stops before its end: a signal has come to this worker, or to another."""
@@ -177,8 +177,7 @@ class Trainer:
             saved = checkpoints.restore(self.run_dir, lambda _: self.state.variables())
             if saved["fingerprint"] != self.notes.fingerprint:
                 raise changed(self.config, self.run_dir, self.notes.fingerprint, saved["fingerprint"])
-            saved.setdefault("clock_seconds", saved["seconds"])  # older checkpoints know no other time
-            self.notes = self.notes._replace(**{**saved, "image_shape": self.notes.image_shape})
+            self.notes = self.notes.taken_up(saved)
         self.saved_step = self.step or None
         # of the free flags, this one alone says when workers meet
         flags = {**self.config.settings(), "validate_every": self.config.epochs_a_validation}
@@ -267,9 +266,10 @@ class Trainer:
         is_due = epoch % self.config.epochs_a_validation == 0 or self.step == self.total_steps
         self._write_rows(ends[:-1])
         validation = None
-        if len(self.dataset.validation.images) and is_due:
+        split = self.dataset.validation
+        if len(split.images) and is_due:
             try:
-                per_image = self.evaluator.evaluate(self.dataset.validation.array, 1, self._stop_at_signals)
+                per_image = self.evaluator.evaluate(split.array, 1, self._stop_at_signals, y=split.y)
             except _Stopped:  # the next start comes back to this end of an epoch
                 self.notes = self.notes._replace(end_is_due=True)
                 self.save()
@@ -309,7 +309,7 @@ class Trainer:
 
     def set_final_variance(self) -> None:
         """Sets --sigma=optimal to that of all training images, unless a signal comes: then the next start does."""
-        variance_pass = VariancePass(self.config, self.state.vae, self.dataset.train.images, self.placement)
+        variance_pass = VariancePass(self.config, self.state.vae, self.dataset.train, self.placement)
         mean_squared_error = variance_pass.mean_squared_error(self._hear_signals)
         if mean_squared_error is None:
             return

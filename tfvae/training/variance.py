@@ -19,7 +19,7 @@ from tfvae.core.repeatable import sums_in_order
 from tfvae.core.vae import VAE
 from tfvae.data import moments
 from tfvae.data.disk import DiskImages
-from tfvae.data.splits import Dataset
+from tfvae.data.splits import Dataset, Split
 from tfvae.errors import InputError, RunError
 from tfvae.runtime.progress import Progress
 from tfvae.training import checkpoints
@@ -48,8 +48,10 @@ class VariancePass:
     one device each, so the sum is the same on any number of replicas to within float64's rounding.
     """
 
-    def __init__(self, config: Config, vae: VAE, images: np.ndarray | DiskImages, placement: Placement) -> None:
-        self.config, self.vae, self.images, self.placement = config, vae, images, placement
+    def __init__(self, config: Config, vae: VAE, train: Split, placement: Placement) -> None:
+        self.config, self.vae, self.placement = config, vae, placement
+        self.images, self.y = train.images, train.y
+        images = self.images
         self.blocks = -(-len(images) // config.batch_size)
         jit_compile = fast.use_xla(vae.convolutional)
         self._compiled_errors = tf.function(self._squared_errors, jit_compile=jit_compile, autograph=False)
@@ -77,8 +79,9 @@ class VariancePass:
         first = block * self.config.batch_size
         rows = np.arange(first, first + self.config.batch_size)
         is_image = rows < len(self.images)
-        images = self._read(np.minimum(rows, len(self.images) - 1))  # the last block is filled up
-        errors = self._compiled_errors(tf.constant(images), tf.constant(block)).numpy()
+        filled_up = np.minimum(rows, len(self.images) - 1)  # the last block
+        y = None if self.y is None else tf.constant(self.y[filled_up])
+        errors = self._compiled_errors(tf.constant(self._read(filled_up)), y, tf.constant(block)).numpy()
         return float(np.sum(errors[is_image], dtype=np.float64))
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
@@ -89,11 +92,11 @@ class VariancePass:
         except (InputError, OSError) as error:
             raise RunError(str(error)) from None
 
-    def _squared_errors(self, images: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
+    def _squared_errors(self, images: tf.Tensor, y: tf.Tensor | None, block: tf.Tensor) -> tf.Tensor:
         """The mean squared error a value of each image of a block, in the graph: [B]."""
         seed = noise.seed_for(self.config.seed, Stream.VARIANCE, block)
         x = to_unit(images)
         draw = functools.partial(uniform_like, x)
         x = noise.drawn_pixels(x, self.config.binarize, self.config.dequantize, noise.fold_in(seed, 1), draw)
         shape = (self.config.num_samples, self.config.batch_size, self.config.latent_dim)
-        return objectives.mean_squared_error(self.vae, x, noise.normal(shape, seed))
+        return objectives.mean_squared_error(self.vae.given(y), x, noise.normal(shape, seed))
