@@ -27,8 +27,8 @@ def make_run(folder, source, arrays=None, kind="images", **settings):
     config = with_models(config, kind)
     dataset = data.load(config) if arrays is None else datasets.load(config, arrays)
     config = dataclasses.replace(config, validation_examples=len(dataset.validation.images))
-    facts = {"white": dataset.white, "columns": dataset.columns, "value_range": dataset.value_range}
-    state = create_state(config, dataset.image_shape, len(dataset.train.images), **facts)
+    size = len(dataset.train.images)
+    state = create_state(config, dataset.image_shape, size, dataset.white, None, *dataset.of_model)
     folder.mkdir(exist_ok=True)
     (folder / "config.flags").write_text(to_flagfile(config))
     checkpoints.save(folder, state.variables(), 5, Notes.of(dataset, None)._replace(step=5)._asdict())

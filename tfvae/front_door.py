@@ -161,8 +161,7 @@ class Run:
         """
         from tfvae.analysis import latents
 
-        images = self._images(x)
-        return latents.encode(self.vae, images, self._y(labels, len(images)))
+        return latents.encode(self.vae, *self._examples(x, labels))
 
     def reconstruct(self, x: Any, labels: Any = None) -> np.ndarray:
         """The means of p(x|z) at the means of q(z|x): float32 [N, H, W, C], or [N, D].
@@ -172,8 +171,7 @@ class Run:
         """
         from tfvae.analysis import latents
 
-        images = self._images(x)
-        return self._of_user(latents.reconstructions(self.vae, images, self._y(labels, len(images))))
+        return self._of_user(latents.reconstructions(self.vae, *self._examples(x, labels)))
 
     def sample(self, n: int = 1, seed: int = 0, label: Any = None) -> np.ndarray:
         """The means of p(x|z) for n draws of z from the prior: float32 [n, H, W, C] or [n, D], a function of `seed`.
@@ -198,15 +196,17 @@ class Run:
         Raises:
             InputError: as `encode`, or `samples` is out of range.
         """
-        images = self._images(x)
-        return self._score(images, samples, self._y(labels, len(images)))
+        return self._score(*self._examples(x, labels), samples)
 
     def score_validation(
-        self, images: Any = None, validation: Any = None, test: Any = None, samples: int | None = None
+        self,
+        images: Any = None,
+        validation: Any = None,
+        test: Any = None,
+        samples: int | None = None,
+        labels: Any = None,
     ) -> Scores:
-        """`score` of the run's own validation images, which a limit for anomalies is found on.
-
-        The images are those that `evaluate` takes.
+        """`score` of the run's own validation images, to find a limit on; images are those that `evaluate` takes.
 
         Raises:
             InputError: the images can't be had, are not those that the run was made with, or none are for validation.
@@ -214,14 +214,20 @@ class Run:
         from tfvae.data import place
         from tfvae.data.dataset import load_of_run
 
-        arrays = self._arrays_of_run(images, validation, test, None)
+        arrays = self._arrays_of_run(images, validation, test, labels)
         dataset = load_of_run(self.config, self.fingerprint, place.read_early(self.config, arrays))
         if len(dataset.validation.images) == 0:
             raise InputError("validation_examples=0: must be more: the run has no validation images")
-        return self._score(dataset.validation.array, samples, dataset.validation.y)
+        return self._score(dataset.validation.array, dataset.validation.y, samples)
 
     def impute(
-        self, x: Any, observed: Any = None, draws: int = 0, samples: int | None = None, seed: int = 0
+        self,
+        x: Any,
+        observed: Any = None,
+        draws: int = 0,
+        samples: int | None = None,
+        seed: int = 0,
+        labels: Any = None,
     ) -> "Imputed":
         """Fills in missing values: NaN, and those where `observed` is False; what is observed comes back as it is.
 
@@ -251,14 +257,13 @@ class Run:
         images = IncompleteImages(x, observed, self.vae.encoder.user_rule, self.config)
         if self._imputer is None or self._imputer.settings != settings:
             self._imputer = imputation.Imputer(self.vae, *settings)
-        imputed = self._imputer.impute(images)
-        of_incomplete = imputed.effective_samples[images.is_incomplete]
-        line = imputation.advice(of_incomplete, samples, self.vae.encoder.columns, "samples")
-        if line:
-            print(line, flush=True)
+        imputed = self._imputer.impute(images, self._y(labels, len(images)))
+        imputation.print_advice(imputed, images, samples, self.vae.encoder.columns)
         return imputed
 
-    def evaluate(self, images: Any = None, validation: Any = None, test: Any = None) -> dict[str, Any]:
+    def evaluate(
+        self, images: Any = None, validation: Any = None, test: Any = None, labels: Any = None
+    ) -> dict[str, Any]:
         """Evaluates the run's checkpoint on its test images, prints the figures, and returns them.
 
         A run that was made of arrays and loaded from its directory needs them again: those that `fit` had. So does one
@@ -267,23 +272,16 @@ class Run:
         Raises:
             InputError: the images can't be had, or are not those that the run was made with.
         """
-        arrays = self._arrays_of_run(images, validation, test, None)
+        arrays = self._arrays_of_run(images, validation, test, labels)
         return trained.evaluate(self.config, arrays=arrays, checkpoint=self.step)
 
     def explore(
-        self,
-        task: str = "samples",
-        images: Any = None,
-        validation: Any = None,
-        test: Any = None,
-        labels: Any = None,
+        self, task: str = "samples", images: Any = None, validation: Any = None, test: Any = None, labels: Any = None
     ) -> dict[str, Any]:
         """Does a task of `tfvae.explore` with the run's checkpoint: pictures and numbers go to `<run>/explore/`.
 
-        Returns `rows` of numbers, `of`, what they are of, and `picture`, the file.
-
-        The images are those that `evaluate` takes; `features` and `fine_tuning` need `labels` too, and `samples` needs
-        no images.
+        Returns `rows` of numbers, `of`, what they are of, and `picture`, the file. The images are those that `evaluate`
+        takes; `features` and `fine_tuning` need `labels` too, and `samples` needs no images.
 
         Raises:
             InputError: there is no such task, the model can't do it, or the images can't be had.
@@ -316,7 +314,7 @@ class Run:
         """
         return trained.export(self.config, checkpoint=self.step)
 
-    def _score(self, images: "np.ndarray | NewImages", samples: int | None, y: np.ndarray | None) -> Scores:
+    def _score(self, images: "np.ndarray | NewImages", y: np.ndarray | None, samples: int | None) -> Scores:
         from tfvae.training.scoring import Scoring
 
         samples = whole(1).argument("samples", self.config.eval_samples if samples is None else samples)
@@ -335,10 +333,12 @@ class Run:
 
         return classes.places_if_conditional(self.vae.classes, labels, count, name)
 
-    def _images(self, x: Any) -> "NewImages":
+    def _examples(self, x: Any, labels: Any) -> "tuple[NewImages, np.ndarray | None]":
+        """Images from outside, and the labels of a conditional run."""
         from tfvae.data.new_images import NewImages
 
-        return NewImages(x, self.vae.encoder.user_rule, self.config)
+        images = NewImages(x, self.vae.encoder.user_rule, self.config)
+        return images, self._y(labels, len(images))
 
     def _arrays_of_run(self, images: Any, validation: Any, test: Any, labels: Any) -> "dict[str, Split] | None":
         """The arrays that this run is of: those that are handed in, or those that `fit` had."""

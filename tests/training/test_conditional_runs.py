@@ -102,6 +102,7 @@ def finished(tmp_path_factory):
     return folder, made, made.train()
 
 
+@pytest.mark.nightly
 def test_a_run_says_what_it_is_given(finished, capsys):
     folder, made, results = finished
     assert results["of"]["condition"] == "label"
@@ -114,6 +115,7 @@ def test_a_run_says_what_it_is_given(finished, capsys):
     assert "  log p(x) " in report.table(plain) and "label" not in report.table(plain)
 
 
+@pytest.mark.nightly
 def test_a_checkpoint_knows_the_classes_and_is_taken_up(finished):
     folder, made, _ = finished
     vae = checkpoints.load_run(folder / "run", "last").vae
@@ -139,6 +141,7 @@ def test_a_run_that_goes_on_is_the_unbroken_one(finished, tmp_path):
         np.testing.assert_array_equal(ours[name], value, err_msg=name)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "dataset",
     [make_dataset(LABELS[::-1]), make_dataset(names=("ant", "bee", "dog"))],
@@ -150,6 +153,7 @@ def test_a_run_does_not_go_on_with_other_labels(finished, dataset):
         make_trainer(folder, dataset, keep_best=True, patience=20, **CONDITIONAL).restore()
 
 
+@pytest.mark.nightly
 def test_pictures_have_a_row_for_each_class(finished):
     _, made, _ = finished
     pictures = dict(draw_pictures(made.state.vae, make_dataset(), made.config))
@@ -167,6 +171,7 @@ def test_sigma_optimal_is_set_given_the_label(tmp_path):
     assert 0.5 * error < results["test"]["sigma"] < 2 * error
 
 
+@pytest.mark.nightly
 def test_one_label_more_needs_other_weights(finished, tmp_path):
     from tfvae.training import initial
 

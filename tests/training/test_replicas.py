@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from replicas import (
+    CONDITIONAL,
     CORE,
     GRID,
     IMAGES,
@@ -151,6 +152,11 @@ def test_replicas_train_alike_with_every_objective_posterior_and_optimizer(grid,
 @pytest.mark.parametrize("replicas", [2, 4])
 def test_replicas_evaluate_alike_also_where_they_do_not_divide_the_blocks(quick, replicas):
     assert_same_evaluation(quick, NOISY, replicas)
+
+
+@pytest.mark.nightly
+def test_replicas_evaluate_alike_given_the_label(one_of_each):
+    assert_same_evaluation(one_of_each, CONDITIONAL, 2)
 
 
 @pytest.mark.slow

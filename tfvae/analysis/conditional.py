@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfvae.analysis.blocks import rows_together
 from tfvae.core import fast, noise
 from tfvae.core.distributions import draw
+from tfvae.core.given import at_labels
 from tfvae.core.noise import Stream
 from tfvae.core.protocols import AnyDensity, Density, OfSingleValues, Posterior, Vae
 from tfvae.core.repeatable import sums_in_order
@@ -71,7 +72,13 @@ class Conditioner:
         self.draw_x = tf.function(self._draw_x, jit_compile=use_xla, autograph=False)
 
     def condition(
-        self, x: np.ndarray, observed: np.ndarray, place: int = 0, draws: int = 0, tile: int | None = None
+        self,
+        x: np.ndarray,
+        observed: np.ndarray,
+        place: int = 0,
+        draws: int = 0,
+        tile: int | None = None,
+        y: np.ndarray | None = None,
     ) -> Conditional:
         """Conditions on the values of x where `observed` (its shape) is 1, not 0; the others are a first guess.
 
@@ -83,7 +90,8 @@ class Conditioner:
 
         The noise of an image is a function of the seed and of its place in the whole set, where these images begin at
         `place`; and so are the images that are computed beside it. Hence parts of a set give the same bits as the whole
-        set. `tile` is T, which is part of the numbers.
+        set. `tile` is T, which is part of the numbers. y [N] are the labels of a conditional VAE, all of which is given
+        them.
         """
         tile = tile or self.tile
         end = place + len(x)
@@ -99,7 +107,9 @@ class Conditioner:
                     noise_of_tile = _TileNoise(
                         self.seed, tf.constant(number), tile, tf.constant(rows_of_tile, tf.int32)
                     )
-                    block = self._condition(noise_of_tile, tf.constant(x[rows]), tf.constant(observed[rows]), draws)
+                    labels = None if y is None else tf.constant(y[rows])
+                    images = (tf.constant(x[rows]), tf.constant(observed[rows]))
+                    block = self._condition(noise_of_tile, *images, draws, labels)
                     blocks.append(block.of_images(is_wanted))
         return Conditional.joined(blocks)
 
@@ -109,36 +119,44 @@ class Conditioner:
         return [np.arange(start, start + together) for start in range(first, end, together)]
 
     @sums_in_order()
-    def _condition(self, noise_of_tile: "_TileNoise", x: tf.Tensor, observed: tf.Tensor, draws: int) -> Conditional:
+    def _condition(
+        self, noise_of_tile: "_TileNoise", x: tf.Tensor, observed: tf.Tensor, draws: int, y: tf.Tensor | None
+    ) -> Conditional:
         """What `condition` returns, of one block of images; its samples are decoded so many together as fit."""
         tile, number, rows = noise_of_tile.tile, noise_of_tile.number, noise_of_tile.rows
-        z, log_ratio = self.propose(tile, number, rows, x, observed)
+        z, log_ratio = self.propose(tile, number, rows, x, observed, y)
         sums, log_weights = WeightedSums.zero(x), []
         for first in range(0, self.samples, self.latents_together):
             chosen = slice(first, first + self.latents_together)
-            sums, of_chosen = self.add_samples(x, observed, z[chosen], log_ratio[chosen], sums)
+            sums, of_chosen = self.add_samples(x, observed, y, z[chosen], log_ratio[chosen], sums)
             log_weights.append(of_chosen)
         drawn = np.empty((draws, *x.shape), np.float32)
         for i in range(draws):
-            drawn[i] = self.draw_x(tile, number, rows, z, tf.concat(log_weights, axis=0), tf.constant(i))
+            drawn[i] = self.draw_x(tile, number, rows, y, z, tf.concat(log_weights, axis=0), tf.constant(i))
         log_observed, mean, effective_samples = sums.results(self.samples)
         return Conditional(log_observed, mean, effective_samples, drawn)
 
     def _add_samples(
-        self, x: tf.Tensor, observed: tf.Tensor, z: tf.Tensor, log_ratio: tf.Tensor, sums: "WeightedSums"
+        self,
+        x: tf.Tensor,
+        observed: tf.Tensor,
+        y: tf.Tensor | None,
+        z: tf.Tensor,
+        log_ratio: tf.Tensor,
+        sums: "WeightedSums",
     ) -> tuple["WeightedSums", tf.Tensor]:
         """The sums with samples z [K, B, L], of which `log_ratio` [K, B] is log p(z) / proposal(z); log weights."""
-        p = self.vae.decode(z)
+        p = at_labels(self.vae, y).decode(z)
         log_weights = log_prob_where(p, x, observed) + log_ratio
         return sums.plus(log_weights, p.mean), log_weights
 
     def _propose(
-        self, tile: int, number: tf.Tensor, rows: tf.Tensor, x: tf.Tensor, observed: tf.Tensor
+        self, tile: int, number: tf.Tensor, rows: tf.Tensor, x: tf.Tensor, observed: tf.Tensor, y: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """z of each sample [S, B, L], by the noise of these rows of a tile, and log p(z) / proposal(z) [S, B]."""
         noise_of_tile = _TileNoise(self.seed, number, tile, rows)
         is_empty = tf.reduce_max(observed, axis=(1, 2, 3)) == 0
-        posteriors = self._posteriors(x, observed, noise_of_tile)
+        posteriors = self._posteriors(at_labels(self.vae, y), x, observed, noise_of_tile)
         z = self._draw(posteriors, is_empty, noise_of_tile)
         log_prior = self.vae.prior.log_prob(z)
         # of z by each proposal: [S, 1 + fillings, B]
@@ -146,19 +164,21 @@ class Conditioner:
         log_mixture = tf.reduce_logsumexp(log_proposals + self.log_shares[:, None], axis=1)
         return z, tf.where(is_empty, 0.0, log_prior - log_mixture)
 
-    def _posteriors(self, x: tf.Tensor, observed: tf.Tensor, noise_of_tile: "_TileNoise") -> Posterior:
+    def _posteriors(self, vae: Vae, x: tf.Tensor, observed: tf.Tensor, noise_of_tile: "_TileNoise") -> Posterior:
         """q(z|x) of x, and of what pseudo-Gibbs sampling makes of it in turn: over [fillings, B, L]."""
-        first = self.vae.encode(x)
+        first = vae.encode(x)
         later = tf.scan(
-            lambda q, i: self.vae.encode(tf.where(observed > 0, x, self._redraw(q, x.shape, i, noise_of_tile))),
+            lambda q, i: vae.encode(tf.where(observed > 0, x, self._redraw(vae, q, x.shape, i, noise_of_tile))),
             tf.range(_FILLINGS - 1),
             first,
         )
         return tf.nest.map_structure(lambda *parts: tf.concat([parts[0][None], parts[1]], axis=0), first, later)
 
-    def _redraw(self, q: Posterior, shape: tuple[int, ...], i: tf.Tensor, noise_of_tile: "_TileNoise") -> tf.Tensor:
+    def _redraw(
+        self, vae: Vae, q: Posterior, shape: tuple[int, ...], i: tf.Tensor, noise_of_tile: "_TileNoise"
+    ) -> tf.Tensor:
         """x' ~ p(x'|z) of this shape for z ~ q(z|x)."""
-        p = self.vae.decode(self.vae.sampling(q, noise_of_tile.of(noise.normal, q.mean.shape, 2 * i + 2)))
+        p = vae.decode(vae.sampling(q, noise_of_tile.of(noise.normal, q.mean.shape, 2 * i + 2)))
         return p.sample(noise_of_tile.of(p.noise, shape, 2 * i + 3))
 
     def _draw(self, posteriors: Posterior, is_empty: tf.Tensor, noise_of_tile: "_TileNoise") -> tf.Tensor:
@@ -172,7 +192,14 @@ class Conditioner:
         return tf.where(is_of_prior[..., None], of_prior, of_posterior)
 
     def _draw_x(
-        self, tile: int, number: tf.Tensor, rows: tf.Tensor, z: tf.Tensor, log_weights: tf.Tensor, i: tf.Tensor
+        self,
+        tile: int,
+        number: tf.Tensor,
+        rows: tf.Tensor,
+        y: tf.Tensor | None,
+        z: tf.Tensor,
+        log_weights: tf.Tensor,
+        i: tf.Tensor,
     ) -> tf.Tensor:
         """Draw i of x, [B, H, W, C]: by p(x|z) of the z that the weights of z [S, B, L] choose."""
         noise_of_tile = _TileNoise(self.seed, number, tile, rows)
@@ -180,7 +207,7 @@ class Conditioner:
         uniform = noise_of_tile.of(noise.uniform, tuple(log_weights.shape), use, axis=1)
         # the largest of log weights + Gumbel noise is a sample with its weight as the probability
         chosen = tf.argmax(log_weights - tf.math.log(-tf.math.log(uniform)), axis=0)
-        p = self.vae.decode(tf.gather(tf.transpose(z, [1, 0, 2]), chosen, batch_dims=1))
+        p = at_labels(self.vae, y).decode(tf.gather(tf.transpose(z, [1, 0, 2]), chosen, batch_dims=1))
         return p.sample(noise_of_tile.of(p.noise, p.mean.shape, use + 1))
 
 

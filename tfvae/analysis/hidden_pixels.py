@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.analysis.conditional import Conditioner, log_prob_where
+from tfvae.core.given import at_labels
 from tfvae.core.inputs import to_unit
 from tfvae.core.protocols import OfSingleValues, Vae
 
@@ -34,30 +35,41 @@ class Filled(NamedTuple):
         return {key: float(value) for key, value in row.items()}
 
 
-def by_vae(conditioner: Conditioner, images: np.ndarray, observed: np.ndarray, train_images: np.ndarray) -> Filled:
+def by_vae(
+    conditioner: Conditioner,
+    images: np.ndarray,
+    observed: np.ndarray,
+    train_images: np.ndarray,
+    y: np.ndarray | None = None,
+) -> Filled:
     """Fills in E[x_hidden | x_observed] where `observed`, which broadcasts to the images, is 0.
 
     log p(x_hidden | x_observed) is the estimate of log p(x) less that of log p(x_observed). Few effective samples
-    flatter it: the second is then underestimated more. The training images' means are the first guess.
+    flatter it: the second is then underestimated more. The training images' means are the first guess. y [N] are the
+    labels of a conditional VAE.
     """
-    guess = by_means(conditioner.vae, images, observed, train_images).images
+    guess = by_means(conditioner.vae, images, observed, train_images, y).images
     observed = np.broadcast_to(observed, images.shape)
     # each image twice: given its observed pixels, and given all of them
     x = np.concatenate([guess, to_unit(images)])
     masks = np.concatenate([observed, np.ones_like(observed)]).astype(np.float32)
-    known = conditioner.condition(x, masks, tile=min(len(x), conditioner.tile))  # as in every release
+    labels = None if y is None else np.concatenate([y, y])
+    known = conditioner.condition(x, masks, tile=min(len(x), conditioner.tile), y=labels)  # as in every release
     log_p_observed, log_p_all = np.split(known.log_observed, 2)
     size = len(images)
     filled = np.where(observed, guess, known.mean[:size])
     return Filled(filled, log_p_all - log_p_observed, known.effective_samples[:size])
 
 
-def by_means(vae: Vae, images: np.ndarray, observed: np.ndarray, train_images: np.ndarray) -> Filled:
+def by_means(
+    vae: Vae, images: np.ndarray, observed: np.ndarray, train_images: np.ndarray, y: np.ndarray | None = None
+) -> Filled:
     """Fills in the training images' means; log p is that of independent pixels of these means (and variances)."""
     x, train_x = to_unit(images), to_unit(train_images)
     mean = np.asarray(np.mean(train_x, axis=0, dtype=np.float64))
     variance = np.asarray(np.var(train_x, axis=0, dtype=np.float64))
-    density = cast(OfSingleValues, vae.decode(vae.encode(tf.constant(x[:1])).mean))  # any of the family
+    model = at_labels(vae, None if y is None else tf.constant(y[:1]))
+    density = cast(OfSingleValues, model.decode(model.encode(tf.constant(x[:1])).mean))  # any of the family
     pixels = density.fitted_to(mean, variance, len(train_x))
     hidden = tf.constant(np.broadcast_to(observed, x.shape) == 0, tf.float32)
     filled = np.where(observed, x, mean.astype(np.float32))

@@ -49,16 +49,17 @@ class Imputer:
         self.conditioner = Conditioner(vae, samples, seed)
         self.guess = first_guess(vae, seed)
 
-    def impute(self, images: IncompleteImages) -> Imputed:
-        """All of the images, a tile at a time."""
+    def impute(self, images: IncompleteImages, y: np.ndarray | None = None) -> Imputed:
+        """All of the images, a tile at a time; y [N] are the labels of a conditional VAE."""
         tile, blocks = self.conditioner.tile, []
         for first in range(0, len(images), tile):
-            blocks.append(self.impute_rows(images, np.arange(first, min(first + tile, len(images)))))
+            blocks.append(self.impute_rows(images, np.arange(first, min(first + tile, len(images))), y))
         return Imputed.joined(blocks)
 
-    def impute_rows(self, images: IncompleteImages, rows: np.ndarray) -> Imputed:
+    def impute_rows(self, images: IncompleteImages, rows: np.ndarray, y: np.ndarray | None = None) -> Imputed:
         """These of the images, numbers [R] that follow each other."""
-        known = self.condition(images.x(rows), images.is_observed[rows], int(rows[0]))
+        labels = None if y is None else y[rows]
+        known = self.condition(images.x(rows), images.is_observed[rows], int(rows[0]), labels)
         return Imputed(
             images.filled(rows, self._in_user_units(known.mean)),
             images.filled(rows, self._in_user_units(known.draws)),
@@ -66,10 +67,10 @@ class Imputer:
             known.log_observed,
         )
 
-    def condition(self, x: np.ndarray, is_observed: np.ndarray, place: int) -> Conditional:
+    def condition(self, x: np.ndarray, is_observed: np.ndarray, place: int, y: np.ndarray | None = None) -> Conditional:
         """What is known of x [N, H, W, C] given its observed values, in the model's units; x begins at `place`."""
         guessed = np.where(is_observed, x, self.guess)
-        return self.conditioner.condition(guessed, is_observed.astype(np.float32), place, self.draws)
+        return self.conditioner.condition(guessed, is_observed.astype(np.float32), place, self.draws, y=y)
 
     def _in_user_units(self, x: np.ndarray) -> np.ndarray:
         """In the shape of x: those of vectors are [..., 1, 1, D]."""
@@ -80,12 +81,21 @@ def first_guess(vae: VAE, seed: int) -> np.ndarray:
     """What stands in the place of missing values before z is proposed: [H, W, C].
 
     NaN, where the encoder was trained to see what is missing. Else the model's own mean, over draws from its prior by
-    `seed`: the training set may not be at hand. The weights correct any guess; a bad one costs effective samples.
+    `seed`: the training set may not be at hand. The weights correct any guess; a bad one costs effective samples. That
+    of a conditional VAE is of all classes alike.
     """
     columns = vae.encoder.columns
     if columns is not None and columns.missing:
         return np.full(vae.encoder.image_shape, np.nan, np.float32)
-    return latents.samples(vae, _DRAWS_OF_GUESS, seed).mean(axis=0)
+    y = np.arange(_DRAWS_OF_GUESS, dtype=np.int32) % len(vae.classes) if vae.classes else None
+    return latents.samples(vae, _DRAWS_OF_GUESS, seed, y).mean(axis=0)
+
+
+def print_advice(imputed: Imputed, images: IncompleteImages, samples: int, columns: Columns | None) -> None:
+    """Prints the line of `advice`, where there is one."""
+    line = advice(imputed.effective_samples[images.is_incomplete], samples, columns, "samples")
+    if line:
+        print(line, flush=True)
 
 
 def advice(effective_samples: np.ndarray, samples: int, columns: Columns | None, setting: str) -> str | None:

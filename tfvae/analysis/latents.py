@@ -16,10 +16,10 @@ import tensorflow as tf
 from tfvae.analysis.blocks import in_blocks, rows_together
 from tfvae.core import noise
 from tfvae.core.distributions import draw
+from tfvae.core.given import at_labels
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.protocols import HasVariance, Vae
-from tfvae.core.vae import VAE
 from tfvae.data.new_images import NewImages
 
 _MOST_LATENTS = 10  # of a traversal
@@ -33,8 +33,7 @@ def _over_blocks(
     size = rows_together(vae)
     if y is None:
         return in_blocks(functools.partial(function, vae), *arrays, block_size=size)
-    conditional = cast(VAE, vae)
-    return in_blocks(lambda y, *rows: function(conditional.given(y), *rows), y, *arrays, block_size=size)
+    return in_blocks(lambda y, *rows: function(at_labels(vae, y), *rows), y, *arrays, block_size=size)
 
 
 def decode(vae: Vae, z: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:

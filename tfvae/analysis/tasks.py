@@ -102,13 +102,14 @@ def traversal(context: Context) -> TaskResult:
 def impute(context: Context) -> TaskResult:
     """Test images without their lower or a random half, filled in by the VAE and by the training images' means."""
     vae, config = context.vae, context.config
-    images = context.dataset.test.array[:_IMPUTED_IMAGES]
+    test = context.dataset.test.rows(slice(_IMPUTED_IMAGES))
+    images = test.array
     train_images = context.dataset.train.in_memory().array
     conditioner = Conditioner(vae, config.eval_samples, config.seed)
     rows, strips = {}, []
     for name, observed in _masks(images, config.seed).items():
-        by_mean = hidden_pixels.by_means(vae, images, observed, train_images)
-        by_vae = hidden_pixels.by_vae(conditioner, images, observed, train_images)
+        by_mean = hidden_pixels.by_means(vae, images, observed, train_images, test.y)
+        by_vae = hidden_pixels.by_vae(conditioner, images, observed, train_images, test.y)
         rows[f"{name}: VAE"] = by_vae.row(images, observed)
         rows[f"{name}: means"] = by_mean.row(images, observed)
         with_hole = np.where(observed, to_unit(images), 0.5)

@@ -136,7 +136,13 @@ TASKS = {
     "samples": Task(needs_data=False, needs_prior=True, takes_condition=True),
     "interpolation": Task(needs_images=True),
     "traversal": Task(needs_images=True, needs_prior=True, takes_condition=True),
-    "imputation": Task(needs_images=True, needs_prior=True, needs_element_log_prob=True, needs_log_prob_of_any_z=True),
+    "imputation": Task(
+        needs_images=True,
+        needs_prior=True,
+        needs_element_log_prob=True,
+        needs_log_prob_of_any_z=True,
+        takes_condition=True,
+    ),
     "features": Task(needs_labels=True),
     "fine_tuning": Task(needs_labels=True),
 }

@@ -7,14 +7,14 @@ Shapes: y int32 [B], each a place in the `classes` of encoder and decoder; z [..
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfvae.core.inputs import as_array
-from tfvae.core.protocols import Density, Posterior, Prior
+from tfvae.core.protocols import Density, Posterior, Prior, Vae
 from tfvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,6 +55,11 @@ class Given:
     def sample_prior(self, epsilon: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
         """z ~ p(z), as `VAE.sample_prior`."""
         return self.vae.sample_prior(epsilon, uniform)
+
+
+def at_labels(vae: Vae, y: Any) -> Vae:
+    """A VAE at the labels y; where there are none, itself, which may be any model with these methods."""
+    return vae if y is None else Given(cast("VAE", vae), y)
 
 
 def require_condition(classes: tuple[str, ...], y: Any) -> None:

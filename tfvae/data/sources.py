@@ -41,8 +41,7 @@ class Parts(NamedTuple):
 
     `splits` has the parts that the source has, of `splits.PARTS`; `sizes` are those of the splits that a run makes of
     them. `white` is the whole number that stood for x = 1 in the source: 1 where all were 0 or 1, else 255. `kind` is
-    that of `left_to_data.with_models`. `notes` say what was done to them. `value_range`
-    is what became [0, 1] of images that had a range of their own. `files` are those of `folders.Folder`.
+    that of `left_to_data.with_models`. `notes` say what was done. `value_range` became [0, 1]; `files`: see `Folder`.
     """
 
     splits: dict[str, Split]

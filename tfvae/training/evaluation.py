@@ -20,11 +20,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core import fast, noise, objectives
+from tfvae.core.given import at_labels
 from tfvae.core.inputs import to_unit
 from tfvae.core.noise import Stream
 from tfvae.core.protocols import ClosedKl, HasVariance, Posterior, Vae
 from tfvae.core.repeatable import sums_in_order
-from tfvae.core.vae import VAE
 from tfvae.data.new_images import NewImages
 from tfvae.data.splits import Split
 from tfvae.runtime import files
@@ -202,7 +202,7 @@ class Evaluator:
         self, images: tf.Tensor, y: tf.Tensor | None, first_image: tf.Tensor, first: tf.Tensor, last: tf.Tensor
     ) -> BlockSums:
         """Samples first .. last-1 of a block of images, in the graph."""
-        vae = self.vae if y is None else cast(VAE, self.vae).given(y)
+        vae = at_labels(self.vae, y)
         x = to_unit(images)
         size = images.shape[0]
         q = vae.encode(x)
