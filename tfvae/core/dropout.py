@@ -6,6 +6,7 @@ kill as if it had not been there, and its numbers would depend on the number of 
 
 import contextlib
 import contextvars
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -18,23 +19,24 @@ from tfvae.errors import InputError
 
 
 class _Step(NamedTuple):
-    """A training step while it is traced: the seed of its masks, and which of the global batch's rows x has."""
+    """A training step while it is traced; nothing is computed of it where no layer drops out."""
 
-    seed: tf.Tensor  # int32 [2]
-    rows: tf.Tensor  # int32 [B / R]
-    batch_size: int | tf.Tensor  # B
+    seed: int
+    t: tf.Tensor
+    rows: tf.Tensor | None  # int32 [B / R], of the global batch; None: all
+    batch_size: int  # B
 
 
 _step: contextvars.ContextVar[_Step | None] = contextvars.ContextVar("step", default=None)
 
 
 @contextlib.contextmanager
-def in_step(seed: int, t: tf.Tensor, rows: tf.Tensor, batch_size: int | tf.Tensor) -> Iterator[None]:
+def in_step(seed: int, t: tf.Tensor, rows: tf.Tensor | None = None, batch_size: int = 0) -> Iterator[None]:
     """Within it the layers drop out, by the masks of step t; they leave what they get as it is anywhere else.
 
-    `rows` are those of the global batch, of `batch_size` images, that the layers are called on.
+    `rows` are those that the layers are called on, of a global batch of `batch_size` images; None: the whole batch.
     """
-    token = _step.set(_Step(noise.seed_for(seed, Stream.DROPOUT, t), rows, batch_size))
+    token = _step.set(_Step(seed, t, rows, batch_size))
     try:
         yield
     finally:
@@ -79,11 +81,13 @@ class Dropout(keras.layers.Layer):
 
     def _uniform(self, step: _Step, x: tf.Tensor) -> tf.Tensor:
         """Uniform numbers of the shape of x: these rows of the global batch's, so that R changes nothing."""
-        seed = noise.fold_in(step.seed, self.seed)
-        if x.shape.is_fully_defined() and isinstance(step.batch_size, int):
-            samples = x.shape[0] // step.rows.shape[0]
-            uniform = noise.step_uniform((samples, step.batch_size, *x.shape[1:]), seed)
-        else:  # in Keras's `fit`
-            samples = tf.shape(x)[0] // tf.shape(step.rows)[0]
-            uniform = noise.step_uniform(tf.concat([[samples, step.batch_size], tf.shape(x)[1:]], axis=0), seed)
-        return tf.reshape(tf.gather(uniform, step.rows, axis=1), tf.shape(x))
+        seed = noise.fold_in(noise.seed_for(step.seed, Stream.DROPOUT, step.t), self.seed)
+        # drawn as a vector: XLA draws other numbers for other shapes of one size
+        if step.rows is None or step.rows.shape[0] == step.batch_size:
+            is_known = x.shape.is_fully_defined()
+            size = (math.prod(x.shape),) if is_known else tf.reshape(tf.size(x), [1])
+            return tf.reshape(noise.step_uniform(size, seed), x.shape if is_known else tf.shape(x))
+        samples = x.shape[0] // step.rows.shape[0]
+        shape = (samples, step.batch_size, *x.shape[1:])
+        uniform = tf.reshape(noise.step_uniform((math.prod(shape),), seed), shape)
+        return tf.reshape(tf.gather(uniform, step.rows, axis=1), x.shape)

@@ -241,14 +241,12 @@ class VAE(keras.Model):
         seed = self.encoder.seed
         x = self._drawn_pixels(images_of(x), noise.seed_for(seed, Stream.BINARIZE, t))
         posterior_seed = noise.seed_for(seed, Stream.POSTERIOR, t)
-        batch_size = tf.shape(x)[0]
-        in_step = functools.partial(dropout.in_step, seed, t, tf.range(batch_size), batch_size)
         if self.decoder.family.sets_variance:
-            with in_step():
+            with dropout.in_step(seed, t):
                 squared_error = objectives.mean_squared_error(self, x, self._epsilon(x, posterior_seed))
             self.decoder.set_variance(tf.reduce_mean(squared_error))
         with tf.GradientTape() as tape:
-            with in_step():
+            with dropout.in_step(seed, t):
                 losses, terms = self._losses_of(x, posterior_seed)
             loss = tf.reduce_sum(losses) / tf.cast(tf.shape(x)[0], tf.float32)
         gradients = tape.gradient(loss, self.trainable_variables, unconnected_gradients="zero")
