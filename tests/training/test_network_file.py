@@ -31,7 +31,7 @@ def networks(image_shape, latent_dim, config):
     encoder = keras.Sequential([layers.Flatten(), layers.Dense(8, config.activation), tfvae.Dropout(0.3)])
     return encoder, keras.Sequential([layers.Dense(config.hidden_units[0], "tanh"), tfvae.Dropout(0.3), Twice()])
 """
-DATASET = SimpleNamespace(image_shape=IMAGES.shape[1:], columns=None)
+DATASET = SimpleNamespace(image_shape=IMAGES.shape[1:], columns=None, classes=())
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_steps_with_dropout_go_on_to_the_bit_from_what_is_kept(config, without_x
 def test_masks_change_from_step_to_step(config, without_xla):
     config = Config(**{**vars(config), "learning_rate": 1e-12, "objective": "autoencoder", "num_samples": 1})
     _, program = program_of(config, kept(config))
-    program.train_step.batch = lambda images, order, start, t, rows: np.float32(IMAGES[:16] / 255)  # the same images
+    program.train_step.batch = lambda images, order, start, t, rows: (np.float32(IMAGES[:16] / 255), None)  # the same
     elbos = [program.run(t, 1)[0][0].terms["elbo"] for t in (0, 1, 0)]
     assert elbos[0] == elbos[2] != elbos[1]  # no other noise is drawn
 
