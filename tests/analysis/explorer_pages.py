@@ -30,9 +30,10 @@ DECODERS = {
 VOID = ("meta", "link", "input")  # elements without an end tag
 
 
-def random_vae(shape=SHAPE, **options):
-    """A VAE whose every weight, biases too, is away from 0, so that each counts."""
-    vae = make_vae(Config(**{"hidden_units": (16,), **options}), shape)
+def random_vae(shape=SHAPE, classes=(), **options):
+    """A VAE whose every weight, biases too, is away from 0, so that each counts; `classes` make it conditional."""
+    config = Config(**{"hidden_units": (16,), "condition": "label" if classes else "none", **options})
+    vae = make_vae(config, shape, classes=classes)
     rng = np.random.default_rng(0)
     for variable in vae.trainable_variables:
         fan_in = np.prod(variable.shape[:-1]) if len(variable.shape) == 2 else 9
@@ -44,6 +45,9 @@ def page_of(vae, labels=("a", "b"), size=12, title="a title", **options):
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (size, *vae.decoder.image_shape), dtype=np.uint8)
     split = Split(images, np.resize(np.array(labels), size) if labels else None)
+    if vae.classes:
+        places = np.arange(size, dtype=np.int32) % len(vae.classes)
+        split = split._replace(labels=np.array(vae.classes)[places], y=places)
     config = Config(**{"dataset": "digits", "latent_dim": vae.decoder.latent_dim, **options}).as_usual()
     return explorer.page(vae, config, Dataset(split, split.rows(slice(0)), split), title)
 

@@ -31,8 +31,8 @@ def browser(tmp_path_factory):
 def opened(browser, tmp_path):
     """Opens the page of a random VAE from disk; returns it, the images of the page and their means of q(z|x)."""
 
-    def open_page(shape=SHAPE, width=1200, theme="light", policy=True, **options):
-        vae = random_vae(shape, **options)
+    def open_page(shape=SHAPE, width=1200, theme="light", policy=True, classes=(), **options):
+        vae = random_vae(shape, classes, **options)
         page = page_of(vae, **options)
         path = tmp_path / "explorer.html"
         path.write_text(page if policy else page.replace("Content-Security-Policy", "none"))
@@ -205,6 +205,32 @@ def test_sliders_latents_and_labels(browser, opened):
         browser.run(f"tfvae.moveTo({u}, {1 - u})")
         browser.settle()
         assert "label b" in browser.run("document.getElementById('which').textContent")
+    assert not browser.complaints()
+
+
+def test_a_class_is_chosen_by_the_keyboard_and_decoded(browser, opened):
+    names = ("ant", "bee", "eel")
+    vae, images, means = opened(classes=names, condition="label")
+    assert browser.run("Array.from(document.getElementById('label').options, o => o.text)") == list(names)
+    browser.wait("tfvae.drawn('manifold')")
+    manifold = browser.pixels("tfvae.manifold")
+    browser.run("document.getElementById('label').focus()")
+    browser.call("Input.dispatchKeyEvent", type="keyDown", key="e", text="e")  # the first letter, as in any list
+    assert browser.run("tfvae.state.y") == 2
+    browser.wait("tfvae.drawn('manifold')")
+    assert np.abs(browser.pixels("tfvae.manifold") - manifold).max() > 10
+    browser.settle()
+    z = np.array([browser.run("Array.from(tfvae.state.z)")], "f")
+    here = np.clip(vae.given([2]).decode(z).mean[0], 0, 1) * 255
+    np.testing.assert_allclose(browser.pixels("document.getElementById('decoded')"), here, atol=0.51)
+    index = browser.run("tfvae.state.index")
+    rebuilt = np.clip(vae.given([index % 3]).decode(means[index : index + 1]).mean[0], 0, 1)
+    np.testing.assert_allclose(browser.pixels("document.getElementById('reconstruction')"), rebuilt * 255, atol=0.51)
+    assert browser.run("document.getElementById('where').textContent").endswith(", class eel")
+    browser.run("document.getElementById('there').click()")
+    assert browser.run("tfvae.state.y") == index % 3 == int(browser.run("document.getElementById('label').value"))
+    opened()
+    assert browser.run("document.getElementById('class').hidden")
     assert not browser.complaints()
 
 

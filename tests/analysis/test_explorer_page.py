@@ -46,6 +46,34 @@ def test_javascript_decodes_as_keras_does(options):
     np.testing.assert_allclose(np.reshape(images, expected.shape), expected, atol=1e-5)
 
 
+CLASSES = ("ant", "bee", "eel")
+
+
+@pytest.mark.parametrize("name", ["relu", "conv", "one latent"])
+def test_javascript_decodes_each_class_of_a_conditional_model_as_keras_does(name):
+    options = DECODERS[name]
+    vae = random_vae(classes=CLASSES, **options)
+    z = np.random.default_rng(2).normal(size=(6, vae.decoder.latent_dim)).astype("f")
+    y = np.arange(6, dtype=np.int32) % 3
+    expected = np.clip(vae.given(y).decode(z).mean, 0, 1)
+    assert np.abs(expected - vae.given((y + 1) % 3).decode(z).mean).max() > 0.1
+    code = f"return {z.tolist()}.map((z, i) => Array.from(decode(z, i % 3)))"
+    images = in_node(page_of(vae, condition="label", **options), code)
+    np.testing.assert_allclose(np.reshape(images, expected.shape), expected, atol=1e-5)
+
+
+def test_a_conditional_model_s_test_images_have_their_classes():
+    vae = random_vae(classes=CLASSES)
+    model = model_of(page_of(vae, condition="label", size=6))
+    assert model["classes"] == list(CLASSES)
+    assert model["y"] == [0, 1, 2, 0, 1, 2] and [CLASSES[y] for y in model["y"]] == model["labels"]
+    images = np.frombuffer(base64.b64decode(model["images"]), np.uint8).reshape(6, *SHAPE)
+    means = np.frombuffer(base64.b64decode(model["means"]), "<f4").reshape(6, -1)
+    np.testing.assert_allclose(means, vae.given(np.int32(model["y"])).encode(images).mean, atol=1e-6)
+    other = model_of(page_of(random_vae()))
+    assert other["classes"] == [] and other["y"] is None
+
+
 @pytest.mark.parametrize("prior", ["standard", "normal", "mixture"])
 def test_prior(prior):
     options = {"prior": prior, "prior_components": 3, "latent_dim": 2}

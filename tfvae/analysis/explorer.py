@@ -39,7 +39,7 @@ def page(vae: VAE, config: Config, dataset: Dataset, title: str) -> str:
 
     Its content security policy allows its own script and style, by their hashes, and nothing from anywhere else, but
     for the server that it comes from where that must decode. `title` says what was trained, and for how many steps.
-    Paths stay out of the page.
+    Paths stay out of the page. Of a conditional run the reader chooses the class that is decoded.
     """
     template = _TEMPLATE.read_text("utf-8")
     script, style = _hash_of_element(template, "script"), _hash_of_element(template, "style")
@@ -62,7 +62,7 @@ def _model(vae: VAE, config: Config, dataset: Dataset) -> dict[str, Any]:
     """What the page's script reads: the decoder, the prior, test images and what all of it is of."""
     decoder, test = vae.decoder, _shown_images(dataset)
     x = to_unit(test.array)
-    means = posterior_means(vae, test.array)
+    means = posterior_means(vae, test.array, test.y)
     name = Path(config.dataset).name if is_file_name(config.dataset) else config.dataset
     facts = {**provenance(config, test.array, 0), "dataset": name, "images": len(dataset.test.images)}
     return {
@@ -77,6 +77,8 @@ def _model(vae: VAE, config: Config, dataset: Dataset) -> dict[str, Any]:
         "images": _base64(np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)),
         "means": _base64(means),
         "labels": None if test.labels is None else test.shown_labels,
+        "classes": vae.classes,
+        "y": None if test.y is None else test.y.tolist(),
         "facts": {key: facts[key] for key in _FACTS},
         "settings": {**config.settings(), "dataset": name},
     }
