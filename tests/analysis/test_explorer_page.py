@@ -49,7 +49,7 @@ def test_javascript_decodes_as_keras_does(options):
 CLASSES = ("ant", "bee", "eel")
 
 
-@pytest.mark.parametrize("name", ["relu", "conv", "one latent"])
+@pytest.mark.parametrize("name", ["relu", "conv", "resnet", "one latent"])
 def test_javascript_decodes_each_class_of_a_conditional_model_as_keras_does(name):
     options = DECODERS[name]
     vae = random_vae(classes=CLASSES, **options)
@@ -60,6 +60,35 @@ def test_javascript_decodes_each_class_of_a_conditional_model_as_keras_does(name
     code = f"return {z.tolist()}.map((z, i) => Array.from(decode(z, i % 3)))"
     images = in_node(page_of(vae, condition="label", **options), code)
     np.testing.assert_allclose(np.reshape(images, expected.shape), expected, atol=1e-5)
+
+
+ASKED = """
+const script = JSON.parse(require("fs").readFileSync(0, "utf8")), bodies = [];
+globalThis.fetch = async (address, {body}) => {
+  bodies.push(JSON.parse(body));
+  return {ok: true, json: async () => ({predictions: bodies.at(-1).instances.map(row => [[[row.label]]])})};
+};
+const make = new Function(script + "; return makeServedDecoder")();
+const decode = make({range: [0, 1], classes: CLASSES}, "/", () => {});
+const answers = () => [0, 1].map(y => [...decode([0.5], y) || []]);
+answers();
+setTimeout(() => console.log(JSON.stringify([bodies, answers()])), 50);
+"""
+
+
+@pytest.mark.parametrize("classes", [("ant", "bee"), ()])
+def test_a_page_that_a_server_decodes_for_asks_for_the_class(classes):
+    if not shutil.which("node"):
+        pytest.skip("needs node")
+    template = Path(explorer.__file__).with_suffix(".html").read_text()
+    code = ASKED.replace("CLASSES", json.dumps(classes))
+    script = json.dumps(Parsed(template).text["script"][1])
+    done = subprocess.run(["node", "-e", code], input=script, capture_output=True, text=True, timeout=60)
+    [asked], images = json.loads(done.stdout)
+    if classes:
+        assert asked == {"instances": [{"z": [0.5], "label": 0}, {"z": [0.5], "label": 1}]} and images == [[0], [1]]
+    else:
+        assert asked == {"instances": [[0.5]]}
 
 
 def test_a_conditional_model_s_test_images_have_their_classes():
