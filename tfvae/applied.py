@@ -50,9 +50,12 @@ def apply(config: Config, request: Request, label_column_is_given: bool = False)
     unfinished.require_free(request.path, request.overwrite)
     require_place("output", request.path)
     trained, examples = _load(config, request, label_column_is_given)
+    from tfvae.analysis import conditions
     from tfvae.analysis.job import Job, check_output
 
     check_output(request, trained.vae, examples)
+    if examples is not None:
+        examples = conditions.with_y(trained.vae.classes, request.label, examples)
     search = _search(config, request, trained, examples)
     if examples is not None and request.what == "impute":
         from tfvae.data.incomplete import with_missing
@@ -165,6 +168,7 @@ def _search(
 
 def _usual_part(config: Config, split: str, trained: "SavedRun", examples: "Examples") -> "ExamplesPart":
     """The part of the run's own data that a limit is found on: one of the `examples`, or read for it alone."""
+    from tfvae.analysis import conditions
     from tfvae.data import dataset, place
     from tfvae.data.examples import ALL, of_run
 
@@ -180,7 +184,7 @@ def _usual_part(config: Config, split: str, trained: "SavedRun", examples: "Exam
             return part
     parts = place.read(config)
     run_data = dataset.load_of_run(config, trained.fingerprint, parts)
-    own = of_run(config, run_data, parts, ALL).parts
+    own = conditions.with_y(trained.vae.classes, None, of_run(config, run_data, parts, ALL)).parts
     for part in own:
         if part.name == split:
             return part
@@ -190,7 +194,7 @@ def _usual_part(config: Config, split: str, trained: "SavedRun", examples: "Exam
 
 def _quantity(config: Config, request: Request, vae: "VAE") -> "Quantity":
     """What computes `request.what`."""
-    from tfvae.analysis import applications
+    from tfvae.analysis import applications, conditions
     from tfvae.training.scoring import Scoring
 
     if request.what == "latents":
@@ -201,4 +205,5 @@ def _quantity(config: Config, request: Request, vae: "VAE") -> "Quantity":
         return applications.Reconstruction(vae, request.is_picture)
     if request.what == "impute":
         return applications.Imputation(vae, config.eval_samples, config.seed, request.draws, request.is_picture)
-    return applications.Sampling(vae, request.sample_count, config.seed, request.draw, request.is_picture)
+    y = conditions.y_of_samples(vae.classes, request.label, request.sample_count)
+    return applications.Sampling(vae, request.sample_count, config.seed, request.draw, request.is_picture, y)

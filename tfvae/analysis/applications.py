@@ -27,8 +27,11 @@ class Quantity(Protocol):
     description: str
     chunk_rows: int  # examples that are computed together, of which one part's are never mixed with another's
 
-    def columns(self, images: Any, first: int, last: int) -> dict[str, np.ndarray]:
-        """Arrays with a row for each of the examples first .. last-1 of a part, `images`."""
+    def columns(self, images: Any, first: int, last: int, y: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Arrays with a row for each of the examples first .. last-1 of a part, `images`.
+
+        y [N] are the labels of the whole part that a conditional run is given: places among its classes.
+        """
         ...
 
     def summary(self, column: Callable[[str], np.ndarray]) -> dict[str, float]:
@@ -59,9 +62,11 @@ class Encoding(_WithoutMeans):
         self.vae = vae
         self.chunk_rows = rows_together(vae)
 
-    def columns(self, images: np.ndarray | NewImages, first: int, last: int) -> dict[str, np.ndarray]:
+    def columns(
+        self, images: np.ndarray | NewImages, first: int, last: int, y: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """`mean` and `log_variance`: float32 [B, L] both."""
-        return latents.encode(self.vae, images[np.arange(first, last)])._asdict()
+        return latents.encode(self.vae, images[np.arange(first, last)], _rows_of(y, first, last))._asdict()
 
 
 class Reconstruction(_WithoutMeans):
@@ -73,30 +78,45 @@ class Reconstruction(_WithoutMeans):
         self.vae, self.as_pictures = vae, as_pictures
         self.chunk_rows = rows_together(vae)
 
-    def columns(self, images: np.ndarray | NewImages, first: int, last: int) -> dict[str, np.ndarray]:
+    def columns(
+        self, images: np.ndarray | NewImages, first: int, last: int, y: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """`images` [B, H, W, C], or `x` [B, D] of vectors: float32."""
-        means = latents.reconstructions(self.vae, images[np.arange(first, last)])
+        means = latents.reconstructions(self.vae, images[np.arange(first, last)], _rows_of(y, first, last))
         return _as_column(self.vae, means, self.as_pictures)
 
 
 class Sampling(_WithoutMeans):
-    """Samples: means of p(x|z) for z from the prior, or x drawn from p(x|z) for these z."""
+    """Samples: means of p(x|z) for z from the prior, or x drawn from p(x|z) for these z.
 
-    def __init__(self, vae: VAE, count: int, seed: int, draws_x: bool, as_pictures: bool) -> None:
-        self.vae, self.seed, self.draws_x, self.as_pictures = vae, seed, draws_x, as_pictures
+    y [`count`] are the places of their classes in a conditional run.
+    """
+
+    def __init__(
+        self, vae: VAE, count: int, seed: int, draws_x: bool, as_pictures: bool, y: np.ndarray | None = None
+    ) -> None:
+        self.vae, self.seed, self.draws_x, self.as_pictures, self.y = vae, seed, draws_x, as_pictures, y
         self.chunk_rows = rows_together(vae)
         self.z = latents.sample_latents(vae, count, seed)  # the same as `Run.sample` draws
         self.description = "x ~ p(x|z), z ~ p(z)" if draws_x else "the means of p(x|z), z ~ p(z)"
 
-    def columns(self, images: None, first: int, last: int) -> dict[str, np.ndarray]:
-        """`images` [B, H, W, C], or `x` [B, D] of vectors: float32. There is nothing that they are of."""
+    def columns(self, images: None, first: int, last: int, y: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """`images` [B, H, W, C], or `x` [B, D] of vectors: float32. There is nothing that they are of.
+
+        Of a conditional run `label` [B] are the names of their classes.
+        """
+        places = _rows_of(self.y, first, last)
+        label = {} if places is None else {"label": np.array(self.vae.classes)[places]}
+        return label | _as_column(self.vae, self._x(first, last, places), self.as_pictures)
+
+    def _x(self, first: int, last: int, places: np.ndarray | None) -> np.ndarray:
         z = self.z[first:last]
         if not self.draws_x:
-            return _as_column(self.vae, latents.decode(self.vae, z), self.as_pictures)
-        p = self.vae.decode(tf.constant(z))
+            return latents.decode(self.vae, z, places)
+        p = self.vae.given(places).decode(tf.constant(z))
         shape = (len(z), *self.vae.decoder.image_shape)
         seed = noise.seed_for(self.seed, Stream.LIKELIHOOD, first)
-        return _as_column(self.vae, p.sample(p.noise(shape, seed)).numpy(), self.as_pictures)
+        return p.sample(p.noise(shape, seed)).numpy()
 
 
 class Imputation(_WithoutMeans):
@@ -111,7 +131,9 @@ class Imputation(_WithoutMeans):
         if draws:
             self.description += f"; {draws:,} draw{'s' if draws > 1 else ''} of them"
 
-    def columns(self, images: IncompleteExamples, first: int, last: int) -> dict[str, np.ndarray]:
+    def columns(
+        self, images: IncompleteExamples, first: int, last: int, y: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """`images` or `x`, as a `Reconstruction` has them, and `draw_0`, `draw_1` and so on, likewise.
 
         `missing` [B] is how many values of an example are; `effective_samples` and `log_observed` [B] are those of
@@ -119,7 +141,7 @@ class Imputation(_WithoutMeans):
         """
         rows = np.arange(first, last)
         x, is_observed = images.x(rows), images.is_observed(rows)
-        known = self.imputer.condition(x, is_observed, first)
+        known = self.imputer.condition(x, is_observed, first, _rows_of(y, first, last))
         columns = _as_column(self.vae, np.where(is_observed, x, known.mean), self.as_pictures)
         for i, drawn in enumerate(known.draws):
             [filled] = _as_column(self.vae, np.where(is_observed, x, drawn), self.as_pictures).values()
@@ -137,6 +159,10 @@ class Imputation(_WithoutMeans):
         if not len(of_incomplete):
             return f"no value of these {examples(self.vae.decoder.columns)} is missing, so nothing is filled in"
         return imputation.advice(of_incomplete, self.samples, self.vae.decoder.columns, "--eval_samples")
+
+
+def _rows_of(y: np.ndarray | None, first: int, last: int) -> np.ndarray | None:
+    return None if y is None else y[first:last]
 
 
 def _as_column(vae: VAE, x: np.ndarray, as_pictures: bool) -> dict[str, np.ndarray]:

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from tfvae.analysis import output_files
+from tfvae.analysis import conditions, output_files
 from tfvae.analysis.anomaly_search import AnomalySearch, describe
 from tfvae.analysis.applications import Quantity
 from tfvae.analysis.output_files import Block, Content
 from tfvae.analysis.unfinished import UnfinishedOutput
 from tfvae.config import Config
 from tfvae.config.application import Request, description_of
+from tfvae.config.fields import to_text
 from tfvae.core.vae import VAE
 from tfvae.data.examples import ALL, Examples, ExamplesPart
 from tfvae.data.provenance import describe_sigma, provenance
@@ -95,6 +96,8 @@ class Job:
             settings |= {"eval_samples": str(config.eval_samples), "seed": str(config.seed)}
         if self.search is not None and self.search.reference is not None:
             settings["threshold_split"] = f"{len(self.search.reference)} {self.search.reference.name}"
+        if self.vae.classes:
+            settings["label"] = to_text(request.label)
         if request.what == "impute":
             settings["draws"] = str(request.draws)
         if request.what == "samples":
@@ -142,14 +145,15 @@ class Job:
                 progress.advance(chunk.last - chunk.first)
 
     def _columns(self, chunk: _Chunk) -> Block:
-        return self.quantity.columns(self._images(chunk.part), chunk.first, chunk.last)
-
-    def _images(self, part: int) -> Any:
         if self.examples is None:
-            return None
-        if part < len(self.examples.parts):
-            return self.examples.parts[part].images
-        return cast(ExamplesPart, self._search.reference).images  # those of `usual_chunks`
+            return self.quantity.columns(None, chunk.first, chunk.last)
+        part = self._part(self.examples, chunk.part)
+        return self.quantity.columns(part.images, chunk.first, chunk.last, part.y)
+
+    def _part(self, examples: Examples, part: int) -> ExamplesPart:
+        if part < len(examples.parts):
+            return examples.parts[part]
+        return cast(ExamplesPart, self._search.reference)  # that of `usual_chunks`
 
     @property
     def _search(self) -> AnomalySearch:
@@ -246,12 +250,14 @@ class Job:
             "run": str(config.directory),
             "step": self.step,
             "weights": self.weights,
-            "what": self.quantity.description,
+            "what": self.quantity.description + self._condition(),
             "likelihood": config.likelihood_name + describe_sigma(config),
             "posterior": config.posterior,
             "prior": config.prior,
             "objective": config.objective,
         }
+        if self.vae.classes:
+            of_run |= {"condition": config.condition, "label": to_text(self.request.label)}
         if self.examples is None:
             return {**of_run, "samples": self.request.sample_count, "seed": config.seed}
         some = self.examples.parts[0].images
@@ -270,6 +276,9 @@ class Job:
             **{name: of_scores[name] for name in names},
             "notes": list(self.examples.notes),
         }
+
+    def _condition(self) -> str:
+        return conditions.described(self.vae.classes, self.request.label, self.examples is None)
 
     def _print(self, results: dict[str, Any]) -> None:
         of = results["of"]

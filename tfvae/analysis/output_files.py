@@ -5,6 +5,7 @@ Shapes: columns [N] or [N, ...]; pictures [N, H, W, C] in [0, 1].
 
 import math
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -111,7 +112,10 @@ def write_picture(content: Content, path: Path) -> None:
 
 
 def write_directory(content: Content, path: Path, on_image: Callable[[], Any] = lambda: None) -> None:
-    """A PNG for each image, named by its file, subfolders kept, or its row, then in a subfolder for each part."""
+    """A PNG for each image, named by its file, subfolders kept, or its row, then in a subfolder for each part.
+
+    Images of classes and of no part, samples, are in a subfolder for each class: a folder that can be trained on.
+    """
     path.mkdir()
     names = _PictureNames(content)
     folders = set()
@@ -141,6 +145,7 @@ class _PictureNames:
         self.digits = len(str(max(int(rows.max()) for rows in content.column("row"))))
         parts = {name for block in content.column("part") for name in block.tolist()} if "part" in first else set()
         self.have_parts = len(parts) > 1
+        self.have_classes = "label" in first and "part" not in first
 
     def of(self, block: Block, i: int) -> PurePosixPath:
         """Of the block's image i: relative to the directory."""
@@ -148,7 +153,14 @@ class _PictureNames:
             name = str(block["file"][i])
             return PurePosixPath(f"{name if self.keep_endings else os.path.splitext(name)[0]}.png")
         name = f"{int(block['row'][i]):0{self.digits}d}.png"
+        if self.have_classes:
+            return PurePosixPath(_as_folder(str(block["label"][i])), name)
         return PurePosixPath(str(block["part"][i]), name) if self.have_parts else PurePosixPath(name)
+
+
+def _as_folder(name: str) -> str:
+    """The name of a class as that of a folder, which is none above and no hidden one."""
+    return re.sub(r"[/\\%]|^\.", lambda found: f"%{ord(found[0]):02X}", name)
 
 
 WRITERS: dict[str, Callable[[Content, Path], None]] = {

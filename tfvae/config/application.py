@@ -10,6 +10,7 @@ from tfvae.config.capabilities import APPLICATIONS, Application
 from tfvae.config.checkpoint_choice import AUTO, Choice
 from tfvae.config.config import Config
 from tfvae.config.data_names import is_file_name
+from tfvae.config.fields import to_text
 from tfvae.config.rules import model_refusals
 from tfvae.errors import InputError
 
@@ -46,6 +47,7 @@ class Request:
     """What is computed, of which part of the data, and where it goes; of scores, which anomalies are found.
 
     `count` and `draw` are of samples alone: their number, and whether they are drawn from p(x|z), not its means.
+    `label` are names of classes, or their numbers, that a conditional run is given; None leaves it to the examples.
     `draws` and `observed` are of imputation alone: how many draws beside the means, and the .npy file of the mask.
     """
 
@@ -54,6 +56,7 @@ class Request:
     split: str = "all"
     count: int | None = None  # 100
     draw: bool = False
+    label: tuple[str, ...] | None = None
     draws: int = 0
     observed: str | None = None
     overwrite: bool = False
@@ -96,6 +99,11 @@ class Request:
         """Refuses what the run, or the form of the output, can't have; raises InputError."""
         for reason in model_refusals(config, self.capabilities):
             raise InputError(f"--what={self.what}: {reason}")
+        if self.label is not None and config.condition == "none":
+            raise InputError(
+                f"--label={to_text(self.label)}: must not be set for this run, which is not conditional: it has no "
+                "--condition=label"
+            )
         self.anomalies.check(config, self.what)
         if self.is_picture and not self.capabilities.makes_examples:
             raise InputError(

@@ -1,6 +1,7 @@
 """The options of `tfvae.apply`: the flags of the command, and the arguments of `Run.apply`."""
 
 import difflib
+import numbers
 from typing import Any
 
 from tfvae.config import checkpoint_choice
@@ -8,8 +9,32 @@ from tfvae.config.anomaly_request import AnomalyRequest
 from tfvae.config.application import PARTS_OF_RUN, SPLITS, Request
 from tfvae.config.capabilities import APPLICATIONS, SCORES
 from tfvae.config.config import FIELDS
-from tfvae.config.fields import choice, field, number_from, or_auto, text, true_or_false, whole
+from tfvae.config.fields import Kind, choice, field, number_from, or_auto, text, true_or_false, whole
 from tfvae.errors import InputError
+
+
+def class_names() -> Kind:
+    """Names of classes, or numbers that classes without names have: several on the command line, a list in Python."""
+    name = text("a name")
+
+    def from_python(value: Any) -> Any:
+        if value is None:
+            return None
+        items = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(str(item) if _is_whole(item) else name.from_python(item) for item in items)
+
+    return Kind(
+        "names of classes, or their numbers, separated by commas",
+        lambda given: tuple(given.split(",")),
+        lambda value: isinstance(value, tuple) and len(value) > 0 and all(map(name.valid, value)),
+        from_python,
+        allowed_in_python="the name of a class, or its number, or a list of these",
+    )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
 
 _OF_REQUEST = {
     "what": field("latents", choice(*APPLICATIONS), "what is computed"),
@@ -17,6 +42,12 @@ _OF_REQUEST = {
     "split": field("all", choice(*SPLITS), "of the run's own data a split of the run, of other data a part of theirs"),
     "count": field(None, or_auto(whole(1)), "of --what=samples: how many; auto: 100"),
     "draw": field(False, true_or_false(), "of --what=samples: x drawn from p(x|z), and not its means"),
+    "label": field(
+        None,
+        or_auto(class_names()),
+        "of a run with --condition=label: the class of all examples, or those of --what=samples, in turn; auto: the "
+        "labels that the examples have, or all classes in turn",
+    ),
     "draws": field(0, whole(0), "of --what=impute: so many draws of the missing values too, for multiple imputation"),
     "observed": field(
         None,

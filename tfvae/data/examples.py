@@ -29,13 +29,15 @@ class ExamplesPart(NamedTuple):
     """Some examples in their order.
 
     `images[rows]` are what the model takes. `names` [N] are the input files, relative to their folder, or the rows of
-    the part of the source that the examples come from. `labels` [N] are whole numbers, or words.
+    the part of the source that the examples come from. `labels` [N] are whole numbers, or words; y [N] are what a
+    conditional run is given: places among its classes.
     """
 
     name: str  # train, validation, test or all
     images: np.ndarray | NewImages
     names: np.ndarray
     labels: np.ndarray | None
+    y: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -114,7 +114,7 @@ def with_missing(examples: Examples, rule: InputRule | VectorRule, path: str | N
     for part in examples.parts:
         of_part = None if mask is None else mask[first : first + len(part)]
         images = IncompleteExamples(part.images, rule.image_shape, of_part)
-        parts.append(ExamplesPart(part.name, images, part.names, part.labels))
+        parts.append(ExamplesPart(part.name, images, part.names, part.labels, part.y))
         first += len(part)
     checksum = examples.checksum if mask is None else f"{examples.checksum}-{_checksum(mask):08x}"
     return Examples(examples.source, tuple(parts), checksum, examples.notes, examples.are_of_run)

@@ -28,11 +28,16 @@ class Scoring:
         self.chunk_rows = _chunk_rows(self.plan, self.samples)
         self.description = f"scores by {self.samples:,} samples of z"
 
-    def columns(self, images: np.ndarray | NewImages, first: int, last: int) -> dict[str, np.ndarray]:
-        """The columns of `scores`, [B] each, of the images first .. last-1; `first` is a multiple of `chunk_rows`."""
+    def columns(
+        self, images: np.ndarray | NewImages, first: int, last: int, y: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """The columns of `scores`, [B] each, of the images first .. last-1; `first` is a multiple of `chunk_rows`.
+
+        y are those of all images.
+        """
         size = self.plan.block_size(len(images))
         blocks = range(first // size, -(-last // size))
-        of_images = self.evaluator.evaluate(images, self.samples, blocks=blocks)
+        of_images = self.evaluator.evaluate(images, self.samples, blocks=blocks, y=y)
         own = images[np.arange(first, last)]
         return scores(of_images, own, self.vae, self.config, self.samples)
 
