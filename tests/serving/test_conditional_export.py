@@ -10,6 +10,7 @@ from servers import ROOT, served
 from serving_contract import request
 
 from tfvae.config import Config
+from tfvae.core.columns import Columns
 from tfvae.core.making import make_vae
 from tfvae.serving import onnx, saved_model, verify
 from tfvae.serving.contract import Refused
@@ -145,6 +146,26 @@ def test_the_metadata_name_the_label(api):
     for name, first in ("decode", "z"), ("sample", "seed"), ("serving_default", "z"):
         assert set(signatures[name]["inputs"]) == {first, "label"}
         assert signatures[name]["inputs"]["label"]["dtype"] == "DT_INT32"
+
+
+KINDS = {
+    "vectors": ({"likelihood": "gaussian"}, (1, 1, 2), {"columns": Columns(("a", "b"), (1.0, -3.0), (2.0, 0.5))}),
+    "convolutions in a range": ({"network": "conv", "filters": (3, 4)}, (5, 6, 3), {"value_range": (-1.0, 1.0)}),
+    "a mixture in bfloat16": ({"prior": "mixture", "posterior": "full", "dtype": "bfloat16"}, (4, 3, 1), {}),
+}
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("verified_here")
+@pytest.mark.parametrize(("settings", "shape", "facts"), KINDS.values(), ids=KINDS)
+def test_models_of_each_kind_are_exported_with_labels(settings, shape, facts, tmp_path):
+    """An export is there only where it was verified."""
+    vae = make_vae(Config(condition="label", hidden_units=(8,), **settings), shape, classes=CLASSES, **facts)
+    version = saved_model.export(vae, tmp_path / "run")
+    decode = tf.saved_model.load(str(version)).signatures["decode"]
+    [mean] = decode(z=tf.constant(Z), label=tf.constant(Y)).values()
+    expected = vae.decoder.in_user_units(vae.given(Y).decode(Z).mean.numpy())
+    np.testing.assert_allclose(mean, expected, atol=1e-2 if "dtype" in settings else 1e-5)
 
 
 @pytest.mark.nightly
