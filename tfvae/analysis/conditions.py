@@ -6,11 +6,10 @@ y, int32 [N], are places among the run's classes, as `data.classes` has them.
 import numpy as np
 
 from tfvae.config.fields import to_text
+from tfvae.core.given import listed
 from tfvae.data.classes import places
 from tfvae.data.examples import Examples, ExamplesPart
 from tfvae.errors import InputError
-
-_SHOWN = 10  # classes in a message
 
 
 def with_y(classes: tuple[str, ...], label: tuple[str, ...] | None, examples: Examples) -> Examples:
@@ -37,7 +36,7 @@ def _y_of_part(classes: tuple[str, ...], label: tuple[str, ...] | None, source: 
     if part.labels is None:
         raise InputError(
             f"--dataset={source}: must have labels, for the run is conditional and is given them; or --label=NAME "
-            f"gives one for all, of {_shown(classes)}"
+            f"gives one for all, of {listed(classes)}"
         )
     return places(classes, part.labels, len(part), f"--dataset={source}: labels")
 
@@ -70,7 +69,3 @@ def _names(classes: tuple[str, ...], label: tuple[str, ...]) -> tuple[str, ...]:
     """The names that are given: the command line separates them by commas, which one name may have, too."""
     together = ",".join(label)
     return (together,) if together in classes else label
-
-
-def _shown(classes: tuple[str, ...]) -> str:
-    return ", ".join(classes[:_SHOWN]) + (", ..." if len(classes) > _SHOWN else "")

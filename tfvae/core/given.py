@@ -20,6 +20,8 @@ from tfvae.errors import InputError
 if TYPE_CHECKING:
     from tfvae.core.vae import VAE
 
+_LISTED = 10  # classes in a message
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Given:
@@ -96,8 +98,12 @@ def as_places(classes: tuple[str, ...], y: Any, examples: tuple[int, ...]) -> tf
 
 
 def _of_classes(classes: tuple[str, ...]) -> str:
-    shown = ", ".join(classes[:10])
-    return f"the {len(classes):,} classes {shown}{', ...' if len(classes) > 10 else ''}"
+    return f"the {len(classes):,} classes {listed(classes)}"
+
+
+def listed(classes: tuple[str, ...]) -> str:
+    """The names of the classes in a message, of many the first."""
+    return ", ".join(classes[:_LISTED]) + (", ..." if len(classes) > _LISTED else "")
 
 
 def one_hot(y: tf.Tensor, classes: int, leading: tf.Tensor) -> tf.Tensor:

@@ -13,10 +13,9 @@ import tensorflow as tf
 
 from tfvae.core import noise
 from tfvae.core.columns import Columns
+from tfvae.core.given import listed
 from tfvae.core.noise import Stream
 from tfvae.core.vae import VAE
-
-_SHOWN_CLASSES = 10  # in a message
 
 LABEL = tf.TensorSpec([None], tf.int32, name="label")
 
@@ -167,8 +166,8 @@ def _checked_labels(label: tf.Tensor | None, rows: tf.Tensor, classes: tuple[str
         return None
     label = tf.ensure_shape(label, [None])
     lowest, highest = tf.strings.as_string(tf.reduce_min(label)), tf.strings.as_string(tf.reduce_max(label))
-    names = ", ".join(classes[:_SHOWN_CLASSES]) + (", ..." if len(classes) > _SHOWN_CLASSES else "")
-    expected = f"label must be from 0 to {len(classes) - 1}, the places of the classes {names}, and has numbers from "
+    last, names = len(classes) - 1, listed(classes)
+    expected = f"label must be from 0 to {last}, the places of the classes {names}, and has numbers from "
     in_words = tf.strings.join([expected, lowest, " to ", highest])
     is_class = tf.reduce_all((label >= 0) & (label < len(classes)))
     is_for_each = tf.equal(tf.shape(label)[0], tf.shape(rows)[0])
