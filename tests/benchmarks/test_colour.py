@@ -28,10 +28,11 @@ def test_training_and_test_crops_have_no_pixel_in_common(colour, monkeypatch):
 
 
 def test_figures_are_bits_a_value_and_seconds_of_training(colour):
-    test = {"bits_per_dimension": 5.0, "log_px_standard_error": 3072 * np.log(2), "rmse": 0.1, "kl": 40.0}
+    test = {"bits_per_dimension": 5.0, "log_px_standard_error": 3072 * np.log(2), "squared_error": 0.01, "kl": 40.0}
     results = {"test": test, "train": {"epochs": 3, "images_per_second": 50.0}}
     found = colour.figures_of(results, 100, 7)
-    assert found["bits_standard_error"] == pytest.approx(1) and found["seconds"] == 6 and found["weights"] == 7
+    assert found["bits_standard_error"] == pytest.approx(1) and found["rmse"] == pytest.approx(0.1)
+    assert found["seconds"] == 6 and found["weights"] == 7
 
 
 def test_the_page_shows_what_was_measured(colour):
