@@ -21,11 +21,14 @@ def config(tmp_path):
     return Config(dataset=str(tmp_path / "photos"), run_dir=str(tmp_path / "run"))
 
 
-@pytest.mark.parametrize("output", ["history.csv", "results/", "checkpoints/", "checkpoints/5/x.npz", "tensorboard/"])
+@pytest.mark.parametrize(
+    "output", ["history.csv", "results/", "network/", "checkpoints/", "checkpoints/5/x.npz", "tensorboard/"]
+)
 def test_a_file_of_the_run_stays_its_own(config, tmp_path, output):
     what = "samples" if output.endswith("/") else "latents"
     message = refusal(f"{tmp_path}/run/{output}", config, what=what)
-    name = "results.json" if output == "results/" else output.split("/")[0]
+    # beside a directory `<output>.json` is written
+    name = {"results/": "results.json", "network/": "network.json"}.get(output, output.split("/")[0])
     assert message.endswith(f"must not be among the run's own files, as {tmp_path}/run/{name} is")
 
 

@@ -32,6 +32,7 @@ _FILES_OF_A_RUN = (
     "figures",
     "history.csv",
     "kl_per_latent.csv",
+    "network.json",
     "results.json",
     "tensorboard",
 )
