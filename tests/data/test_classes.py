@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 from sources import GREY, load, npz, refused
 
 from tfvae.config import Config
-from tfvae.data import classes, memory
+from tfvae.data import classes, memory, sources
 from tfvae.data import dataset as data
+from tfvae.data.splits import Split
 from tfvae.errors import InputError
 
 LABELS = np.array([7, 3])[np.arange(40) % 2]
@@ -52,7 +54,7 @@ TRAIN_ALONE = {"x_train": GREY, "y_train": LABELS}
 REFUSED = {
     "no labels": ({"images": GREY}, "its train part has no labels"),
     "none of the test part": ({**TRAIN_ALONE, "x_test": GREY}, "its test part has no labels"),
-    "one class": ({"images": GREY, "labels": np.ones(40, int)}, "has 1 different labels, and classes are 2 to 1,000"),
+    "one class": ({"images": GREY, "labels": np.ones(40, int)}, "has a single label, and classes are 2 to 1,000"),
     "many": (
         {"images": np.repeat(GREY, 30, 0), "labels": np.arange(1_200)},
         "has 1,200 different labels, and",
@@ -73,7 +75,24 @@ def test_labels_that_number_no_classes_are_refused(tmp_path, arrays, reason):
     path = npz(tmp_path, **arrays)
     assert f"condition=label: must be none for dataset={path}: " in refused(path, condition="label")
     assert reason in refused(path, condition="label")
+    with pytest.raises(InputError):  # before TensorFlow is there to divide them
+        sources.read(Config(dataset=str(path), condition="label"))
     load(path)
+
+
+def test_a_folder_without_classes_is_told_what_they_are(tmp_path):
+    for i, image in enumerate(GREY[:20]):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    message = refused(tmp_path, condition="label")
+    assert message.endswith("its train part has no labels: a folder's classes are its subfolders")
+
+
+def test_a_label_that_tfds_does_not_tell_is_no_class():
+    """It is -1, and the names of classes have a last one."""
+    labels = {"train": [0, 1, 0, 1], "test": [-1, 0, -1, 1]}
+    splits = {part: Split(GREY[:4], np.array(of_part), ("ant", "bee")) for part, of_part in labels.items()}
+    with pytest.raises(InputError, match="its test part has the class -1, of which"):
+        classes.require(Config(condition="label"), splits)
 
 
 def test_a_table_is_told_of_its_label_column(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfvae.config import Config
-from tfvae.config.data_names import ARRAYS, TABLES
+from tfvae.config.data_names import ARRAYS, FILES, TABLES, is_file_name
 from tfvae.data.labels import as_labels
 from tfvae.data.splits import PARTS, Dataset, Split
 from tfvae.errors import InputError
@@ -19,55 +19,60 @@ _SHOWN = 10  # in a message
 
 
 def require(config: Config, splits: dict[str, Split]) -> None:
-    """Refuses the parts of a source for a conditional run, whose labels are missing or number no classes.
+    """Refuses the parts of a source for a conditional run, where labels are missing or number no classes.
 
     Raises:
-        InputError: names the part.
+        InputError: names the part. A part has no labels, or a class that the training part has not; or the training
+            part has no 2 to 1,000 classes.
     """
     if config.condition == "none":
         return
     for part in PARTS:
         if part in splits and len(splits[part].images) and splits[part].labels is None:
             raise _refusal(config, f"its {part} part has no labels{_way_out(config)}")
-    count = len(np.unique(splits["train"].known_labels))
-    if not 2 <= count <= _MOST:
-        raise _refusal(config, f"its training part has {count:,} different labels, and classes are 2 to {_MOST:,}")
+    values = np.unique(splits["train"].known_labels)
+    if not 2 <= len(values) <= _MOST:
+        found = "a single label" if len(values) == 1 else f"{len(values):,} different labels"
+        raise _refusal(config, f"its training part has {found}, and classes are 2 to {_MOST:,}")
+    for part, split in splits.items():
+        _require_known(config, part, split, values)
 
 
 def with_classes(config: Config, dataset: Dataset) -> Dataset:
     """The data set of a conditional run with the classes of its training part, and the place of each label in them.
 
     Raises:
-        InputError: as `require`; or another part has a class that the training part has not.
+        InputError: as `require`, of the parts that the run has made of its source's.
     """
     splits = dict(zip(PARTS, dataset))
     require(config, splits)
     train = splits["train"]
     values = np.unique(train.known_labels)
     for part, split in splits.items():
-        splits[part] = split._replace(y=_places_of(config, part, split, values))
+        # a part without examples may have no labels
+        y = np.zeros(0, int) if split.labels is None else np.searchsorted(values, split.labels)
+        splits[part] = split._replace(y=y.astype(np.int32))
     names = tuple(_name(train, value) for value in values)
     return dataclasses.replace(
         dataset, train=splits["train"], validation=splits["validation"], test=splits["test"], classes=names
     )
 
 
-def _places_of(config: Config, part: str, split: Split, values: np.ndarray) -> np.ndarray:
-    """The places of a part's labels among `values`, which are sorted."""
+def _require_known(config: Config, part: str, split: Split, values: np.ndarray) -> None:
+    """Refuses a part that has another label than these `values`."""
     if split.labels is None:  # of a part without examples
-        return np.zeros(0, np.int32)
-    places = np.minimum(np.searchsorted(values, split.labels), len(values) - 1)
-    others = split.labels[values[places] != split.labels]
+        return
+    others = split.labels[~np.isin(split.labels, values)]
     if len(others):
         raise _refusal(
             config,
             f"its {part} part has the class {_name(split, others[0])}, of which its training part has no example",
         )
-    return places.astype(np.int32)
 
 
 def _name(split: Split, label: int) -> str:
-    return split.label_names[label] if split.label_names else str(label)
+    has_name = 0 <= label < len(split.label_names)  # TFDS has -1 where a label is not told
+    return split.label_names[label] if has_name else str(label)
 
 
 def _refusal(config: Config, reason: str) -> InputError:
@@ -80,6 +85,10 @@ def _way_out(config: Config) -> str:
         return ": --label_column names the column that has them"
     if config.dataset == ARRAYS:
         return ": hand in labels=..., and validation and test as pairs (images, labels)"
+    if config.dataset.endswith(FILES):
+        return ": the array labels has them, or y_train, y_test beside x_train, x_test, in an .npz file"
+    if is_file_name(config.dataset):
+        return ": a folder's classes are its subfolders"
     return ""
 
 
