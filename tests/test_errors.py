@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from tfvae.errors import InputError, is_printable
+from tfvae.errors import InputError, is_printable, listed
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,9 @@ def test_a_name_that_would_break_the_line_is_shown_with_escapes(name, shown):
 )
 def test_a_name_of_any_script_is_shown_as_it_is(name):
     assert is_printable(name) and InputError(name).for_command_line == name
+
+
+def test_of_many_names_a_message_has_ten():
+    assert listed([]) == "" and listed(("ant", "bee")) == "ant, bee"
+    assert listed([str(i) for i in range(10)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert listed([str(i) for i in range(1_511)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 1,501 more"

@@ -2,10 +2,13 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _FLAG = re.compile(r"(?<![^\s(])--(?=[a-z][a-z_]*(?:[=:;,.)\s]|$))")  # as a word: not within a path, not `-- `
 
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's names of controls, surrogates, line and paragraph separators
+
+_LISTED = 10  # names in a message
 
 
 class InputError(ValueError):
@@ -41,6 +44,12 @@ def printable(text: str) -> str:
 def is_printable(text: str) -> bool:
     """Whether text has no line breaks or other control characters, and all of it can be written as UTF-8."""
     return not any(unicodedata.category(c) in _UNPRINTABLE for c in text)
+
+
+def listed(names: Sequence[str]) -> str:
+    """At most ten of the names, and how many more there are."""
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 class RunError(RuntimeError):

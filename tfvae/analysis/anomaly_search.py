@@ -12,7 +12,7 @@ from tfvae.analysis import anomalies
 from tfvae.config.anomaly_request import AnomalyRequest
 from tfvae.config.capabilities import SCORES
 from tfvae.data.examples import Examples, ExamplesPart
-from tfvae.errors import InputError, printable
+from tfvae.errors import InputError, listed, printable
 
 _NAMED = 10  # of the examples beyond the limit
 
@@ -45,9 +45,9 @@ class AnomalySearch:
         known = np.unique(all_labels).tolist()
         is_anomalous = np.isin(all_labels, self.request.labels)
         if not set(self.request.labels) <= set(known) or is_anomalous.all():
-            there = ", ".join(known[:_NAMED])
-            there += ", ..." if len(known) > _NAMED else ""
-            raise InputError(f"{flag}: must be some of the labels of {examples.source}, and not all; it has {there}")
+            raise InputError(
+                f"{flag}: must be some of the labels of {examples.source}, and not all; it has {listed(known)}"
+            )
         return is_anomalous
 
     def find_limit(self, usual: np.ndarray) -> None:

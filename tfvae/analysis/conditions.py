@@ -6,10 +6,9 @@ y, int32 [N], are places among the run's classes, as `data.classes` has them.
 import numpy as np
 
 from tfvae.config.fields import to_text
-from tfvae.core.given import listed
 from tfvae.data.classes import places
 from tfvae.data.examples import Examples, ExamplesPart
-from tfvae.errors import InputError
+from tfvae.errors import InputError, listed
 
 
 def with_y(classes: tuple[str, ...], label: tuple[str, ...] | None, examples: Examples) -> Examples:

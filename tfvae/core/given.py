@@ -15,12 +15,10 @@ import tensorflow as tf
 
 from tfvae.core.inputs import as_array
 from tfvae.core.protocols import Density, Posterior, Prior, Vae
-from tfvae.errors import InputError
+from tfvae.errors import InputError, listed
 
 if TYPE_CHECKING:
     from tfvae.core.vae import VAE
-
-_LISTED = 10  # classes in a message
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,11 +97,6 @@ def as_places(classes: tuple[str, ...], y: Any, examples: tuple[int, ...]) -> tf
 
 def _of_classes(classes: tuple[str, ...]) -> str:
     return f"the {len(classes):,} classes {listed(classes)}"
-
-
-def listed(classes: tuple[str, ...]) -> str:
-    """The names of the classes in a message, of many the first."""
-    return ", ".join(classes[:_LISTED]) + (", ..." if len(classes) > _LISTED else "")
 
 
 def one_hot(y: tf.Tensor, classes: int, leading: tf.Tensor) -> tf.Tensor:

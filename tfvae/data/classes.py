@@ -12,10 +12,9 @@ from tfvae.config import Config
 from tfvae.config.data_names import ARRAYS, FILES, TABLES, is_file_name
 from tfvae.data.labels import as_labels
 from tfvae.data.splits import PARTS, Dataset, Split
-from tfvae.errors import InputError
+from tfvae.errors import InputError, listed
 
 _MOST = 1_000  # classes; more are numbers of another kind
-_SHOWN = 10  # in a message
 
 
 def require(config: Config, splits: dict[str, Split]) -> None:
@@ -104,9 +103,9 @@ def places(classes: tuple[str, ...], labels: Any, count: int, name: str = "label
     words = as_labels(f"{name}:", given, count).tolist()
     found = [known.get(str(word), -1) for word in words]
     if -1 in found:
-        shown = ", ".join(classes[:_SHOWN]) + (", ..." if len(classes) > _SHOWN else "")
         raise InputError(
-            f"{name}: must be of the model's {len(classes):,} classes, {shown}, and one is {words[found.index(-1)]}"
+            f"{name}: must be of the model's {len(classes):,} classes, {listed(classes)}, and one is "
+            f"{words[found.index(-1)]}"
         )
     return np.array(found, np.int32)
 
@@ -120,7 +119,7 @@ def places_if_conditional(classes: tuple[str, ...], labels: Any, count: int, nam
     if classes and labels is None:
         raise InputError(
             f"{name}: must be given: the run is conditional (condition='label'): the class of each example, of "
-            f"{', '.join(classes[:_SHOWN])}{', ...' if len(classes) > _SHOWN else ''}"
+            f"{listed(classes)}"
         )
     if not classes and labels is not None:
         raise InputError(f"{name}: must not be given: the run is not conditional: its condition is 'none'")

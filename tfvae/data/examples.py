@@ -19,7 +19,7 @@ from tfvae.data.disk import DiskImages
 from tfvae.data.new_images import NewImages, TrainingImages
 from tfvae.data.sources import Parts
 from tfvae.data.splits import PARTS, Dataset, Split, fingerprint
-from tfvae.errors import InputError
+from tfvae.errors import InputError, listed
 
 ALL = "all"  # the part of a set that has no parts, and the request for every part
 _LOOKED_AT = 1_000  # images whose values are looked at for a warning
@@ -191,7 +191,7 @@ def _read_columns(config: Config, path: Path, rule: VectorRule, label_column_is_
         config.labels == "auto",
         label_column_is_given,
     )
-    notes = (f"columns that the run was not trained on are ignored: {vectors.listed(ignored)}",) if ignored else ()
+    notes = (f"columns that the run was not trained on are ignored: {listed(ignored)}",) if ignored else ()
     return _Read(splits, notes, None)
 
 

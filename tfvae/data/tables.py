@@ -17,8 +17,7 @@ import numpy as np
 
 from tfvae.data.labels import are_whole, number_words
 from tfvae.data.splits import Split
-from tfvae.data.vectors import listed
-from tfvae.errors import InputError
+from tfvae.errors import InputError, listed
 
 _SEPARATORS = (",", ";", "\t", "|")
 _BLOCK_BYTES = 2**24

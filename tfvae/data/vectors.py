@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tfvae.errors import InputError
+from tfvae.errors import InputError, listed
 
-_SHOWN = 10  # names in a message
 _BLOCK_VALUES = 2**22  # that are looked at together: the checks' own arrays stay small
 _FEWEST_STEPS = 100  # of float32 within a column's deviation
 
@@ -85,12 +84,6 @@ def check_plain(source: str, array: np.ndarray) -> None:
             f"{source}: must be a plain array of numbers, and is a structured one with the fields "
             f"{listed(array.dtype.names)}: numpy.lib.recfunctions.structured_to_unstructured makes plain columns of it"
         )
-
-
-def listed(names: Sequence[str]) -> str:
-    """At most ten of the names, and how many more there are."""
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def check_finite(source: str, values: np.ndarray, columns: Sequence[str]) -> None:

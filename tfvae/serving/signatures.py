@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from tfvae.core import noise
 from tfvae.core.columns import Columns
-from tfvae.core.given import listed
 from tfvae.core.noise import Stream
 from tfvae.core.vae import VAE
+from tfvae.errors import listed
 
 LABEL = tf.TensorSpec([None], tf.int32, name="label")
 

@@ -25,7 +25,7 @@ from tfvae.config.architecture import A_NUMBER, architecture, other_setting
 from tfvae.config.fields import to_python, to_text
 from tfvae.config.flagfile import FILE_NAME, config_of_run, read_config
 from tfvae.core.columns import Columns
-from tfvae.errors import InputError, RunError, as_arguments
+from tfvae.errors import InputError, RunError, as_arguments, listed
 from tfvae.runtime.files import numbered_directories
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class InitialWeights(NamedTuple):
         if dataset.classes != self.classes:
             raise InputError(
                 f"--dataset={config.dataset}: must have the classes of the run of --init_from={config.init_from}, "
-                f"{', '.join(self.classes)}, and has {', '.join(dataset.classes)}"
+                f"{listed(self.classes)}, and has {listed(dataset.classes)}"
             )
         vae = make_vae(config, dataset.image_shape, dataset.white, self.start_stddev, *dataset.of_model, trunks)
         self._require_same_trunks(config, vae)
