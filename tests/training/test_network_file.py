@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from runs import IMAGES, assert_same_values
@@ -120,6 +121,17 @@ def test_the_file_names_the_code_and_a_change_of_it_is_told(config):
     ]
     network_file.write_once(config.directory, config, trunks)  # the checksum stays that of the start
     assert json.loads((config.directory / "network.json").read_text()) == content
+
+
+def test_a_class_of_a_notebook_is_told_before_the_training(config):
+    twice = {"__module__": "__main__", "call": lambda self, x: 2 * x}
+    twice = keras.saving.register_keras_serializable("tests of notebooks")(type("Twice", (keras.layers.Layer,), twice))
+    config = Config(**{**vars(config), "network": "layers"})
+    flat, dense = keras.layers.Flatten(), keras.layers.Dense(3)
+    said = []
+    network_file.network_of(config, DATASET, (keras.Sequential([flat, twice()]), dense), said.append)
+    [line] = said
+    assert line.startswith("Twice: defined in a notebook or a script, where the commands can't find it: none of")
 
 
 def test_a_module_that_is_gone_is_named_with_where_it_was(config, monkeypatch):

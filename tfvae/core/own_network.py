@@ -18,7 +18,7 @@ from tfvae.config.left_to_data import default_filters
 from tfvae.config.network_name import nearest
 from tfvae.core.keras_globals import as_in_new_process
 from tfvae.core.own_modules import import_module, reason
-from tfvae.core.own_trunk import own_modules, to_json
+from tfvae.core.own_trunk import names_of_main, own_modules, to_json
 from tfvae.errors import InputError
 
 _OF_A_CALL = ("build_config", "compile_config", "build_input_shape")  # keys of Keras's configs
@@ -39,6 +39,11 @@ class Trunks(NamedTuple):
     def modules(self) -> list[str]:
         """The modules of the user's own classes."""
         return sorted({*own_modules(self.encoder), *own_modules(self.decoder)})
+
+    @property
+    def names_of_main(self) -> list[str]:
+        """The user's own classes and functions that are in no module: a notebook's, or a script's."""
+        return sorted({*names_of_main(self.encoder), *names_of_main(self.decoder)})
 
 
 def call_function(network: str, image_shape: tuple[int, int, int], latent_dim: int, config: Config) -> Any:

@@ -49,6 +49,20 @@ def own_modules(serialized: str) -> list[str]:
     return sorted({node["module"] for node in own_objects(serialized) if node["module"] not in (None, "__main__")})
 
 
+def names_of_main(serialized: str) -> list[str]:
+    """The names of the config's own classes and functions that are in __main__: a notebook's, or a script's."""
+    return sorted({_name(node) for node in own_objects(serialized) if _is_of_main(node)})
+
+
+def _is_of_main(node: dict[str, Any]) -> bool:
+    """Whether it is a registered class or function of __main__, in the place of which Keras writes None."""
+    return node["module"] in (None, "__main__") and ">" in str(node["registered_name"])
+
+
+def _name(node: dict[str, Any]) -> str:
+    return node["config"] if node["class_name"] == "function" else node["class_name"]
+
+
 def make_layer(serialized: str) -> keras.Layer:
     """A new layer of a config, after the import of the modules that it needs.
 
@@ -63,16 +77,15 @@ def make_layer(serialized: str) -> keras.Layer:
 
 
 def _require_registered(node: dict[str, Any]) -> None:
-    name = node["config"] if node["class_name"] == "function" else node["class_name"]
     if keras.saving.get_registered_object(node["registered_name"]) is not None:
         return
-    if ">" in str(node["registered_name"]) and node["module"] in (None, "__main__"):
+    if _is_of_main(node):
         raise InputError(
-            f"{name}: must be in a module that can be imported: it was defined in a notebook or a script, __main__, "
-            "and is known in that process alone"
+            f"{_name(node)}: must be in a module that can be imported: it was defined in a notebook or a script, "
+            "__main__, and is known in that process alone"
         )
     raise InputError(
-        f"{name}: must be registered, for a run keeps layers by their config: write "
+        f"{_name(node)}: must be registered, for a run keeps layers by their config: write "
         "@keras.saving.register_keras_serializable() above it"
     )
 

@@ -43,7 +43,8 @@ def network_of(
 ) -> "Trunks | None":
     """The trunks of a run with this `config`, nothing of which is auto: those that it has kept, or else new ones.
 
-    `layers` are the encoder and the decoder that Python hands in, if it does.
+    `layers` are the encoder and the decoder that Python hands in, if it does. `say` is told of code that has changed
+    since, and of classes that are in no module.
 
     Raises:
         InputError: they can't be made, or trained, or are not those of the run.
@@ -70,6 +71,11 @@ def network_of(
             f"encoder, decoder: must be those that {config.directory} was made with, and its {FILE_NAME} has others"
         )
     own_checks.check_network(network, trunks, layers, (None, *of_encoder), latents, dataset.image_shape)
+    if trunks.names_of_main:
+        say(
+            f"{', '.join(trunks.names_of_main)}: defined in a notebook or a script, where the commands "
+            "can't find it: none of them will load this run; move the definition into a file and import it"
+        )
     return trunks
 
 
