@@ -36,6 +36,18 @@ class Forgetful(keras.Model):
 
 
 @keras.saving.register_keras_serializable("tests")
+class WithoutName(keras.Model):
+    """Its config has the name and the dtype that Keras gives, which it does not take."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = layers.Dense(3)
+
+    def call(self, x):
+        return self.layer(x)
+
+
+@keras.saving.register_keras_serializable("tests")
 class Mistaken(layers.Layer):
     def call(self, x):
         return x @ x  # which fits a batch of one size alone
@@ -81,6 +93,12 @@ def dense(image_shape, latent_dim, config):
 
 def failing(image_shape, latent_dim, config):
     raise ArithmeticError("a mistake\nof two lines")
+
+
+def sharing():
+    """Both end in one layer."""
+    last = layers.Dense(3, name="last")
+    return keras.Sequential([FLAT(), layers.Dense(2), last]), keras.Sequential([last])
 
 
 FLAT = layers.Flatten
@@ -129,7 +147,20 @@ REFUSED = {  # a pair of layers, and what is said
         r"its decoder must have weights of float32, .* dense \(Dense\) has kernel of float16",
     ),
     "no registration": (lambda: (FLAT(), Unregistered()), "its decoder: Unregistered: must be registered"),
-    "a lambda": (lambda: (layers.Lambda(np.abs), layers.Dense(3)), "its encoder"),
+    "NumPy's function": (lambda: (layers.Lambda(np.abs), layers.Dense(3)), "its encoder"),
+    "a lambda": (
+        lambda: (layers.Lambda(lambda x: x * x), layers.Dense(3)),
+        "its encoder must have a config that can be kept as JSON: TypeError: a lambda has none: write a function, and",
+    ),
+    "a lambda as activation": (
+        lambda: (FLAT(), keras.Sequential([layers.Dense(3, lambda x: x * x)])),
+        "its decoder must have a config that can be kept as JSON: TypeError: a lambda has none: write a function, and",
+    ),
+    "no name": (
+        lambda: (FLAT(), WithoutName()),
+        r"its decoder must be made of its config again, and raises TypeError: .*unexpected keyword argument",
+    ),
+    "a layer of both": (sharing, "its encoder and its decoder must share no weights, .* and both have .*last/kernel$"),
     "forgotten sizes": (lambda: (FLAT(), Forgetful(5)), "its decoder must be the same .* get_config of Forgetful"),
     "forgotten activations": (
         lambda: (FLAT(), Forgetful(3, "tanh")),

@@ -43,6 +43,7 @@ def check_network(
     encoder.check(layers[0])
     decoder = _Part(f"--network={network}: its decoder", trunks.decoder, (None, latents))
     decoder.check(layers[1])
+    _require_weights_of_their_own(network, *layers)
     height, width, _ = image_shape
     features = decoder.trunk.features_shape
     if len(features) == 4 and not ((features[1] or 0) >= height and (features[2] or 0) >= width):
@@ -50,6 +51,17 @@ def check_network(
             f"{decoder.argument} must give [B, F], or [B, h, w, F] with h >= {height} and w >= {width}, and gives "
             f"{_words(features)}"
         )
+
+
+def _require_weights_of_their_own(network: str, encoder: keras.Layer, decoder: keras.Layer) -> None:
+    """Refuses weights that are in both, built: a run makes each of its own config, and they would be two there."""
+    of_encoder = {id(weight) for weight in encoder.weights}
+    for weight in decoder.weights:
+        if id(weight) in of_encoder:
+            raise InputError(
+                f"--network={network}: its encoder and its decoder must share no weights, for each is made of its own "
+                f"config, and both have {weight.path}"
+            )
 
 
 class _Part:

@@ -17,6 +17,8 @@ from tfvae.errors import InputError
 
 _NOT_THE_USERS = ("keras", "tensorflow", "tfvae", "importlib")  # packages whose lines are no place of a user's mistake
 _OF_KERAS = "Exception encountered when calling"  # how its first line begins, where the second has the reason
+# how later lines begin, where Keras could make no layer of a config: one for each layer around it, the reason last
+_REASON_OF_KERAS = re.compile("(?:Exception encountered|Error encountered during deserialization): ")
 
 
 def find_file(module: str) -> str | None:
@@ -64,7 +66,9 @@ def reason(error: Exception) -> str:
     lines = [line for line in re.sub("\x1b\\[[0-9]*m", "", str(error)).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].startswith(_OF_KERAS):
         del lines[0]
-    text = f"{type(error).__name__}: {lines[0].strip() if lines else ''}"
+    reasons = [_REASON_OF_KERAS.sub("", line) for line in lines if _REASON_OF_KERAS.match(line)]
+    line = [*lines[:1], *reasons][-1] if lines else ""
+    text = f"{type(error).__name__}: {line.strip()}"
     if isinstance(error, SyntaxError):  # whose text has the place
         return text
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

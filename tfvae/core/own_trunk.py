@@ -7,6 +7,7 @@ Shapes: x [B, H, W, C] or z [B, L] -> features [B, F] or [B, h, w, F].
 """
 
 import json
+import warnings
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -20,11 +21,20 @@ from tfvae.errors import InputError
 
 _OF_LIBRARIES = ("keras", "builtins", "tfvae")  # the packages whose classes need no import
 _ARGUMENT = "custom layers"
+_NO_LAMBDA = "a lambda has none: write a function, and above it @keras.saving.register_keras_serializable()"
 
 
 def to_json(layer: keras.Layer) -> str:
     """The config of a layer as JSON; raises what its `get_config` does, TypeError where a value has no JSON."""
-    return json.dumps(keras.saving.serialize_keras_object(layer))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The object being serialized includes a .lambda")  # of an activation
+        try:
+            serialized = json.dumps(keras.saving.serialize_keras_object(layer))
+        except UserWarning:
+            raise TypeError(_NO_LAMBDA) from None
+    if '"__lambda__"' in serialized:  # of a Lambda layer; Keras loads neither
+        raise TypeError(_NO_LAMBDA)
+    return serialized
 
 
 def own_objects(serialized: str) -> Iterator[dict[str, Any]]:
