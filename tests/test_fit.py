@@ -316,7 +316,7 @@ def test_other_arrays_have_another_directory():
     names = set()
     for images in (DIGITS, DIGITS[::-1]):
         dataset = data.load(config, memory.load(images, None, None, None, 1e9))
-        names.add(_with_run_dir(config, dataset).run_dir)
+        names.add(_with_run_dir(config, dataset, None).run_dir)
     assert len(names) == 2 and all(name.startswith("runs/arrays-512-2-") for name in names)
 
 

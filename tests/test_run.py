@@ -194,9 +194,9 @@ def test_a_run_directory_is_named_by_the_settings():
     nothing = Split(np.zeros((1, 1, 1, 1), np.uint8), None)
     dataset = Dataset(nothing, nothing, nothing)
     config = Config(dataset="digits", epochs=4)
-    assert run._with_run_dir(config, dataset).run_dir == f"runs/{run_name(config)}"
+    assert run._with_run_dir(config, dataset, None).run_dir == f"runs/{run_name(config)}"
     given = dataclasses.replace(config, run_dir="mine/")
-    assert run._with_run_dir(given, dataset).run_dir == "mine"
+    assert run._with_run_dir(given, dataset, None).run_dir == "mine"
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.npz"])

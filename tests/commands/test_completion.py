@@ -26,7 +26,7 @@ def completed(*words):
         (("tfvae", "e"), ["evaluate", "explore", "export"]),
         (("tfvae", "train", "--lat"), ["--latent_dim="]),
         (("tfvae", "train", "--dry"), ["--dry_run"]),
-        (("tfvae", "train", "--network", "="), ["mlp", "conv"]),
+        (("tfvae", "train", "--network", "="), ["mlp", "conv", "resnet"]),
         (("tfvae", "train", "--network", "=", "c"), ["conv"]),
         (("tfvae", "train", "--network=c"), ["--network=conv"]),
         (("tfvae", "apply", "--what=imp"), ["--what=impute"]),

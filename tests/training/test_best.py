@@ -199,9 +199,9 @@ def test_a_signal_in_the_validation_leaves_it_to_the_next_start(tmp_path, monkey
     monkeypatch.setattr(Trainer, "finish", lambda self: {})
     original = evaluation.Evaluator.evaluate
 
-    def evaluate(self, images, samples, on_block=None, kept_blocks=None):
+    def evaluate(self, images, samples, on_block=None, **options):
         signal.raise_signal(signal.SIGTERM)
-        return original(self, images, samples, on_block, kept_blocks)
+        return original(self, images, samples, on_block, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(evaluation.Evaluator, "evaluate", evaluate)
