@@ -158,7 +158,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("moment", ["best", "checkpoint", "old"])
-@pytest.mark.parametrize("call", [1, 2, 3])
+@pytest.mark.parametrize("call", [1, *(pytest.param(n, marks=pytest.mark.nightly) for n in (2, 3))])
 def test_killed_while_it_saves_it_goes_on_to_the_same(tmp_path, monkeypatch, moment, call):
     """Before the best weights are written, between these and their checkpoint, before old ones are removed."""
     settings = {"learning_rate": 0.1, "epochs": 6, "keep_best": True, "patience": 4, "checkpoint_every": 0.0}

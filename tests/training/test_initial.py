@@ -271,6 +271,7 @@ def test_results_say_from_which_weights_a_run_started(unbroken):
     assert evaluated["of"]["initial_weights"] == words and evaluated["test"] == of_training["test"]
 
 
+@pytest.mark.nightly
 def test_the_source_may_move_but_not_be_exchanged(tmp_path, source, digits, unbroken):
     train(tmp_path, init_from=source, **{**SETTINGS, "epochs": 2})
     other = save_digits_run(tmp_path / "other", digits, 1)

@@ -54,6 +54,7 @@ def test_under_adam_a_log_variance_moves_by_two_hundredths_in_a_step(without_xla
     np.testing.assert_allclose(abs(after - before), 0.02, rtol=0.01)
 
 
+@pytest.mark.nightly
 def test_a_run_that_was_made_before_goes_on_from_where_it_is(tmp_path):
     """Its log-variance is a variable of its own, and moves as it did."""
     old = make_trainer(tmp_path, **{**GAUSSIAN, "sigma": "learned"})
