@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from contenders import WORKS
@@ -26,6 +27,7 @@ from tfvae.flags import of_config, parse
 from tfvae.runtime.tensorflow import import_tensorflow
 
 ROUNDS = 7
+ROUNDS_KEY = "seconds and ELBO of each round"
 NAMES = {
     "tfvae": "tfvae",
     "tfvae_bfloat16": "tfvae --dtype=bfloat16",
@@ -73,24 +75,28 @@ def take_turns(work: str, path: Path) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def table(found: dict[str, dict[str, list[tuple[float, float]]]]) -> str:
+def table(measured: dict[str, Any]) -> str:
+    """Of each work in WORKS's order what was measured where, and a row for each contender."""
     lines = []
-    for work, rounds in found.items():
-        lines += ["", f"**{work}**", "", "| | images/s | tfvae's speed is so many times that | ELBO |"]
-        lines += ["| --- | --- | --- | --- |"]
+    for work in WORKS:
+        rounds = measured[work][ROUNDS_KEY]
+        lines += ["", f"**{work}**: {measured[work]['of']}.", ""]
+        lines += ["| | images/s | tfvae's speed is so many times that | ELBO |", "| --- | --- | --- | --- |"]
         for name, turns in rounds.items():
             ratios = [seconds / ours for (seconds, _), (ours, _) in zip(turns, rounds["tfvae"])]
             speed = WORKS[work].images / statistics.median(seconds for seconds, _ in turns)
             elbo = "" if np.isnan(turns[-1][1]) else f"{turns[-1][1]:.2f}"
             spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
             lines.append(f"| {NAMES[name]} | {speed:,.0f} | {'' if name == 'tfvae' else spread} | {elbo} |")
-    return "\n".join(lines)
+    return "\n".join(lines).lstrip()
 
 
-def plot(found: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
+def plot(measured: dict[str, Any]) -> None:
+    """The speeds of the works that have a floor."""
     from matplotlib.figure import Figure
 
-    found = {work: rounds for work, rounds in found.items() if "products" in rounds}
+    rounds_of = {work: measured[work][ROUNDS_KEY] for work in WORKS}
+    found = {work: rounds for work, rounds in rounds_of.items() if "products" in rounds}
     figure = Figure(figsize=(9, 3.2), dpi=120, layout="constrained")
     for axes, (work, rounds) in zip(figure.subplots(1, len(found), sharey=True), found.items()):
         for i, (name, turns) in enumerate(rounds.items()):
@@ -114,11 +120,10 @@ def main() -> None:
         what = images(given, path)
         for work in works or WORKS:
             of = f"{what}; Adam; {ROUNDS} rounds of {WORKS[work].images:,} images; {machine()}"
-            kept[work] = {"of": of, "seconds and ELBO of each round": take_turns(work, path)}
+            kept[work] = {"of": of, ROUNDS_KEY: take_turns(work, path)}
     (DOCS / "speed.json").write_text(json.dumps(kept, indent=1) + "\n")
-    found = {work: kept[work]["seconds and ELBO of each round"] for work in WORKS if work in kept}
-    plot(found)
-    write("performance", "speed", f"{kept[next(iter(found))]['of']}.\n{table(found)}")
+    plot(kept)
+    write("performance", "speed", table(kept))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def test_the_figures_beside_the_published_ones_are_those_of_the_results():
 def test_the_ratios_of_speed_are_those_that_were_measured():
     page = (ROOT / "docs" / "performance.md").read_text()
     found = rows("How fast")
-    assert len(found) == 3
+    assert len(found) == 4
     contenders = (
         "Keras `fit`, custom `train_step`",
         "TensorFlow tutorial's loop",
