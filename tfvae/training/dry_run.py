@@ -43,12 +43,10 @@ class DryRun:
 
     def memory(self) -> str:
         """What the network takes, as far as it can be known, and the training images."""
-        facts = (self.placement.local_replicas, self.dataset.columns, self.dataset.classes, self.trunks)
-        needs = memory.needs_of(self.config, self.dataset.image_shape, *facts)
-        network = needs.state_bytes + max(needs.gradient_bytes, needs.batch_bytes)
+        needs = memory.needs_of(self.config, self.dataset, self.placement.local_replicas, self.trunks)
         images = self.dataset.train.images.nbytes
         return (
-            f"memory: {network / _MEGABYTE:,.0f} MB for weights, gradients, the optimizer and a batch, "
+            f"memory: {needs.bytes / _MEGABYTE:,.0f} MB for weights, gradients, the optimizer and a batch, "
             f"{images / _MEGABYTE:,.0f} MB for the training {self.word}, beside what TensorFlow itself takes"
         )
 

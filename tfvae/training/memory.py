@@ -3,11 +3,12 @@
 from typing import NamedTuple
 
 from tfvae.config import Config
+from tfvae.config.network_name import is_own
 from tfvae.config.rules import has_filters
 from tfvae.core import cost, fast
-from tfvae.core.columns import Columns
 from tfvae.core.making import make_networks
 from tfvae.core.own_network import Trunks
+from tfvae.data.splits import Dataset
 from tfvae.errors import InputError
 from tfvae.runtime.memory import machine_bytes
 
@@ -23,17 +24,17 @@ class Needs(NamedTuple):
     gradient_bytes: int
     batch_bytes: int  # what the layers put out for a batch, which the backward pass frees on its way to the gradients
 
+    @property
+    def bytes(self) -> int:
+        """All that is there at a time: with the state all gradients, or what the layers put out for a batch."""
+        return self.state_bytes + max(self.gradient_bytes, self.batch_bytes)
 
-def needs_of(
-    config: Config,
-    image_shape: tuple[int, int, int],
-    local_replicas: int,
-    columns: Columns | None = None,
-    classes: tuple[str, ...] = (),
-    trunks: Trunks | None = None,
-) -> Needs:
-    """What a network of `config` needs; it is not built. What follows `local_replicas` is that of `make_networks`."""
-    encoder, decoder = make_networks(config, image_shape, columns=columns, classes=classes, trunks=trunks)
+
+def needs_of(config: Config, dataset: Dataset, local_replicas: int, trunks: Trunks | None = None) -> Needs:
+    """What a network of `config`, or of the user's own `trunks`, needs for these data; it is not built."""
+    encoder, decoder = make_networks(
+        config, dataset.image_shape, columns=dataset.columns, classes=dataset.classes, trunks=trunks
+    )
     of_encoder, of_decoder = cost.of_encoder(encoder), cost.of_decoder(decoder)
     weights = of_encoder.weights + of_decoder.weights
     outputs = of_encoder.outputs + config.num_samples * of_decoder.outputs
@@ -42,39 +43,26 @@ def needs_of(
     return Needs(weights, state_bytes, gradient_bytes, config.batch_size * outputs * _FLOAT_BYTES)
 
 
-def require_fitting(
-    config: Config,
-    image_shape: tuple[int, int, int],
-    local_replicas: int,
-    columns: Columns | None = None,
-    classes: tuple[str, ...] = (),
-    trunks: Trunks | None = None,
-) -> None:
+def require_fitting(config: Config, needs: Needs) -> None:
     """Refuses a network whose training can't fit into this machine's memory; a GPU's own is not looked at.
-
-    What is counted is there for certain: the weights and the optimizer's variables on each replica, and beside them
-    all gradients, or what the layers put out for a batch, which the backward pass frees on its way to the gradients.
 
     Raises:
         InputError: with the figures.
     """
-    if fast.computes_on_gpu():
-        return
-    needs = needs_of(config, image_shape, local_replicas, columns, classes, trunks)
-    weights, state_bytes, gradient_bytes, batch_bytes = needs
     total = machine_bytes()
-    if state_bytes + max(gradient_bytes, batch_bytes) <= total:
+    if fast.computes_on_gpu() or needs.bytes <= total:
         return
     flag = f"--batch_size={config.batch_size}"
     way = "a smaller --batch_size"
-    if state_bytes > batch_bytes:
+    if needs.state_bytes > needs.batch_bytes:
         flag, way = f"--network={config.network}", "smaller --hidden_units"
         if has_filters(config.network):
             way = "--filters=auto, or smaller --hidden_units"
-        if trunks is not None:
+        if is_own(config.network):
             way = "smaller layers"
     raise InputError(
-        f"{flag}: must fit into this machine's {total / 1e9:.1f} GB: {weights:,} weights with {config.optimizer}'s "
-        f"variables take {state_bytes / 1e9:.1f} GB, their gradients {gradient_bytes / 1e9:.1f} GB, and what the "
-        f"layers put out for a batch {batch_bytes / 1e9:.1f} GB: take {way}"
+        f"{flag}: must fit into this machine's {total / 1e9:.1f} GB: {needs.weights:,} weights with "
+        f"{config.optimizer}'s variables take {needs.state_bytes / 1e9:.1f} GB, their gradients "
+        f"{needs.gradient_bytes / 1e9:.1f} GB, and what the layers put out for a batch "
+        f"{needs.batch_bytes / 1e9:.1f} GB: take {way}"
     )
