@@ -20,7 +20,7 @@ import tfvae
 from benchmarks import page, photographs
 from tfvae import data
 from tfvae.analysis import figures
-from tfvae.flags import of_config, parse
+from tfvae.flags import of_config, run_command
 from tfvae.runtime.files import write_atomically
 
 FILE = page.DOCS / "colour.json"
@@ -117,8 +117,7 @@ def table(measured: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip()
 
 
-def main(arguments: list[str]) -> None:
-    given = parse(arguments, "colour", __doc__, of_config("dataset", "data_dir", "epochs"))
+def main(given: dict[str, Any]) -> None:
     dataset, epochs = given.get("dataset", "photographs"), given.get("epochs", EPOCHS)
     folder = given.get("data_dir") or os.environ.get("TFDS_DATA_DIR", "")
     images = cifar10(folder) if dataset == "cifar10" else crops()
@@ -145,4 +144,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_command(main, sys.argv[1:], "benchmarks.colour", __doc__, of_config("dataset", "data_dir", "epochs"))

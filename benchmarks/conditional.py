@@ -5,30 +5,29 @@ that is trained on the real training images judges samples of each class. Writes
 picture docs/conditional.png. Stop it at any moment: the same command goes on with the runs.
 """
 
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 import matplotlib.image
 import numpy as np
-from absl import app, flags
 
 import tfvae
-from benchmarks import page
-from tfvae import data, run
+from benchmarks import page, runs
+from tfvae import data
 from tfvae.analysis import figures, latents
-from tfvae.config.fields import to_text
 from tfvae.core.inputs import to_unit
 from tfvae.core.vae import VAE
 from tfvae.data.splits import Dataset
+from tfvae.flags import of_config, run_command
 
 RUNS = Path("runs") / "conditional"
 SETTINGS: dict[str, Any] = {"latent_dim": 5, "hidden_units": (512,), "binarize": "stochastic", "eval_samples": 200}
 SAMPLES = 1_000  # of each class
 SHOWN = 12  # of each class, in the picture
 CLASSIFIER_EPOCHS = 4
-DATASET = flags.DEFINE_string("dataset", "mnist", "images with labels: mnist, fashion_mnist, digits, a folder, ...")
-EPOCHS = flags.DEFINE_integer("epochs", 20, "passes over the training images")
+DATASET, EPOCHS = "mnist", 20  # where the command line names no others
 
 
 class Judged(NamedTuple):
@@ -38,17 +37,10 @@ class Judged(NamedTuple):
     of_real: float  # of the real test images
 
 
-def train(dataset: str, epochs: int, condition: str) -> tuple[tfvae.Config, dict[str, Any]]:
-    """The settings and the results of a run, which goes on where it is not finished."""
-    config = tfvae.Config(
-        dataset=dataset,
-        epochs=epochs,
-        condition=condition,
-        run_dir=str(RUNS / f"{Path(dataset).stem}-{epochs}-{condition}"),
-        export_dir=str(RUNS / "exports"),
-        **SETTINGS,
-    )
-    return config, run.train(config)
+def train(dataset: str, epochs: int, condition: str) -> tfvae.Run:
+    """A run, which goes on where it is not finished."""
+    config = runs.train(RUNS, condition, dataset, epochs, condition=condition, **SETTINGS)
+    return tfvae.load(config.directory)
 
 
 def train_classifier(dataset: Dataset, epochs: int = CLASSIFIER_EPOCHS) -> keras.Model:
@@ -113,20 +105,19 @@ def picture(vae: VAE, classes: int, seed: int = 0) -> np.ndarray:
     return figures.tile(latents.samples_of_classes(vae, classes, SHOWN, seed), SHOWN)
 
 
-def main(_: list[str]) -> None:
-    results = {}
-    for condition in ("none", "label"):
-        config, results[f"`--condition={condition}`"] = train(DATASET.value, EPOCHS.value, condition)
-    vae = tfvae.load(config.directory).vae
+def main(given: dict[str, Any]) -> None:
+    name, epochs = given.get("dataset", DATASET), given.get("epochs", EPOCHS)
+    trained = {condition: train(name, epochs, condition) for condition in ("none", "label")}
+    results = {f"`--condition={condition}`": run.results for condition, run in trained.items()}
+    config, vae = trained["label"].config, trained["label"].vae
     grey = tfvae.Config(dataset=config.dataset, condition="label", validation_examples=config.validation_examples)
     dataset = data.load(grey)
     judged = judge(vae, dataset, train_classifier(dataset))
-    settings = ", ".join(f"{name}={to_text(value)}" for name, value in SETTINGS.items())
-    title = f"{DATASET.value}, {EPOCHS.value} epochs, {settings}, seed 0; {page.machine()}."
+    title = f"{name}, {epochs} epochs, {runs.in_words(SETTINGS)}, seed 0; {page.machine()}."
     page.write("results", "conditional", f"{table(dataset, results, judged)}\n\n{title}")
     image = picture(vae, len(dataset.classes))
     matplotlib.image.imsave(page.DOCS / "conditional.png", np.broadcast_to(image, (*image.shape[:2], 3)))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_command(main, sys.argv[1:], "benchmarks.conditional", __doc__, of_config("dataset", "epochs"))

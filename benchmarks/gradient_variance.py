@@ -6,6 +6,7 @@ noise alone, the variance of each entry of the gradient, summed. Writes docs/gra
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from tfvae.runtime.tensorflow import import_tensorflow
 
@@ -15,11 +16,12 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from tfvae import data, flags  # noqa: E402
+from tfvae import data  # noqa: E402
 from tfvae.config import Config  # noqa: E402
 from tfvae.core import noise  # noqa: E402
 from tfvae.core.noise import Stream  # noqa: E402
 from tfvae.core.objectives import training_loss  # noqa: E402
+from tfvae.flags import of_config, run_command  # noqa: E402
 from tfvae.training.state import create_state, steps_per_epoch  # noqa: E402
 from tfvae.training.step import TrainProgram  # noqa: E402
 
@@ -68,8 +70,7 @@ def compare(dataset: str, data_dir: str | None = None, draws: int = 100, epochs:
     return found
 
 
-def main() -> None:
-    given = flags.parse(sys.argv[1:], "gradient_variance", __doc__, flags.of_config("dataset", "data_dir"))
+def main(given: dict[str, Any]) -> None:
     dataset = given.get("dataset", "mnist")
     found = compare(dataset, given.get("data_dir"))
     rows = ["| estimator | " + " | ".join(f"m = {m}" for m in SAMPLES) + " |", "| --- |" + " --- |" * len(SAMPLES)]
@@ -99,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, sys.argv[1:], "gradient_variance", __doc__, of_config("dataset", "data_dir"))

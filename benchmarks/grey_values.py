@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tfvae
-from benchmarks import page
-from tfvae import data, run
-from tfvae.config.fields import to_text
+from benchmarks import page, runs
+from tfvae import data
 from tfvae.core.making import make_vae
 from tfvae.core.vae import VAE
-from tfvae.flags import of_config, parse
+from tfvae.flags import of_config, run_command
 from tfvae.training.scoring import Scoring
 
 RUNS = Path("runs") / "grey_values"
@@ -41,16 +40,7 @@ class Reading(NamedTuple):
 
 def train(dataset: str, epochs: int, likelihood: str) -> tfvae.Config:
     """The settings of a run, which goes on where it is not finished."""
-    config = tfvae.Config(
-        dataset=dataset,
-        epochs=epochs,
-        likelihood=likelihood,
-        run_dir=str(RUNS / f"{Path(dataset).stem}-{epochs}-{likelihood}"),
-        export_dir=str(RUNS / "exports"),
-        **SETTINGS,
-    )
-    run.train(config)
-    return config
+    return runs.train(RUNS, likelihood, dataset, epochs, likelihood=likelihood, **SETTINGS)
 
 
 def read_as(vae: VAE, config: tfvae.Config, likelihood: str) -> VAE:
@@ -87,17 +77,15 @@ def table(rows: list[Reading]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str]) -> None:
-    given = parse(arguments, "grey_values", __doc__, of_config("dataset", "epochs"))
+def main(given: dict[str, Any]) -> None:
     dataset, epochs = given.get("dataset", DATASET), given.get("epochs", EPOCHS)
     rows = []
     for likelihood in LIKELIHOODS:
         config = train(dataset, epochs, likelihood)
         rows += readings(config, data.load(config).test.array)
-    settings = ", ".join(f"{name}={to_text(value)}" for name, value in SETTINGS.items())
-    title = f"{dataset}, grey values, {epochs} epochs, {settings}, seed 0; {page.machine()}."
+    title = f"{dataset}, grey values, {epochs} epochs, {runs.in_words(SETTINGS)}, seed 0; {page.machine()}."
     page.write("results", "grey_values", f"{table(rows)}\n\n{title}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_command(main, sys.argv[1:], "benchmarks.grey_values", __doc__, of_config("dataset", "epochs"))

@@ -3,8 +3,8 @@
 On MNIST (--dataset, --data_dir; else noise of its shape, saying so), the contenders of benchmarks/contenders.py, each
 in a process of its own, take turns, an epoch each, over ROUNDS rounds: what the machine does meanwhile hits all alike.
 Ratios are medians of the rounds' ratios. PyTorch and JAX where they are installed. Writes its part of
-docs/performance.md, docs/speed.png and docs/speed.json, with each round's seconds. With names of works before the
-flags, measures these alone and keeps the others' figures.
+docs/performance.md, docs/speed.png and docs/speed.json, with each round's seconds. With names of works
+measures these alone and keeps the others' figures.
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ from page import DOCS, machine, write
 from tfvae import data
 from tfvae.config import Config
 from tfvae.errors import InputError
-from tfvae.flags import of_config, parse
+from tfvae.flags import of_config, run_command
 from tfvae.runtime.tensorflow import import_tensorflow
 
 ROUNDS = 7
@@ -110,10 +110,10 @@ def plot(measured: dict[str, Any]) -> None:
     figure.savefig(DOCS / "speed.png")
 
 
-def main() -> None:
-    works = [argument for argument in sys.argv[1:] if argument in WORKS]
-    flags = [argument for argument in sys.argv[1:] if argument not in WORKS]
-    given = parse(flags, "speed", __doc__, of_config("dataset", "data_dir"))
+def main(given: dict[str, Any]) -> None:
+    works = given.pop("works")
+    if unknown := [work for work in works if work not in WORKS]:
+        raise InputError(f"{unknown[0]}: must be one of {'; '.join(WORKS)}")
     kept = json.loads((DOCS / "speed.json").read_text()) if works else {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
@@ -127,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, sys.argv[1:], "speed", __doc__, of_config("dataset", "data_dir"), "works")

@@ -11,10 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 from page import machine, write
 
-from tfvae.flags import of_config, parse
+from tfvae.flags import of_config, run_command
 
 ROUNDS = 3
 STAGES = {
@@ -92,8 +93,7 @@ def run(flags: list[str], cache: str) -> dict[str, float]:
         return json.loads(done.stdout.splitlines()[-1])
 
 
-def main() -> None:
-    given = parse(sys.argv[1:], "startup", __doc__, of_config("dataset", "data_dir"))
+def main(given: dict[str, Any]) -> None:
     name = given.get("dataset", "mnist")
     other = [f"--dataset={name}"] + [f"--data_dir={given['data_dir']}"] * ("data_dir" in given)
     rows, shares = {}, []
@@ -125,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, sys.argv[1:], "startup", __doc__, of_config("dataset", "data_dir"))

@@ -43,5 +43,5 @@ def test_the_page_shows_what_was_measured(colour):
 
 
 def test_without_cifar10_it_says_so_and_trains_nothing(colour, tmp_path, capsys):
-    colour.main(["--dataset=cifar10", f"--data_dir={tmp_path}"])
+    colour.main({"dataset": "cifar10", "data_dir": str(tmp_path)})
     assert capsys.readouterr().out == "cifar10: left out: it is in neither --data_dir nor TFDS_DATA_DIR\n"
