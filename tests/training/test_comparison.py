@@ -68,6 +68,14 @@ def test_figures_of_something_else_are_in_a_table_of_their_own(tmp_path, word):
     assert list(differences) == [word] and len(differences[word]) == 2
 
 
+def test_a_conditional_run_s_log_density_is_headed_as_that_given_the_label(tmp_path):
+    a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b", **OTHER["condition"])
+    of_condition, of_pixels = compare(a, b).tables  # in the order of the settings
+    assert "log p(x)" in [figure.label for figure in of_pixels.figures]
+    labels = [figure.label for figure in of_condition.figures]
+    assert "log p(x|y)" in labels and "log p(x)" not in labels
+
+
 def test_every_word_on_what_figures_are_of_can_differ(tmp_path):
     assert set(OTHER) == set(comparison.figures_are_of(records.read(make_run(tmp_path / "a"))))
 

@@ -105,6 +105,8 @@ def _rank(value: Any) -> tuple[float, str]:
 
 def _table(records: list[RunRecord]) -> Table:
     figures = tuple(figure for figure in FIGURES if any(figure.of_run(record) for record in records))
+    if records[0].config.condition != "none":
+        figures = tuple(figure._replace(label=figure.label.replace("p(x)", "p(x|y)")) for figure in figures)
     return Table(records, figures, _over_seeds(records, figures))
 
 
