@@ -141,6 +141,7 @@ def test_a_function_that_fails_or_is_not_there_is_told_with_its_place(tmp_path, 
     (tmp_path / "broken_nets" / "__init__.py").write_text("raise SystemError('the package was imported')\n")
     (tmp_path / "broken_nets" / "inner.py").write_text("import no_such_library\n")
     (tmp_path / "broken_file.py").write_text("\n\nimport no_such_library\n")
+    (tmp_path / "ending_file.py").write_text("import sys\nsys.exit('a script')\n")
     monkeypatch.chdir(tmp_path)
     own_modules.require_module("--network", "broken_nets.inner")  # looks, and imports nothing
     for missing in ("broken_nets.other", "no_such_module", "broken_file.inner"):
@@ -148,6 +149,8 @@ def test_a_function_that_fails_or_is_not_there_is_told_with_its_place(tmp_path, 
             own_modules.require_module("--network", missing)
     with pytest.raises(InputError, match=r"broken_file.py can't: ModuleNotFoundError.*broken_file.py, line 3\)$"):
         own_modules.import_module("--network", "broken_file")
+    with pytest.raises(InputError, match=r"ending_file.py can't: SystemExit: a script \(.*ending_file.py, line 2\)$"):
+        own_modules.import_module("--network", "ending_file")
 
 
 def test_classes_of_a_notebook_are_known_in_its_process_alone(monkeypatch):

@@ -54,14 +54,14 @@ def import_module(argument: str, module: str) -> types.ModuleType:
     require_module(argument, module)
     try:
         return importlib.import_module(module)
-    except Exception as error:  # the module's own code runs
+    except (Exception, SystemExit) as error:  # the module's own code runs: a script may end the process
         raise InputError(
             f"{argument}: must be in a module that can be imported, and {find_file(module) or module} can't: "
             f"{reason(error)}"
         ) from error
 
 
-def reason(error: Exception) -> str:
+def reason(error: Exception | SystemExit) -> str:
     """What went wrong in the user's code, in a line, and where: ValueError: ... (nets.py, line 12)."""
     lines = [line for line in re.sub("\x1b\\[[0-9]*m", "", str(error)).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].startswith(_OF_KERAS):
