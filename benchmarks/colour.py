@@ -1,15 +1,16 @@
-"""Networks and likelihoods on colour images of 32x32, in bits per dimension: python -m benchmarks.colour [--epochs=N]
+"""Networks and likelihoods on colour images of 32x32: python -m benchmarks.colour [--epochs=N] [LIKELIHOOD ...]
 
 Trains each in runs/colour/ on crops of scikit-learn's two photographs, or with --dataset=cifar10 on TFDS's set where it
 is in --data_dir (or TFDS_DATA_DIR). Writes docs/colour.json, the table of docs/results.md, and into runs/colour/ a
-picture of each model: test images above their reconstructions, then samples. Stop it at any moment: the same command
-goes on with the models that are trained.
+picture of each model: test images above their reconstructions, then samples. With names of likelihoods it measures
+these alone. Stop it at any moment: the same command goes on with the models that are trained.
 """
 
 import json
 import math
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ import tfvae
 from benchmarks import page, photographs
 from tfvae import data
 from tfvae.analysis import figures
+from tfvae.errors import InputError
 from tfvae.flags import of_config, run_command
 from tfvae.runtime.files import write_atomically
 
@@ -31,6 +33,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "mlp": {"network": "mlp", "hidden_units": (512,)},
     "conv": {"network": "conv", "hidden_units": (256,)},
     "resnet": {"network": "resnet", "hidden_units": (256,)},
+    "resnet, 2 blocks": {"network": "resnet", "hidden_units": (256,), "residual_blocks": 2},
 }
 LIKELIHOODS: dict[str, dict[str, Any]] = {
     "gaussian": {"likelihood": "gaussian", "sigma": "learned", "dequantize": True},
@@ -40,6 +43,8 @@ LIKELIHOODS: dict[str, dict[str, Any]] = {
 }
 # their last layers would have 26 and 403 million weights: 512 units times the numbers for 1,024 pixels
 LEFT_OUT = {("mlp", "logistic_mixture, K = 5"), ("mlp", "categorical")}
+# one likelihood shows what a second block does
+LEFT_OUT |= {("resnet, 2 blocks", name) for name in LIKELIHOODS if name != "discretized_logistic"}
 COMMON = {"latent_dim": 64, "batch_size": 64, "validation_examples": 0, "eval_samples": SAMPLES, "seed": SEED}
 EPOCHS = 5  # of each model
 
@@ -73,7 +78,8 @@ def cifar10(folder: str) -> Images | None:
 
 def measure(images: Images, name: str, settings: dict[str, Any], epochs: int) -> dict[str, float]:
     """The figures of a run, which goes on where it is not finished; its picture is drawn."""
-    run_dir = RUNS / f"{name}-{epochs}-epochs"
+    name = f"{name}-{epochs}-epochs"
+    run_dir = RUNS / name
     config = tfvae.Config(**COMMON, **settings, epochs=epochs, run_dir=str(run_dir), export_dir=str(RUNS / "exports"))
     run = tfvae.fit(config, images.train, test=images.test)
     draw(run, images.test, RUNS / f"{name}.png")
@@ -103,7 +109,7 @@ def draw(run: tfvae.Run, test: np.ndarray, path: Path) -> None:
 
 
 def table(measured: dict[str, Any]) -> str:
-    """Of each data set its words, and a row for each model, the fewest bits first."""
+    """Of each data set and number of epochs its words, and a row for each model, the fewest bits first."""
     lines = []
     for of in measured.values():
         lines += [f"{of['words']}; {of['how']}.", ""]
@@ -117,7 +123,19 @@ def table(measured: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip()
 
 
+def models_of(likelihoods: tuple[str, ...]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Network, likelihood and settings of each model with one of these likelihoods."""
+    for network, of_network in NETWORKS.items():
+        for likelihood, of_likelihood in LIKELIHOODS.items():
+            if of_likelihood["likelihood"] in likelihoods and (network, likelihood) not in LEFT_OUT:
+                yield network, likelihood, {**of_network, **of_likelihood}
+
+
 def main(given: dict[str, Any]) -> None:
+    names = tuple(settings["likelihood"] for settings in LIKELIHOODS.values())
+    likelihoods = given.get("likelihoods") or names
+    if unknown := [name for name in likelihoods if name not in names]:
+        raise InputError(f"{unknown[0]}: must be one of {', '.join(names)}")
     dataset, epochs = given.get("dataset", "photographs"), given.get("epochs", EPOCHS)
     folder = given.get("data_dir") or os.environ.get("TFDS_DATA_DIR", "")
     images = cifar10(folder) if dataset == "cifar10" else crops()
@@ -126,22 +144,21 @@ def main(given: dict[str, Any]) -> None:
         return
     print(images.words)
     models = []
-    for network, of_network in NETWORKS.items():
-        for likelihood, of_likelihood in LIKELIHOODS.items():
-            if (network, likelihood) in LEFT_OUT:
-                continue
-            name = f"{dataset}-{network}-{of_likelihood['likelihood']}"
-            found = measure(images, name, {**of_network, **of_likelihood}, epochs)
-            models.append({"network": network, "likelihood": likelihood, **found})
+    for network, likelihood, settings in models_of(likelihoods):
+        name = f"{dataset}-{network.replace(', ', '-').replace(' ', '-')}-{settings['likelihood']}"
+        found = measure(images, name, settings, epochs)
+        models.append({"network": network, "likelihood": likelihood, **found})
     how = (
         f"{epochs} epochs, z = {COMMON['latent_dim']}, seed {SEED}; -log2 p(x) by S = {SAMPLES} samples of z and "
         f"its standard error over the test images; {page.machine()}"
     )
     measured = json.loads(FILE.read_text()) if FILE.exists() else {}
-    measured[dataset] = {"words": images.words, "how": how, "models": models}
+    measured[f"{dataset}, {epochs} epochs"] = {"words": images.words, "how": how, "models": models}
     write_atomically(FILE, json.dumps(measured, indent=1) + "\n")
     page.write("results", "colour", table(measured))
 
 
 if __name__ == "__main__":
-    run_command(main, sys.argv[1:], "benchmarks.colour", __doc__, of_config("dataset", "data_dir", "epochs"))
+    run_command(
+        main, sys.argv[1:], "benchmarks.colour", __doc__, of_config("dataset", "data_dir", "epochs"), "likelihoods"
+    )

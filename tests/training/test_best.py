@@ -1,6 +1,7 @@
 """--keep_best and --patience: which weights are kept, when a training ends, and that stops change nothing of it."""
 
 import itertools
+import json
 import math
 import shutil
 import signal
@@ -21,6 +22,14 @@ from tfvae.training.trainer import Trainer
 
 # A large step size: the validation ELBO goes up and down.
 RESTLESS = {"learning_rate": 0.1, "epochs": 8, "keep_best": True, "validate_every": 1}
+
+
+@pytest.fixture(scope="module")
+def restless_run(tmp_path_factory, cheap_runs):
+    """The directory of a run of RESTLESS; for reading."""
+    made = tmp_path_factory.mktemp("restless")
+    train(made, **RESTLESS)
+    return made / "run"
 
 
 def follow(made, elbos):
@@ -93,9 +102,10 @@ def test_the_best_weights_are_those_of_a_run_that_ended_there(tmp_path, cheap_ru
     assert loaded.evaluate()["test"] == made["test"]
 
 
-def test_another_checkpoint_is_taken_where_it_is_asked_for(tmp_path, cheap_runs):
-    made = train(tmp_path, **RESTLESS)
+def test_another_checkpoint_is_taken_where_it_is_asked_for(tmp_path, restless_run):
     run_dir = tmp_path / "run"
+    shutil.copytree(restless_run, run_dir)
+    made = json.loads((run_dir / "results.json").read_text())
     assert tfvae.load(run_dir, "best").step == tfvae.load(run_dir).step == made["best"]["step"] < 88
     last = tfvae.load(run_dir, checkpoint="last")
     assert last.step == tfvae.load(run_dir, 88).step == 88
@@ -124,9 +134,8 @@ def test_a_run_that_maximises_something_else_is_told_that_the_elbo_decides(tmp_p
     assert (told in out) if flag else ("advice" not in out)
 
 
-def test_patience_ends_a_training_where_the_history_of_a_longer_one_says(tmp_path, cheap_runs, capsys):
-    train(tmp_path, **RESTLESS)
-    elbos = history.read(tmp_path / "run")["val_elbo"]
+def test_patience_ends_a_training_where_the_history_of_a_longer_one_says(tmp_path, restless_run, cheap_runs, capsys):
+    elbos = history.read(restless_run)["val_elbo"]
     best, last, stopped = by_hand(elbos, 1, 1)
     assert stopped and last < 8
     (tmp_path / "early").mkdir()
@@ -157,15 +166,22 @@ class Killed(BaseException):
     """In the place of a kill: nothing that the trainer does comes after it."""
 
 
+KILLED = {"learning_rate": 0.1, "epochs": 6, "keep_best": True, "patience": 4, "checkpoint_every": 0.0}
+
+
+@pytest.fixture(scope="module")
+def never_killed(tmp_path_factory):
+    """A trainer of KILLED that has come to its end, and its results."""
+    whole = make_trainer(tmp_path_factory.mktemp("whole"), **KILLED)
+    return whole, whole.train()
+
+
 @pytest.mark.parametrize("moment", ["best", "checkpoint", "old"])
 @pytest.mark.parametrize("call", [1, *(pytest.param(n, marks=pytest.mark.nightly) for n in (2, 3))])
-def test_killed_while_it_saves_it_goes_on_to_the_same(tmp_path, monkeypatch, moment, call):
+def test_killed_while_it_saves_it_goes_on_to_the_same(tmp_path, monkeypatch, never_killed, moment, call):
     """Before the best weights are written, between these and their checkpoint, before old ones are removed."""
-    settings = {"learning_rate": 0.1, "epochs": 6, "keep_best": True, "patience": 4, "checkpoint_every": 0.0}
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
-    whole = make_trainer(tmp_path / "whole", **settings)
-    expected = whole.train()
+    whole, expected = never_killed
+    (tmp_path / "killed").mkdir()
     calls = itertools.count(1)
     places = {"best": (Selection, "save"), "checkpoint": (checkpoints, "save"), "old": (Selection, "remove_old")}
     owner, name = places[moment]
@@ -179,11 +195,11 @@ def test_killed_while_it_saves_it_goes_on_to_the_same(tmp_path, monkeypatch, mom
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, kill)
         with pytest.raises(Killed):
-            make_trainer(tmp_path / "killed", **settings).train()
-    again = make_trainer(tmp_path / "killed", **settings)
+            make_trainer(tmp_path / "killed", **KILLED).train()
+    again = make_trainer(tmp_path / "killed", **KILLED)
     assert again.train()["test"] == expected["test"]
     assert again.notes.best_step == whole.notes.best_step and again.notes.best_elbo == whole.notes.best_elbo
-    assert final_state(tmp_path / "killed") == final_state(tmp_path / "whole")
+    assert final_state(tmp_path / "killed") == final_state(whole.run_dir.parent)
     [kept] = checkpoints.best_folders(again.run_dir)
     assert kept.name == str(whole.notes.best_step)
     tensors = kept / "ckpt.data-00000-of-00001", whole.run_dir / "best" / kept.name / "ckpt.data-00000-of-00001"
@@ -230,13 +246,13 @@ def test_where_the_best_is_damaged_an_older_one_or_an_error_is_told(tmp_path, ca
     assert tfvae.load(made.run_dir, "last").step == 4 * EPOCH
 
 
-@pytest.mark.parametrize("checkpoint", ["auto", "best"])
-def test_where_the_best_is_gone_the_last_is_not_taken_for_it(tmp_path, checkpoint):
+def test_where_the_best_is_gone_the_last_is_not_taken_for_it(tmp_path):
     made = make_trainer(tmp_path, learning_rate=0.1, epochs=2, keep_best=True)
     made.train()
     shutil.rmtree(made.run_dir / "best")
-    with pytest.raises(RunError, match="none of the checkpoints in .*best can be read"):
-        tfvae.load(made.run_dir, checkpoint)
+    for checkpoint in ("auto", "best"):
+        with pytest.raises(RunError, match="none of the checkpoints in .*best can be read"):
+            tfvae.load(made.run_dir, checkpoint)
     with pytest.raises(RunError, match="none of the checkpoints in .*best can be read"):
         make_trainer(tmp_path, learning_rate=0.1, epochs=2, keep_best=True).train()
     with pytest.raises(InputError, match=r"must be a step that .* has kept: (\d+, )*24"):
