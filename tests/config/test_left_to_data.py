@@ -45,7 +45,7 @@ def test_of_a_folder_of_colour_images_the_network_for_photographs_is_named():
     conv = Config(network="conv", likelihood="gaussian", sigma="learned", epochs=3)
     resnet = Config(network="resnet", likelihood="gaussian", sigma="learned", epochs=3)
     rest = ", --likelihood=gaussian, --sigma=learned, --epochs=3"
-    advice = " (of photographs resnet learns more an epoch, and takes longer)"
+    advice = " (of photographs resnet has a smaller error after as many epochs, and takes longer)"
     assert choices(conv, "folder", 3) == (f"--network=conv{advice}{rest}",)
     assert choices(conv, "folder", 1) == (f"--network=conv{rest}",)
     assert choices(resnet, "folder", 3) == (f"--network=resnet{rest}",)

@@ -41,7 +41,7 @@ def choices(config: Config, kind: str, channels: int) -> tuple[str, ...]:
         return ()
     words = f"--network={config.network}"
     if kind == "folder" and channels == 3 and config.network == "conv":
-        words += " (of photographs resnet learns more an epoch, and takes longer)"
+        words += " (of photographs resnet has a smaller error after as many epochs, and takes longer)"
     words += f", --likelihood={config.likelihood}"
     if config.likelihood is not None and LIKELIHOODS[config.likelihood].has_sigma:
         words += f", --sigma={to_text(config.sigma)}"

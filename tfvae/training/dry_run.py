@@ -46,7 +46,7 @@ class DryRun:
         needs = memory.needs_of(self.config, self.dataset, self.placement.local_replicas, self.trunks)
         images = self.dataset.train.images.nbytes
         return (
-            f"memory: {needs.bytes / _MEGABYTE:,.0f} MB for weights, gradients, the optimizer and a batch, "
+            f"memory: {needs.total_bytes / _MEGABYTE:,.0f} MB for weights, gradients, the optimizer and a batch, "
             f"{images / _MEGABYTE:,.0f} MB for the training {self.word}, beside what TensorFlow itself takes"
         )
 

@@ -25,7 +25,7 @@ class Needs(NamedTuple):
     batch_bytes: int  # what the layers put out for a batch, which the backward pass frees on its way to the gradients
 
     @property
-    def bytes(self) -> int:
+    def total_bytes(self) -> int:
         """All that is there at a time: with the state all gradients, or what the layers put out for a batch."""
         return self.state_bytes + max(self.gradient_bytes, self.batch_bytes)
 
@@ -50,7 +50,7 @@ def require_fitting(config: Config, needs: Needs) -> None:
         InputError: with the figures.
     """
     total = machine_bytes()
-    if fast.computes_on_gpu() or needs.bytes <= total:
+    if fast.computes_on_gpu() or needs.total_bytes <= total:
         return
     flag = f"--batch_size={config.batch_size}"
     way = "a smaller --batch_size"
