@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tfvae.errors import InputError
+
 
 @pytest.fixture
 def colour(monkeypatch):
@@ -36,10 +38,17 @@ def test_figures_are_bits_a_value_and_seconds_of_training(colour):
 
 
 def test_the_page_shows_what_was_measured(colour):
-    measured = json.loads(colour.FILE.read_text()) if colour.FILE.exists() else {}
+    measured = json.loads(colour.FILE.read_text())
     assert f"<!-- colour -->\n{colour.table(measured)}\n<!-- end -->" in (colour.page.DOCS / "results.md").read_text()
-    expected = len(colour.NETWORKS) * len(colour.LIKELIHOODS) - len(colour.LEFT_OUT)
-    assert all(len(of["models"]) == expected for of in measured.values())
+    every_model = len(colour.NETWORKS) * len(colour.LIKELIHOODS) - len(colour.LEFT_OUT)
+    assert len(measured[f"photographs, {colour.EPOCHS} epochs"]["models"]) == every_model
+
+
+def test_a_likelihood_s_name_chooses_its_models(colour):
+    chosen = [(network, settings["likelihood"]) for network, _, settings in colour.models_of(("categorical",))]
+    assert chosen == [("conv", "categorical"), ("resnet", "categorical")]
+    with pytest.raises(InputError, match="^poisson: must be one of gaussian, discretized_logistic, logistic_mixture"):
+        colour.main({"likelihoods": ("poisson",)})
 
 
 def test_without_cifar10_it_says_so_and_trains_nothing(colour, tmp_path, capsys):
