@@ -127,7 +127,7 @@ def _check(start: "_Start") -> None:
     from tfvae.training import memory
 
     _check_places(config, dataset.fingerprint())
-    memory.require_fitting(config, memory.needs_of(config, dataset, placement.local_replicas, trunks))
+    memory.require_fitting(config, dataset, placement.local_replicas, trunks)
     advice = None if dataset.columns else provenance.likelihood_advice(config, dataset.test.array)
     if advice:
         placement.say(advice)

@@ -19,21 +19,19 @@ WEIGHTS = 101_000 + 4_004 + 3_000 + 100_100
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_weights_gradients_and_the_optimizer_s_variables_must_fit(monkeypatch, optimizer, copies, replicas):
     config = Config(**CONFIG, optimizer=optimizer, batch_size=1).as_usual()
-    needs = memory.needs_of(config, DATASET, replicas)
     need = WEIGHTS * 4 * copies * replicas  # one image's outputs are fewer than the gradients
     monkeypatch.setattr(memory, "machine_bytes", lambda: need)
-    memory.require_fitting(config, needs)
+    memory.require_fitting(config, DATASET, replicas)
     monkeypatch.setattr(memory, "machine_bytes", lambda: need - 1)
     with pytest.raises(InputError, match=f"network='?mlp'?: must fit .*: {WEIGHTS:,} weights.*smaller hidden_units"):
-        memory.require_fitting(config, needs)
+        memory.require_fitting(config, DATASET, replicas)
 
 
 def test_a_batch_must_fit(monkeypatch):
     config = Config(**CONFIG, batch_size=10_000, num_samples=5).as_usual()
-    needs = memory.needs_of(config, DATASET, 1)
     need = WEIGHTS * 12 + 10_000 * 4 * (100 + 1_000 + 4 + 5 * 1_100)
     monkeypatch.setattr(memory, "machine_bytes", lambda: need)
-    memory.require_fitting(config, needs)
+    memory.require_fitting(config, DATASET, 1)
     monkeypatch.setattr(memory, "machine_bytes", lambda: need - 1)
     with pytest.raises(InputError, match="batch_size=10000: must fit .* take a smaller batch_size"):
-        memory.require_fitting(config, needs)
+        memory.require_fitting(config, DATASET, 1)

@@ -43,14 +43,16 @@ def needs_of(config: Config, dataset: Dataset, local_replicas: int, trunks: Trun
     return Needs(weights, state_bytes, gradient_bytes, config.batch_size * outputs * _FLOAT_BYTES)
 
 
-def require_fitting(config: Config, needs: Needs) -> None:
+def require_fitting(config: Config, dataset: Dataset, local_replicas: int, trunks: Trunks | None = None) -> None:
     """Refuses a network whose training can't fit into this machine's memory; a GPU's own is not looked at.
 
     Raises:
         InputError: with the figures.
     """
-    total = machine_bytes()
-    if fast.computes_on_gpu() or needs.total_bytes <= total:
+    if fast.computes_on_gpu():
+        return
+    needs, total = needs_of(config, dataset, local_replicas, trunks), machine_bytes()
+    if needs.total_bytes <= total:
         return
     flag = f"--batch_size={config.batch_size}"
     way = "a smaller --batch_size"
